@@ -1,0 +1,2 @@
+//! The command lwflow.
+fn main() {}
