@@ -1,0 +1,52 @@
+//! The variant table: every kernel with the sets of constants that the build validates and the tests translate.
+//! Sizes that only change a loop bound are uniforms, so the table stays short; a new kernel must add a row.
+
+use crate::template::Constants;
+
+/// The conditioner's activations, by the name the templates use.
+pub const ACTIVATIONS: [&str; 3] = ["relu", "silu", "tanh"];
+
+/// Every kernel with the constants of each variant that is validated.
+#[must_use]
+pub fn variants() -> Vec<(&'static str, Constants)> {
+    let mut rows = Vec::new();
+    for workgroup in [8, 64] {
+        let base = Constants::new().with("workgroup", workgroup);
+        for (tile, vectors) in [(8, 2), (4, 1)] {
+            let tiled = base.clone().with("tile", tile).with("vectors", vectors);
+            for activation in ACTIVATIONS {
+                for keep in [false, true] {
+                    let constants = tiled.clone().with("activation", activation).with("keep", keep);
+                    rows.push(("linear_forward", constants));
+                }
+                rows.push(("linear_backward_data", tiled.clone().with("activation", activation)));
+            }
+            rows.push(("linear_forward", tiled.clone().with("activation", "none").with("keep", false)));
+            rows.push(("linear_backward_data", tiled.with("activation", "none")));
+        }
+        for tile in [4, 8] {
+            rows.push(("linear_weight_grad", base.clone().with("tile", tile)));
+        }
+        for kernel in [
+            "reduce_partials",
+            "conditioner_input",
+            "conditioner_input_grad",
+            "affine_coupling_inverse",
+            "affine_coupling_forward",
+            "affine_coupling_backward",
+        ] {
+            rows.push((kernel, base.clone()));
+        }
+        for gradient in [false, true] {
+            rows.push(("gaussian_base", base.clone().with("gradient", gradient)));
+            rows.push(("mixture_log_prob", base.clone().with("gradient", gradient)));
+        }
+        for full in [false, true] {
+            let constants = base.clone().with("full", full);
+            for kernel in ["mixture_whiten", "mixture_grad", "mixture_statistics"] {
+                rows.push((kernel, constants.clone()));
+            }
+        }
+    }
+    rows
+}

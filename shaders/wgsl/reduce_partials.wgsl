@@ -1,0 +1,33 @@
+// grad[i] += sum_chunk partial[chunk][i], chunks in order by four interleaved sums: the same device and batch give the
+// same bits. `+=` adds up the pieces of a batch; grad is cleared before the first.
+{% include "include/batch.wgsl" %}
+struct Shape {
+    stride4: u32, // vec4s per chunk of partial
+    n4: u32,      // vec4s to reduce
+}
+@group(0) @binding(1) var<uniform> shape: Shape;
+@group(0) @binding(2) var<storage, read> partial: array<vec4<f32>>;      // (n_chunks, stride4)
+@group(0) @binding(3) var<storage, read_write> grad: array<vec4<f32>>;   // (n4)
+
+@compute @workgroup_size({{ workgroup }})
+fn reduce_partials(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= shape.n4 {
+        return;
+    }
+    var sum0 = vec4<f32>(0.0);
+    var sum1 = vec4<f32>(0.0);
+    var sum2 = vec4<f32>(0.0);
+    var sum3 = vec4<f32>(0.0);
+    var chunk = 0u;
+    for (; chunk + 4u <= batch.n_chunks; chunk = chunk + 4u) {
+        let at = chunk * shape.stride4 + id.x;
+        sum0 += partial[at];
+        sum1 += partial[at + shape.stride4];
+        sum2 += partial[at + 2u * shape.stride4];
+        sum3 += partial[at + 3u * shape.stride4];
+    }
+    for (; chunk < batch.n_chunks; chunk = chunk + 1u) {
+        sum0 += partial[chunk * shape.stride4 + id.x];
+    }
+    grad[id.x] += (sum0 + sum1) + (sum2 + sum3);
+}
