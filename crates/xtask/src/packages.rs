@@ -111,9 +111,9 @@ impl PackageManager {
     }
 }
 
-/// `commands` as one line for a shell, each with `sudo` unless we are root.
+/// `commands` as one line for a shell, each with `sudo` where that is how we get the right.
 pub fn shell_line(commands: &[Argv], privilege: Privilege) -> String {
-    let sudo = if privilege == Privilege::Root { "" } else { "sudo " };
+    let sudo = if privilege == Privilege::Sudo { "sudo " } else { "" };
     commands.iter().map(|argv| format!("{sudo}{}", argv.join(" "))).collect::<Vec<_>>().join(" && ")
 }
 
@@ -166,7 +166,7 @@ mod tests {
         );
         let line = shell_line(&commands, Privilege::Sudo);
         assert_eq!(line.matches("sudo ").count(), 2, "{line}");
-        assert_eq!(line, shell_line(&commands, Privilege::None));
+        assert!(!shell_line(&commands, Privilege::None).contains("sudo"), "there is none to type");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::adapter::{Found, Need};
 use crate::packages::{Argv, Decision, PackageManager, Privilege, decide, is_on, shell_line};
-use crate::tools::in_path;
+use crate::tools::{in_path, privilege};
 
 /// There is no driver and it was not installed; the text says what to do.
 #[derive(Debug)]
@@ -56,11 +56,11 @@ pub fn ensure_driver(need: Need, yes: bool) -> Result<(), MissingDriver> {
         Decision::Ask => return Err(MissingDriver(format!("not installed; {by_hand}"))),
         Decision::Print if privilege == Privilege::None => {
             return Err(MissingDriver(format!(
-                "installing needs root, and there is no sudo here; {by_hand}"
+                "installing needs root, and there is no sudo here; as root, type:\n    {line}"
             )));
         }
         Decision::Print => {
-            return Err(MissingDriver(format!("nobody to ask on this terminal; pass --yes, or {by_hand}")));
+            return Err(MissingDriver(format!("there is no terminal to ask on: pass --yes; {by_hand}")));
         }
     }
     if let Err(why) = install(&commands, privilege, terminal) {
@@ -131,33 +131,9 @@ fn install(commands: &[Argv], privilege: Privilege, terminal: bool) -> Result<()
     result
 }
 
-fn privilege() -> Privilege {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if effective_uid(&status) == Some(0) {
-        Privilege::Root
-    } else if in_path("sudo").is_some() {
-        Privilege::Sudo
-    } else {
-        Privilege::None
-    }
-}
-
-/// The effective user id in the text of `/proc/self/status` (`Uid: real effective saved filesystem`).
-fn effective_uid(status: &str) -> Option<u32> {
-    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    ids.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_effective_user_counts() {
-        assert_eq!(effective_uid("Name:\txtask\nUid:\t1000\t0\t0\t0\nGid:\t5\t6\t6\t6\n"), Some(0));
-        assert_eq!(effective_uid("Name:\txtask\nUid:\t0\t1000\t0\t0\n"), Some(1000));
-        assert_eq!(effective_uid(""), None);
-    }
 
     #[test]
     #[cfg(unix)]

@@ -63,12 +63,30 @@ pub fn warn_without_linker() {
     }
     let advice = match PackageManager::choose(|program| in_path(program).is_some()) {
         Some(manager) => {
-            let line = shell_line(&manager.install(manager.linker_packages()), Privilege::None);
+            let line = shell_line(&manager.install(manager.linker_packages()), privilege());
             format!("; if the build fails, type:\n    {line}")
         }
         None => String::new(),
     };
     eprintln!("xtask: no C compiler (cc, gcc or clang) in PATH, which Rust needs for linking{advice}");
+}
+
+/// What this process may do to the system.
+pub fn privilege() -> Privilege {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if effective_uid(&status) == Some(0) {
+        Privilege::Root
+    } else if in_path("sudo").is_some() {
+        Privilege::Sudo
+    } else {
+        Privilege::None
+    }
+}
+
+/// The effective user id in the text of `/proc/self/status` (`Uid: real effective saved filesystem`).
+fn effective_uid(status: &str) -> Option<u32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Becomes `command` where the system allows it, otherwise runs it and exits with its status. This way Ctrl-C and the
@@ -121,6 +139,13 @@ mod tests {
         let mut command = cargo("test");
         command.arg("--workspace");
         assert_eq!(display(&command), "cargo test --workspace");
+    }
+
+    #[test]
+    fn the_effective_user_counts() {
+        assert_eq!(effective_uid("Name:\txtask\nUid:\t1000\t0\t0\t0\nGid:\t5\t6\t6\t6\n"), Some(0));
+        assert_eq!(effective_uid("Name:\txtask\nUid:\t0\t1000\t0\t0\n"), Some(1000));
+        assert_eq!(effective_uid(""), None);
     }
 
     #[test]
