@@ -1,2 +1,228 @@
-//! Set-up, demo, test and bench commands.
-fn main() {}
+//! The commands people and CI run: `cargo xtask demo`, `test`, `bench` and `setup`.
+//! This crate depends on nothing of the project, so that it is built in seconds and can install what the rest needs.
+#![allow(clippy::print_stdout, reason = "printing is what a command is for")]
+
+mod adapter;
+mod checks;
+mod counts;
+mod packages;
+mod setup;
+mod tools;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use adapter::Need;
+use setup::{MissingDriver, ensure_driver};
+use tools::{cargo, replace_with, warn_without_linker, workspace_root};
+
+const EXIT_NO_DRIVER: u8 = 3;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Everything there is to do in this repository."
+)]
+#[command(
+    after_help = "On Linux, demo, test, bench and setup need Mesa's software Vulkan driver. When it is missing they \
+install it with the system's package manager, as root or with sudo: after a question on a terminal, without one \
+given --yes or CI=true. Where that is not possible they print the command to type.\n\n\
+Exit status: 0 all well, 1 a check failed, 2 wrong usage, 3 no driver; demo and bench pass on that of the program."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The main job: fits the example problem and writes its samples, report and figures
+    Demo(DemoArgs),
+    /// Every check and test; the last line counts them
+    ///
+    /// Formatting, clippy, documentation, all tests, and a tiny run of the bench, every one of them even after a failure.
+    /// Tests that need a GPU or the software driver are skipped and counted when there is none;
+    /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure.
+    Test(DriverArgs),
+    /// Samples per second of every kernel and pass
+    Bench(BenchArgs),
+    /// Only installs the software driver
+    Setup(DriverArgs),
+}
+
+#[derive(Args)]
+struct DriverArgs {
+    /// Install a missing driver without asking
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    #[command(flatten)]
+    driver: DriverArgs,
+    /// Directory for the results [default: target/demo in the repository]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seed of a single run
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Seeds of several runs, one after the other
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
+    seeds: Vec<u64>,
+    /// Device to run on: software, auto, or a name or number that `lwflow devices` lists
+    #[arg(long, default_value = default_device())]
+    device: String,
+    /// Passed on to `lwflow demo`
+    #[arg(last = true)]
+    rest: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    driver: DriverArgs,
+    /// Device to measure: software, auto, or a name or number that `lwflow devices` lists
+    #[arg(long, default_value = default_device())]
+    device: String,
+    /// The smallest sizes, to see that it runs: the numbers mean nothing
+    #[arg(long)]
+    tiny: bool,
+    /// Passed on to the bench program
+    #[arg(last = true)]
+    rest: Vec<OsString>,
+}
+
+/// macOS has no software adapter, and no machine without a GPU.
+const fn default_device() -> &'static str {
+    if cfg!(target_os = "macos") { "auto" } else { "software" }
+}
+
+/// The driver that a device choice needs.
+fn need_of(device: &str) -> Need {
+    if device.eq_ignore_ascii_case("software") { Need::Software } else { Need::Any }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("xtask: {why:#}");
+            ExitCode::from(if why.is::<MissingDriver>() { EXIT_NO_DRIVER } else { 1 })
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Setup(args) => setup::setup(args.yes)?,
+        Task::Test(args) => {
+            warn_without_linker();
+            let driver = ensure_driver(need_of(default_device()), args.yes);
+            let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
+            return Ok(if checks::run(driver, require, default_device()) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Task::Demo(args) => {
+            warn_without_linker();
+            ensure_driver(need_of(&args.device), args.driver.yes)?;
+            let mut command = cargo("run");
+            command
+                .args(["--release", "--package", "lwflow-cli", "--bin", "lwflow", "--"])
+                .args(args.for_lwflow());
+            replace_with(&mut command)?;
+        }
+        Task::Bench(args) => {
+            warn_without_linker();
+            ensure_driver(need_of(&args.device), args.driver.yes)?;
+            let mut command = cargo("run");
+            command
+                .args(["--release", "--package", "lwflow-benches", "--bin", "bench", "--"])
+                .args(args.for_bench());
+            replace_with(&mut command)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl DemoArgs {
+    /// The arguments of `lwflow`.
+    fn for_lwflow(self) -> Vec<OsString> {
+        let out = self.out.unwrap_or_else(|| workspace_root().join("target").join("demo"));
+        let mut args: Vec<OsString> =
+            vec!["demo".into(), "--out".into(), out.into(), "--device".into(), self.device.into()];
+        if let Some(seed) = self.seed {
+            args.extend(["--seed".into(), seed.to_string().into()]);
+        }
+        if !self.seeds.is_empty() {
+            let seeds: Vec<_> = self.seeds.iter().map(u64::to_string).collect();
+            args.extend(["--seeds".into(), seeds.join(",").into()]);
+        }
+        args.extend(self.rest);
+        args
+    }
+}
+
+impl BenchArgs {
+    /// The arguments of the bench program.
+    fn for_bench(self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--device".into(), self.device.into()];
+        if self.tiny {
+            args.push("--tiny".into());
+        }
+        args.extend(self.rest);
+        args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Task {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command).unwrap()
+    }
+
+    #[test]
+    fn demo_passes_its_choices_on() {
+        let Task::Demo(args) = parse("xtask demo --yes --seeds 0,1,2 --out here --device gpu -- --quick -x")
+        else {
+            panic!("not a demo");
+        };
+        assert!(args.driver.yes);
+        assert_eq!(need_of(&args.device), Need::Any);
+        assert_eq!(
+            args.for_lwflow(),
+            ["demo", "--out", "here", "--device", "gpu", "--seeds", "0,1,2", "--quick", "-x"]
+        );
+
+        let Task::Demo(args) = parse("xtask demo --seed 7") else { panic!("not a demo") };
+        assert!(!args.driver.yes);
+        let words = args.for_lwflow();
+        assert_eq!(words[3..], ["--device", default_device(), "--seed", "7"]);
+        assert!(PathBuf::from(&words[2]).ends_with("target/demo"));
+    }
+
+    #[test]
+    fn bench_passes_its_choices_on() {
+        let Task::Bench(args) = parse("xtask bench --device software --tiny -- --filter linear") else {
+            panic!("not a bench");
+        };
+        assert_eq!(need_of(&args.device), Need::Software);
+        assert_eq!(args.for_bench(), ["--device", "software", "--tiny", "--filter", "linear"]);
+    }
+
+    #[test]
+    fn seed_and_seeds_exclude_each_other() {
+        assert!(Cli::try_parse_from(["xtask", "demo", "--seed", "1", "--seeds", "2"]).is_err());
+        assert!(Cli::try_parse_from(["xtask", "demo", "--seed", "minus one"]).is_err());
+        assert!(Cli::try_parse_from(["xtask"]).is_err());
+    }
+}

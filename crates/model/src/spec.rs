@@ -1,0 +1,312 @@
+//! What a flow is: dimension, context, coupling layers and base distribution. A specification is plain data; it is
+//! validated once, by [`FlowSpec::validate`], and everything else may rely on it.
+
+use crate::ModelError;
+use rand::{SeedableRng, seq::SliceRandom};
+use serde::{Deserialize, Serialize};
+
+/// Largest dimension, context dimension and hidden width that a specification may name. A model file cannot make the
+/// program allocate without bound.
+pub const MAX_DIM: usize = 4096;
+const MAX_LAYERS: usize = 1024;
+
+/// A flow over `dim` parameters, given `context_dim` context values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowSpec {
+    /// Number of parameters D.
+    pub dim: usize,
+    /// Number of context values C (0: unconditional).
+    pub context_dim: usize,
+    /// Layers from the base towards the data.
+    pub layers: Vec<LayerSpec>,
+    /// Base distribution.
+    pub base: BaseSpec,
+}
+
+/// One layer. Closed on purpose: a new kind fails to compile wherever it is not handled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerSpec {
+    /// Affine coupling (Dinh et al. 2017, section 3).
+    AffineCoupling(AffineCouplingSpec),
+}
+
+/// Affine coupling `v_A = u_A, v_B = u_B exp(s) + t` with `(s_raw, t) = MLP(u_A, c)` and `s = s_max tanh(s_raw / s_max)`.
+///
+/// The two index sets take the place of a fixed permutation followed by a split in halves: coordinates never move, so
+/// base coordinate j of an identity flow is data coordinate j.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AffineCouplingSpec {
+    /// Coordinates A that pass unchanged and feed the conditioner (empty if D = 1).
+    pub identity: Vec<usize>,
+    /// Coordinates B that are scaled and shifted; with `identity` a partition of `0..dim`.
+    pub transformed: Vec<usize>,
+    /// Hidden widths of the conditioner (may be empty: a linear conditioner).
+    pub hidden: Vec<usize>,
+    /// Activation after each hidden layer.
+    pub activation: Activation,
+    /// Bound of the log scale |s|.
+    pub s_max: f64,
+}
+
+/// Activation of the conditioner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(x, 0)
+    Relu,
+    /// x / (1 + exp(-x))
+    Silu,
+    /// tanh(x)
+    Tanh,
+}
+
+/// Base distribution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseSpec {
+    /// Standard normal N(0, I).
+    Gaussian,
+    /// Mixture of Gaussians.
+    Mixture(MixtureSpec),
+}
+
+/// Mixture of K Gaussians, weights `a_k = weight_floor + (1 - K weight_floor) softmax(logits)_k`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixtureSpec {
+    /// Number of components K.
+    pub n_components: usize,
+    /// Shape of each covariance.
+    pub covariance: Covariance,
+    /// Whether logits, means and scales are trained.
+    pub trainable: bool,
+    /// Least weight of a component; 0 <= K weight_floor < 1.
+    pub weight_floor: f64,
+    /// Least scale (standard deviation, or diagonal entry of the Cholesky factor); kept by [`FlowSpec::project`].
+    pub scale_floor: f64,
+}
+
+/// Shape of a covariance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Covariance {
+    /// One scale per axis.
+    Diagonal,
+    /// A Cholesky factor.
+    Full,
+}
+
+/// How successive layers choose the coordinates they transform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mixing {
+    /// Even and odd coordinates take turns.
+    Alternate,
+    /// Pairs of layers use a random half and its complement, drawn anew from the seed for every pair.
+    Permute,
+}
+
+/// How to build the layers of a [`FlowSpec`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Number of coupling layers.
+    pub n_layers: usize,
+    /// Hidden widths of every conditioner.
+    pub hidden: Vec<usize>,
+    /// Activation of every conditioner.
+    pub activation: Activation,
+    /// Bound of the log scale of one layer.
+    pub s_max: f64,
+    /// How coordinates are mixed between layers.
+    pub mixing: Mixing,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        Self {
+            n_layers: 8,
+            hidden: vec![32, 32],
+            activation: Activation::Silu,
+            s_max: 3.0,
+            mixing: Mixing::Permute,
+        }
+    }
+}
+
+impl Default for MixtureSpec {
+    fn default() -> Self {
+        Self {
+            n_components: 1,
+            covariance: Covariance::Full,
+            trainable: true,
+            weight_floor: 1e-6,
+            scale_floor: 1e-4,
+        }
+    }
+}
+
+impl FlowSpec {
+    /// Builds the layers of a flow from settings; `seed` draws the permutations of [`Mixing::Permute`].
+    ///
+    /// # Errors
+    /// [`ModelError::Spec`] if the result describes no flow.
+    pub fn build(
+        dim: usize,
+        context_dim: usize,
+        settings: &FlowSettings,
+        base: BaseSpec,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        if dim == 0 || dim > MAX_DIM {
+            return Err(ModelError::spec("dim", dim, format!("1 to {MAX_DIM}")));
+        }
+        if settings.n_layers > MAX_LAYERS {
+            return Err(ModelError::spec("n_layers", settings.n_layers, format!("at most {MAX_LAYERS}")));
+        }
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut order: Vec<usize> = (0..dim).collect();
+        let mut layers = Vec::with_capacity(settings.n_layers);
+        for l in 0..settings.n_layers {
+            if l % 2 == 0 && settings.mixing == Mixing::Permute && dim > 2 {
+                order.shuffle(&mut rng);
+            }
+            let parity = (l + 1) % 2;
+            let (mut identity, mut transformed) = (Vec::new(), Vec::new());
+            for (position, &j) in order.iter().enumerate() {
+                if dim == 1 || position % 2 == parity { transformed.push(j) } else { identity.push(j) }
+            }
+            identity.sort_unstable();
+            transformed.sort_unstable();
+            layers.push(LayerSpec::AffineCoupling(AffineCouplingSpec {
+                identity,
+                transformed,
+                hidden: settings.hidden.clone(),
+                activation: settings.activation,
+                s_max: settings.s_max,
+            }));
+        }
+        let spec = Self { dim, context_dim, layers, base };
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// Checks that the specification describes a flow.
+    ///
+    /// # Errors
+    /// [`ModelError::Spec`] naming the first field that does not.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        if self.dim == 0 || self.dim > MAX_DIM {
+            return Err(ModelError::spec("dim", self.dim, format!("1 to {MAX_DIM}")));
+        }
+        if self.context_dim > MAX_DIM {
+            return Err(ModelError::spec("context_dim", self.context_dim, format!("at most {MAX_DIM}")));
+        }
+        if self.layers.len() > MAX_LAYERS {
+            return Err(ModelError::spec(
+                "layers",
+                self.layers.len(),
+                format!("at most {MAX_LAYERS} layers"),
+            ));
+        }
+        for (l, layer) in self.layers.iter().enumerate() {
+            match layer {
+                LayerSpec::AffineCoupling(coupling) => coupling.validate(l, self.dim)?,
+            }
+        }
+        match &self.base {
+            BaseSpec::Gaussian => Ok(()),
+            BaseSpec::Mixture(mixture) => mixture.validate(),
+        }
+    }
+
+    /// Moves the parameters back into the set that the specification allows: scales at or above the floor.
+    /// `params` is the flat vector of this specification's layout.
+    pub fn project<T: crate::Real>(&self, layout: &crate::ParamLayout, params: &mut [T]) {
+        let BaseSpec::Mixture(mixture) = &self.base else { return };
+        let floor = T::from_f64(mixture.scale_floor.ln());
+        for i in layout.log_scale_indices(self.dim, mixture) {
+            if let Some(p) = params.get_mut(i)
+                && *p < floor
+            {
+                *p = floor;
+            }
+        }
+    }
+}
+
+impl AffineCouplingSpec {
+    /// Width of the conditioner's input, `|A| + C`.
+    pub fn n_in(&self, context_dim: usize) -> usize {
+        self.identity.len() + context_dim
+    }
+
+    /// Width of the conditioner's output, `2 |B|`: first the raw log scales, then the shifts.
+    pub fn n_out(&self) -> usize {
+        2 * self.transformed.len()
+    }
+
+    fn validate(&self, l: usize, dim: usize) -> Result<(), ModelError> {
+        let field = |name: &str| format!("layers[{l}].{name}");
+        let mut seen = vec![false; dim];
+        for &j in self.identity.iter().chain(&self.transformed) {
+            match seen.get_mut(j) {
+                Some(s) if !*s => *s = true,
+                _ => {
+                    return Err(ModelError::spec(
+                        field("identity and transformed"),
+                        format!("naming coordinate {j} twice or out of range"),
+                        format!("a partition of 0..{dim}"),
+                    ));
+                }
+            }
+        }
+        if self.transformed.is_empty() || self.identity.len() + self.transformed.len() != dim {
+            return Err(ModelError::spec(
+                field("identity and transformed"),
+                format!("{} and {} coordinates", self.identity.len(), self.transformed.len()),
+                format!("a partition of 0..{dim} with at least one transformed"),
+            ));
+        }
+        if let Some(h) = self.hidden.iter().find(|&&h| h == 0 || h > MAX_DIM) {
+            return Err(ModelError::spec(field("hidden"), h, format!("widths from 1 to {MAX_DIM}")));
+        }
+        if self.hidden.len() > 16 {
+            return Err(ModelError::spec(field("hidden"), self.hidden.len(), "at most 16 hidden layers"));
+        }
+        if !(self.s_max > 0.0 && self.s_max <= 20.0) {
+            return Err(ModelError::spec(field("s_max"), self.s_max, "above 0 and at most 20"));
+        }
+        Ok(())
+    }
+}
+
+impl MixtureSpec {
+    fn validate(&self) -> Result<(), ModelError> {
+        if self.n_components == 0 || self.n_components > MAX_DIM {
+            return Err(ModelError::spec("base.n_components", self.n_components, format!("1 to {MAX_DIM}")));
+        }
+        if !(self.weight_floor >= 0.0 && self.weight_floor * (self.n_components as f64) < 1.0) {
+            return Err(ModelError::spec(
+                "base.weight_floor",
+                self.weight_floor,
+                "at least 0 and below 1 / K",
+            ));
+        }
+        if !(self.scale_floor > 0.0 && self.scale_floor.is_finite()) {
+            return Err(ModelError::spec("base.scale_floor", self.scale_floor, "a positive number"));
+        }
+        Ok(())
+    }
+
+    /// Number of scale parameters of one component: D, or D (D + 1) / 2.
+    pub fn n_scales(&self, dim: usize) -> usize {
+        match self.covariance {
+            Covariance::Diagonal => dim,
+            Covariance::Full => dim * (dim + 1) / 2,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `cargo xtask test`: every check, in one profile, all of them even after a failure, and one line of sums at the end.
+//! The order puts the quick ones first; clippy and doc share the metadata builds, test and bench the real ones.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::counts::TestCounts;
+use crate::setup::MissingDriver;
+use crate::tools::{cargo, display, missing_component};
+
+/// How one step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Passed => "ok",
+            Self::Failed => "FAILED",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// The steps taken so far, and the tests counted in them.
+#[derive(Default)]
+struct Summary {
+    steps: Vec<(&'static str, Outcome, Duration)>,
+    counts: TestCounts,
+}
+
+impl Summary {
+    /// Takes one step. A failure that no failing test accounts for counts as one, so that the last line never says
+    /// "0 failed" after a failure.
+    fn step(&mut self, name: &'static str, run: impl FnOnce(&mut TestCounts) -> anyhow::Result<Outcome>) {
+        let (start, failed_before) = (Instant::now(), self.counts.failed());
+        let outcome = run(&mut self.counts).unwrap_or_else(|why| {
+            eprintln!("xtask: {why:#}");
+            Outcome::Failed
+        });
+        match outcome {
+            Outcome::Failed if self.counts.failed() == failed_before => self.counts.add_failure(),
+            Outcome::Skipped => self.counts.add_skip(),
+            Outcome::Failed | Outcome::Passed => {}
+        }
+        self.steps.push((name, outcome, start.elapsed()));
+    }
+
+    fn is_success(&self) -> bool {
+        self.counts.failed() == 0 && self.steps.iter().all(|(_, outcome, _)| *outcome != Outcome::Failed)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, outcome, took) in &self.steps {
+            writeln!(f, "{name:<8}{outcome:<9}{:>7.1} s", took.as_secs_f64())?;
+        }
+        write!(f, "{}", self.counts)
+    }
+}
+
+/// Runs every check and prints the sums; true when nothing failed. `driver` says how the search for a driver ended and
+/// `require_adapter` whether its absence is a failure; `device` is what the bench runs on.
+pub fn run(driver: Result<(), MissingDriver>, require_adapter: bool, device: &str) -> bool {
+    let mut summary = Summary::default();
+    let no_driver = driver.is_err();
+    if let (Err(why), false) = (&driver, require_adapter) {
+        println!("SKIP driver: {why}");
+    }
+    summary.step("driver", |_| driver_outcome(driver, require_adapter));
+    summary.step("fmt", |_| match missing_component("fmt", "rustfmt") {
+        Some(advice) => Err(anyhow::anyhow!(advice)),
+        None => status(cargo("fmt").args(["--all", "--check"])),
+    });
+    summary.step("clippy", |_| match missing_component("clippy", "clippy") {
+        Some(advice) => Err(anyhow::anyhow!(advice)),
+        None => status(cargo("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"])),
+    });
+    summary.step("doc", |_| {
+        let flags = std::env::var("RUSTDOCFLAGS").unwrap_or_default();
+        status(
+            cargo("doc")
+                .args(["--workspace", "--no-deps"])
+                .env("RUSTDOCFLAGS", format!("{flags} -D warnings")),
+        )
+    });
+    // --show-output: libtest hides what a passing test prints, and a skipped test passes as far as libtest knows.
+    summary.step("test", |counts| {
+        counted(cargo("test").args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
+    });
+    summary.step("bench", |_| {
+        if no_driver && !require_adapter { Ok(Outcome::Skipped) } else { tiny_bench(device) }
+    });
+    println!("\n{summary}");
+    summary.is_success()
+}
+
+fn driver_outcome(driver: Result<(), MissingDriver>, require_adapter: bool) -> anyhow::Result<Outcome> {
+    match driver {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(why) if require_adapter => Err(why.into()),
+        Err(_) => Ok(Outcome::Skipped),
+    }
+}
+
+/// A run of the bench program that is too short to measure anything: it shows that every kernel and pass still runs.
+fn tiny_bench(device: &str) -> anyhow::Result<Outcome> {
+    // Naming the tests too makes cargo choose the same features as for `cargo test`, so only the program is built.
+    let built = status(cargo("build").args(["--workspace", "--tests", "--bin", "bench"]))?;
+    if built != Outcome::Passed {
+        return Ok(built);
+    }
+    let own = std::env::current_exe().context("where is xtask itself?")?;
+    let dir = own.parent().context("xtask lies in no directory")?;
+    // cargo has put the program next to us, unless we are the release build and it is not.
+    let dir = if dir.ends_with("release") { dir.with_file_name("debug") } else { dir.to_owned() };
+    let program = dir.join(format!("bench{}", std::env::consts::EXE_SUFFIX));
+    status(Command::new(program).args(["--device", device, "--tiny"]))
+}
+
+/// Runs a command with its output where ours goes.
+fn status(command: &mut Command) -> anyhow::Result<Outcome> {
+    announce(command);
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start {}", display(command)))?;
+    if status.success() {
+        return Ok(Outcome::Passed);
+    }
+    eprintln!("xtask: `{}`: {status}", display(command));
+    Ok(Outcome::Failed)
+}
+
+/// Runs a command, passes its output on line by line and counts the tests in it.
+fn counted(command: &mut Command, counts: &mut TestCounts) -> anyhow::Result<Outcome> {
+    announce(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", display(command)))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let shared = Mutex::new(counts);
+    let copied = std::thread::scope(|scope| {
+        let errors =
+            scope.spawn(|| stderr.map_or(Ok(()), |pipe| copy_lines(pipe, std::io::stderr(), &shared)));
+        let output = stdout.map_or(Ok(()), |pipe| copy_lines(pipe, std::io::stdout(), &shared));
+        let errors = errors.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader panicked")));
+        output.and(errors)
+    });
+    let status = child.wait().with_context(|| format!("cannot wait for {}", display(command)))?;
+    copied.with_context(|| format!("cannot read the output of {}", display(command)))?;
+    if status.success() {
+        return Ok(Outcome::Passed);
+    }
+    eprintln!("xtask: `{}`: {status}", display(command));
+    Ok(Outcome::Failed)
+}
+
+/// Copies `from` to `to` line by line, as bytes, and lets `counts` read each line.
+fn copy_lines(from: impl Read, mut to: impl Write, counts: &Mutex<&mut TestCounts>) -> std::io::Result<()> {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line)? > 0 {
+        to.write_all(&line)?;
+        to.flush()?;
+        let text = String::from_utf8_lossy(&line);
+        counts.lock().unwrap_or_else(PoisonError::into_inner).read_line(text.trim_end());
+        line.clear();
+    }
+    Ok(())
+}
+
+fn announce(command: &Command) {
+    println!("\n==> {}", display(command));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_copied_unchanged_and_counted() {
+        let text = b"first \xff line\r\nSKIP a: none\ntest result: ok. 3 passed; 0 failed; 1 ignored;\nlast";
+        let mut counts = TestCounts::default();
+        let mut copy = Vec::new();
+        copy_lines(&text[..], &mut copy, &Mutex::new(&mut counts)).unwrap();
+        assert_eq!(copy, text);
+        assert_eq!(counts.to_string(), "2 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn a_failing_step_is_never_zero_failures_and_does_not_stop_the_next() {
+        let mut summary = Summary::default();
+        summary.step("broken", |_| Err(anyhow::anyhow!("no such program")));
+        summary.step("tests", |counts| {
+            counts.read_line("test result: FAILED. 4 passed; 2 failed; 0 ignored;");
+            Ok(Outcome::Failed)
+        });
+        summary.step("bench", |_| Ok(Outcome::Skipped));
+        assert!(!summary.is_success());
+        let text = summary.to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert_eq!(text.lines().last(), Some("4 passed, 3 failed, 1 skipped"));
+    }
+
+    #[test]
+    fn all_well_is_success() {
+        let mut summary = Summary::default();
+        summary.step("tests", |counts| {
+            counts.read_line("test result: ok. 4 passed; 0 failed; 0 ignored;");
+            Ok(Outcome::Passed)
+        });
+        assert!(summary.is_success());
+        assert!(summary.to_string().ends_with("4 passed, 0 failed, 0 skipped"));
+    }
+
+    #[test]
+    fn a_missing_driver_fails_only_where_one_is_required() {
+        let missing = || Err(MissingDriver("type this".to_owned()));
+        assert_eq!(driver_outcome(Ok(()), true).unwrap(), Outcome::Passed);
+        assert_eq!(driver_outcome(missing(), false).unwrap(), Outcome::Skipped);
+        assert!(driver_outcome(missing(), true).unwrap_err().to_string().contains("type this"));
+    }
+
+    #[test]
+    fn a_command_that_fails_without_tests_counts_none() {
+        let mut counts = TestCounts::default();
+        assert_eq!(counted(&mut cargo("no-such-subcommand"), &mut counts).unwrap(), Outcome::Failed);
+        assert_eq!(counts, TestCounts::default());
+    }
+}
