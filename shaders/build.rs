@@ -51,7 +51,9 @@ fn build() -> Result<(), String> {
     for (name, _) in &sources {
         let stem = name.trim_end_matches(".wgsl");
         if !stem.contains('/') && !kernels.contains(&stem) {
-            return Err(format!("shaders/wgsl/{name}: kernel has no row in src/variants.rs, so nothing validates it"));
+            return Err(format!(
+                "shaders/wgsl/{name}: kernel has no row in src/variants.rs, so nothing validates it"
+            ));
         }
     }
     let out = PathBuf::from(env::var("OUT_DIR").map_err(|e| e.to_string())?).join("sources.rs");

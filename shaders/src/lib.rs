@@ -94,3 +94,19 @@ pub fn render(kernel: &str, constants: &Constants) -> Result<Kernel, ShaderError
     let (bindings, workgroup_size) = reflect::reflect(&module, &info, kernel).map_err(invalid)?;
     Ok(Kernel { name: kernel.to_owned(), source, bindings, workgroup_size })
 }
+
+/// A hash of every template: changes whenever a kernel does.
+#[must_use]
+pub fn fingerprint() -> u64 {
+    SOURCES.iter().fold(fnv1a(&[]), |hash, (name, text)| {
+        hash.rotate_left(5) ^ fnv1a(name.as_bytes()) ^ fnv1a(text.as_bytes()).rotate_left(32)
+    })
+}
+
+/// The FNV-1a hash of `bytes`, the same in every build and on every machine.
+#[must_use]
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -70,9 +70,6 @@ impl fmt::Display for Constants {
     }
 }
 
-/// Every template by its name relative to `wgsl/`, for instance `include/activation.wgsl`.
-pub type Sources = [(&'static str, &'static str)];
-
 const MARK: &str = "//@";
 
 /// Renders `kernel` from `sources`; with `traced`, each line ends in a `//@file:line` comment.
@@ -109,7 +106,8 @@ pub fn render_template(
 /// Parses and validates WGSL; the error names the template's file and line when `source` is traced.
 pub fn validate_wgsl(source: &str) -> Result<(naga::Module, naga::valid::ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| {
-        let place = error.location(source).map_or_else(String::new, |l| origin(source, l.line_number as usize));
+        let place =
+            error.location(source).map_or_else(String::new, |l| origin(source, l.line_number as usize));
         format!("{place}{}", error.emit_to_string(source))
     })?;
     let capabilities = naga::valid::Capabilities::SUBGROUP
@@ -120,7 +118,8 @@ pub fn validate_wgsl(source: &str) -> Result<(naga::Module, naga::valid::ModuleI
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::all());
     let info = validator.validate(&module).map_err(|error| {
-        let place = error.location(source).map_or_else(String::new, |l| origin(source, l.line_number as usize));
+        let place =
+            error.location(source).map_or_else(String::new, |l| origin(source, l.line_number as usize));
         format!("{place}{}", error.emit_to_string(source))
     })?;
     Ok((module, info))

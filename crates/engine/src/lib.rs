@@ -1,1 +1,29 @@
-//! placeholder
+//! Runs a flow on a Vulkan, Metal or DX12 device through wgpu, which appears nowhere else in lwflow.
+//! Invariant: a call either returns what the f64 definition in `lwflow-model` says, up to f32 rounding, or an
+//! [`EngineError`]; it never panics, never hangs and never returns numbers of a failed device.
+//!
+//! ```no_run
+//! use lwflow_engine::{Engine, EngineSettings};
+//! use lwflow_model::{BaseSpec, Flow, FlowSettings, FlowSpec};
+//!
+//! let engine = Engine::new(&EngineSettings::default())?;
+//! let spec = FlowSpec::build(2, 0, &FlowSettings::default(), BaseSpec::Gaussian, 1)?;
+//! let mut executor = engine.flow(&spec)?;
+//! executor.set_params(Flow::<f32>::init(spec, 1)?.params())?;
+//! let log_prob = executor.log_prob(&[0.0, 0.0, 1.0, 1.0], &[])?;
+//! assert_eq!(log_prob.len(), 2);
+//! # Ok::<(), lwflow_engine::EngineError>(())
+//! ```
+
+mod engine;
+mod error;
+mod flow;
+mod gpu;
+mod rows;
+mod self_test;
+
+pub use engine::{Engine, EngineSettings, list_devices};
+pub use error::EngineError;
+pub use flow::{FlowExecutor, Gradient};
+pub use gpu::{DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
+pub use self_test::{SelfTestCheck, SelfTestReport};

@@ -1,0 +1,134 @@
+//! The engine: one open device and the flows made for it.
+//! Invariant: an engine is cheap to clone and to share; all its flows use the same device and compiled kernels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lwflow_model::FlowSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::gpu::{DeviceChoice, DeviceInfo, Gpu, enumerate};
+use crate::self_test::{self, SelfTestReport};
+use crate::{EngineError, FlowExecutor};
+
+/// How to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSettings {
+    /// Which device to use.
+    pub device: DeviceChoice,
+    /// How long one call may wait for the device, in seconds. Drivers compile kernels at their first use.
+    pub timeout_seconds: f64,
+    /// Device memory for the per-sample arrays of one flow, in bytes. A batch that needs more is run in pieces.
+    pub scratch_bytes: u64,
+    /// Largest number of samples in a piece, if it should be smaller than memory allows.
+    pub piece_samples: Option<usize>,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            device: DeviceChoice::Auto,
+            timeout_seconds: 300.0,
+            scratch_bytes: 512 << 20,
+            piece_samples: None,
+        }
+    }
+}
+
+impl EngineSettings {
+    /// The environment variable that overrides [`DeviceChoice::Auto`].
+    pub const DEVICE_VARIABLE: &str = "LWFLOW_DEVICE";
+
+    fn timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::from_secs(300))
+    }
+}
+
+/// All devices that the engine can use, best kind first; the position is the index of [`DeviceChoice::Index`].
+#[must_use]
+pub fn list_devices() -> Vec<DeviceInfo> {
+    pollster::block_on(enumerate()).into_iter().map(|(info, _)| info).collect()
+}
+
+/// An open device.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    gpu: Arc<Gpu>,
+    settings: EngineSettings,
+}
+
+impl Engine {
+    /// Opens the device that the settings name.
+    ///
+    /// # Errors
+    /// [`EngineError::NoDevice`] if none fits, [`EngineError::Open`] if the driver refuses.
+    pub fn new(settings: &EngineSettings) -> Result<Self, EngineError> {
+        pollster::block_on(Self::new_async(settings))
+    }
+
+    /// [`Engine::new`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub async fn new_async(settings: &EngineSettings) -> Result<Self, EngineError> {
+        let named = match (&settings.device, std::env::var(EngineSettings::DEVICE_VARIABLE)) {
+            (DeviceChoice::Auto, Ok(name)) if !name.trim().is_empty() => name.parse()?,
+            (device, _) => device.clone(),
+        };
+        let gpu = Gpu::open(&named, settings.timeout()).await?;
+        tracing::debug!(device = %gpu.info, "opened device");
+        Ok(Self { gpu: Arc::new(gpu), settings: settings.clone() })
+    }
+
+    /// An engine on a device that the caller opened, sharing its queue. `settings.device` is not looked at. The
+    /// device's callbacks for lost devices and uncaptured errors stay the caller's; errors that the engine's own calls
+    /// raise are captured in error scopes and returned.
+    #[must_use]
+    pub fn from_wgpu(
+        info: &wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        settings: &EngineSettings,
+    ) -> Self {
+        let gpu = Gpu::adopt(info, device, queue, settings.timeout());
+        Self { gpu: Arc::new(gpu), settings: settings.clone() }
+    }
+
+    /// What is known about the device.
+    #[must_use]
+    pub fn info(&self) -> &DeviceInfo {
+        &self.gpu.info
+    }
+
+    /// How the engine runs.
+    #[must_use]
+    pub fn settings(&self) -> &EngineSettings {
+        &self.settings
+    }
+
+    /// Prepares a flow: chooses the kernels of every layer and reserves its parameters on the device.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] for an invalid specification, [`EngineError::Limit`] if it does not fit the device.
+    pub fn flow(&self, spec: &FlowSpec) -> Result<FlowExecutor, EngineError> {
+        FlowExecutor::new(self.gpu.clone(), &self.settings, spec)
+    }
+
+    /// Compares every pass of a small flow on this device with the f64 definition.
+    ///
+    /// # Errors
+    /// [`EngineError::SelfTest`] with the figures if one is out of bounds; any error of the device.
+    pub fn self_test(&self) -> Result<SelfTestReport, EngineError> {
+        self_test::run(self)
+    }
+
+    /// [`Engine::self_test`], unless this version already passed it on this device and driver. Passes are noted in the
+    /// folder `LWFLOW_CACHE`, or else in `lwflow` under the user's cache folder.
+    ///
+    /// # Errors
+    /// As [`Engine::self_test`].
+    pub fn ensure_tested(&self) -> Result<SelfTestReport, EngineError> {
+        self_test::run_cached(self)
+    }
+}

@@ -1,0 +1,179 @@
+//! The tiled path of an affine coupling layer: gather the conditioner's input, run its linear maps one dispatch each,
+//! then transform part B in place. Works for every shape; memory does not grow with depth.
+
+use lwflow_model::{AffineCouplingSpec, LinearBlock};
+use lwflow_shaders::Constants;
+
+use super::Place;
+use super::conditioner::{Conditioner, workgroup};
+use crate::EngineError;
+use crate::gpu::pipeline::Bound;
+use crate::gpu::recording::{BatchDims, Grid, Step, StepBuilder, record_all};
+use crate::gpu::{Gpu, Need, round_up};
+
+/// Sizes of one layer on the tiled path.
+#[derive(Debug)]
+pub(crate) struct TiledCouplingPlan {
+    name: String,
+    identity: Vec<u32>,
+    transformed: Vec<u32>,
+    s_max: f32,
+    conditioner: Conditioner,
+    workgroup: u32,
+}
+
+impl TiledCouplingPlan {
+    /// The plan of layer `l`.
+    pub fn new(
+        context_dim: usize,
+        l: usize,
+        spec: &AffineCouplingSpec,
+        linears: &[LinearBlock],
+        gpu: &Gpu,
+    ) -> Self {
+        debug_assert_eq!(linears.first().map(|b| b.n_in), Some(spec.n_in(context_dim)));
+        Self {
+            name: format!("layer{l}"),
+            identity: spec.identity.iter().map(|&j| j as u32).collect(),
+            transformed: spec.transformed.iter().map(|&j| j as u32).collect(),
+            s_max: spec.s_max as f32,
+            conditioner: Conditioner::new(spec.activation, linears, gpu),
+            workgroup: workgroup(gpu),
+        }
+    }
+
+    /// Floats of the parameter region.
+    pub fn n_params(&self) -> usize {
+        self.conditioner.n_params()
+    }
+
+    /// Floats of the gradient region.
+    pub fn n_grads(&self) -> usize {
+        self.conditioner.n_grads()
+    }
+
+    /// Scratch arrays.
+    pub fn need(&self) -> Need {
+        self.conditioner.need()
+    }
+
+    /// Packs the layer's parameters.
+    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+        self.conditioner.pack(params, region);
+    }
+
+    /// Unpacks the layer's gradient.
+    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+        self.conditioner.unpack_grad(region, grad);
+    }
+
+    /// Makes all steps.
+    pub fn bind(
+        &self,
+        builder: &mut StepBuilder<'_>,
+        place: Place<'_>,
+    ) -> Result<TiledCoupling, EngineError> {
+        let batch = builder.batch;
+        let index = self.index_buffer(builder.gpu)?;
+        let index = Bound::Read(&index);
+        let constants = Constants::new().with("workgroup", self.workgroup);
+        let n_in = self.conditioner.n_in();
+        let rows = |rows: usize| Grid::Samples { vec4s: self.workgroup, rows: rows as u32 };
+        let input_shape =
+            [("n_identity", (self.identity.len() as u32).into()), ("n_in", (n_in as u32).into())];
+        let coupling_shape = [
+            ("n_identity", (self.identity.len() as u32).into()),
+            ("n_transformed", (self.transformed.len() as u32).into()),
+            ("s_max", self.s_max.into()),
+            ("inv_s_max", (1.0 / self.s_max).into()),
+        ];
+        let output = ("output", Bound::Read(batch.scratch("conditioner/output")?));
+        let (x, log_det) = (("x", Bound::Write(&batch.x)), ("log_det", Bound::Write(&batch.log_det)));
+
+        let mut input = Vec::new();
+        if n_in > 0 {
+            let buffers = [
+                ("index", index),
+                ("x", Bound::Read(&batch.x)),
+                ("context", Bound::Read(&batch.context)),
+                ("output", Bound::Write(batch.scratch("conditioner/input")?)),
+            ];
+            let grid = rows(round_up(n_in, 4));
+            input.push(builder.step("conditioner_input", &constants, grid, &input_shape, &buffers)?);
+        }
+        let mut map = |kernel: &str| {
+            let buffers = [("index", index), output, x, log_det];
+            builder.step(kernel, &constants, rows(1), &coupling_shape, &buffers)
+        };
+        let inverse = map("affine_coupling_inverse")?;
+        let forward = map("affine_coupling_forward")?;
+        let conditioner = self.conditioner.forward(builder, place, false)?;
+
+        let mut backward = self.conditioner.forward(builder, place, true)?;
+        let buffers = [
+            ("index", index),
+            output,
+            ("w_eff", Bound::Read(&batch.w_eff)),
+            x,
+            ("g", Bound::Write(&batch.g)),
+            ("delta", Bound::Write(batch.scratch("conditioner/delta0")?)),
+        ];
+        let kernel = "affine_coupling_backward";
+        backward.push(builder.step(kernel, &constants, rows(1), &coupling_shape, &buffers)?);
+        let (steps, delta) = self.conditioner.backward(builder, place)?;
+        backward.extend(steps);
+        if n_in > 0 {
+            let buffers = [
+                ("index", index),
+                ("input", Bound::Read(batch.scratch(delta)?)),
+                ("g", Bound::Write(&batch.g)),
+                ("g_context", Bound::Write(&batch.g_context)),
+            ];
+            let kernel = "conditioner_input_grad";
+            backward.push(builder.step(kernel, &constants, rows(n_in), &input_shape, &buffers)?);
+        }
+        Ok(TiledCoupling { input, conditioner, inverse, forward, backward })
+    }
+
+    fn index_buffer(&self, gpu: &Gpu) -> Result<wgpu::Buffer, EngineError> {
+        let index: Vec<u32> = self.identity.iter().chain(&self.transformed).copied().collect();
+        let label = format!("flow/{}/index", self.name);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let buffer = gpu.buffer(&label, index.len(), usage)?;
+        gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&index));
+        Ok(buffer)
+    }
+}
+
+/// The recorded steps of one layer.
+#[derive(Debug)]
+pub(crate) struct TiledCoupling {
+    input: Vec<Step>,
+    conditioner: Vec<Step>,
+    inverse: Step,
+    forward: Step,
+    /// The conditioner again (keeping what its derivative needs), the coupling, the conditioner's backward.
+    backward: Vec<Step>,
+}
+
+impl TiledCoupling {
+    /// Data to base.
+    pub fn record_inverse(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        record_all(&self.input, pass, dims);
+        record_all(&self.conditioner, pass, dims);
+        self.inverse.record(pass, dims);
+    }
+
+    /// Base to data.
+    pub fn record_forward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        record_all(&self.input, pass, dims);
+        record_all(&self.conditioner, pass, dims);
+        self.forward.record(pass, dims);
+    }
+
+    /// Gradient through `inverse`.
+    pub fn record_backward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        record_all(&self.input, pass, dims);
+        record_all(&self.backward, pass, dims);
+    }
+}

@@ -1,0 +1,268 @@
+//! The base distribution on the device: log density, gradient with respect to z, and the per-component sums from
+//! which the model makes the gradient of a mixture's parameters in f64.
+
+use lwflow_model::{BaseSpec, Covariance, FlowSpec, MixtureBase, MixtureSpec, MixtureStatistics};
+use lwflow_shaders::Constants;
+
+use super::Place;
+use super::conditioner::{reduce, workgroup};
+use crate::EngineError;
+use crate::gpu::pipeline::Bound;
+use crate::gpu::recording::{BatchDims, Grid, Step, StepBuilder, record_all};
+use crate::gpu::uniform::Value;
+use crate::gpu::{Gpu, Need, round_up};
+
+/// Sizes of the base.
+#[derive(Debug)]
+pub(crate) struct BasePlan {
+    dim: usize,
+    workgroup: u32,
+    mixture: Option<MixturePlan>,
+}
+
+#[derive(Debug)]
+struct MixturePlan {
+    spec: MixtureSpec,
+    dim: usize,
+}
+
+impl BasePlan {
+    /// The base of `spec`.
+    pub fn new(spec: &FlowSpec, gpu: &Gpu) -> Self {
+        let mixture = match &spec.base {
+            BaseSpec::Gaussian => None,
+            BaseSpec::Mixture(mixture) => Some(MixturePlan { spec: mixture.clone(), dim: spec.dim }),
+        };
+        Self { dim: spec.dim, workgroup: workgroup(gpu), mixture }
+    }
+
+    /// Floats of the base's parameter region.
+    pub fn n_params(&self) -> usize {
+        self.mixture.as_ref().map_or(0, |m| m.spec.n_components * m.stride())
+    }
+
+    /// Floats of the base's gradient region: the statistics of a trainable mixture.
+    pub fn n_grads(&self) -> usize {
+        match &self.mixture {
+            Some(m) if m.spec.trainable => round_up(m.spec.n_components * m.n_statistics(), 4),
+            _ => 0,
+        }
+    }
+
+    /// Scratch of the base.
+    pub fn need(&self) -> Need {
+        let mut need = Need::default();
+        if let Some(m) = &self.mixture {
+            need.rows("base/y", m.spec.n_components * round_up(m.dim, 4));
+            need.rows("base/w_rho", m.spec.n_components);
+            need.partial(self.n_grads());
+        }
+        need
+    }
+
+    /// Packs the base's slice of the flat parameters (`params[layout.base..]`); derived quantities come from f64.
+    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+        if let Some(m) = &self.mixture {
+            m.pack(params, region);
+        }
+    }
+
+    /// The gradient of the base's slice from its region, for the parameters that [`BasePlan::pack`] got.
+    pub fn unpack_grad(&self, params: &[f32], region: &[f32], grad: &mut [f32]) {
+        if let Some(m) = &self.mixture
+            && m.spec.trainable
+        {
+            m.unpack_grad(params, region, grad);
+        }
+    }
+
+    /// Makes all steps.
+    pub fn bind(&self, builder: &mut StepBuilder<'_>, place: Place<'_>) -> Result<BasePass, EngineError> {
+        match &self.mixture {
+            None => self.bind_gaussian(builder),
+            Some(mixture) => self.bind_mixture(builder, place, mixture),
+        }
+    }
+
+    fn bind_gaussian(&self, builder: &mut StepBuilder<'_>) -> Result<BasePass, EngineError> {
+        let batch = builder.batch;
+        let constants = Constants::new().with("workgroup", self.workgroup);
+        let log_norm = -0.5 * self.dim as f64 * (2.0 * std::f64::consts::PI).ln();
+        let shape = [("dim", (self.dim as u32).into()), ("log_norm", (log_norm as f32).into())];
+        let grid = Grid::Samples { vec4s: self.workgroup, rows: 1 };
+        let mut buffers = vec![
+            ("x", Bound::Read(&batch.x)),
+            ("log_det", Bound::Read(&batch.log_det)),
+            ("log_q", Bound::Write(&batch.log_q)),
+        ];
+        let plain = constants.clone().with("gradient", false);
+        let log_prob = vec![builder.step("gaussian_base", &plain, grid, &shape, &buffers)?];
+        buffers.extend([
+            ("weight", Bound::Read(&batch.weight)),
+            ("log_inv_proposal", Bound::Read(&batch.log_inv_proposal)),
+            ("w_eff", Bound::Write(&batch.w_eff)),
+            ("g", Bound::Write(&batch.g)),
+        ]);
+        let constants = constants.with("gradient", true);
+        let gradient = vec![builder.step("gaussian_base", &constants, grid, &shape, &buffers)?];
+        Ok(BasePass { log_prob, gradient })
+    }
+
+    fn bind_mixture(
+        &self,
+        builder: &mut StepBuilder<'_>,
+        place: Place<'_>,
+        mixture: &MixturePlan,
+    ) -> Result<BasePass, EngineError> {
+        let batch = builder.batch;
+        let constants = Constants::new().with("workgroup", self.workgroup);
+        let full = constants.clone().with("full", mixture.spec.covariance == Covariance::Full);
+        let k = mixture.spec.n_components as u32;
+        let n_blocks = (self.dim as u32).div_ceil(4);
+        let rows = |rows: u32| Grid::Samples { vec4s: self.workgroup, rows };
+        let (params, region) = place.params;
+        let (offset, size) = region.bytes();
+        let packed = ("mixture", Bound::ReadRange(params, offset, size));
+        let (y, w_rho) = (batch.scratch("base/y")?, batch.scratch("base/w_rho")?);
+        let shape: [(&str, Value); 6] = [
+            ("dim", (self.dim as u32).into()),
+            ("n_components", k.into()),
+            ("n_blocks", n_blocks.into()),
+            ("stride4", (mixture.stride() as u32 / 4).into()),
+            ("mean_offset4", 1.into()),
+            ("inverse_offset4", (1 + n_blocks).into()),
+        ];
+        // The first pass is needed by both ways, so each gets a step of its own.
+        let whiten = |builder: &mut StepBuilder<'_>| {
+            let buffers = [packed, ("x", Bound::Read(&batch.x)), ("y", Bound::Write(y))];
+            builder.step("mixture_whiten", &full, rows(k * n_blocks), &shape, &buffers)
+        };
+        let mut buffers = vec![
+            packed,
+            ("y", Bound::Read(y)),
+            ("log_det", Bound::Read(&batch.log_det)),
+            ("log_q", Bound::Write(&batch.log_q)),
+            ("w_rho", Bound::Write(w_rho)),
+        ];
+        let plain = constants.clone().with("gradient", false);
+        let log_prob =
+            vec![whiten(builder)?, builder.step("mixture_log_prob", &plain, rows(1), &shape[..4], &buffers)?];
+        buffers.extend([
+            ("weight", Bound::Read(&batch.weight)),
+            ("log_inv_proposal", Bound::Read(&batch.log_inv_proposal)),
+            ("w_eff", Bound::Write(&batch.w_eff)),
+        ]);
+        let with_gradient = constants.with("gradient", true);
+        let mut gradient = vec![
+            whiten(builder)?,
+            builder.step("mixture_log_prob", &with_gradient, rows(1), &shape[..4], &buffers)?,
+        ];
+        let buffers =
+            [packed, ("y", Bound::Read(y)), ("w_rho", Bound::Read(w_rho)), ("g", Bound::Write(&batch.g))];
+        gradient.push(builder.step("mixture_grad", &full, rows(self.dim as u32), &shape, &buffers)?);
+        if mixture.spec.trainable {
+            let n = mixture.n_statistics() as u32;
+            let shape = [
+                shape[0],
+                shape[1],
+                shape[2],
+                ("n_statistics", n.into()),
+                ("stride", (self.n_grads() as u32).into()),
+            ];
+            let buffers = [
+                ("y", Bound::Read(y)),
+                ("w_rho", Bound::Read(w_rho)),
+                ("partial", Bound::Write(&batch.partial)),
+            ];
+            let grid = Grid::Chunks { groups: (k * n).div_ceil(self.workgroup) };
+            gradient.push(builder.step("mixture_statistics", &full, grid, &shape, &buffers)?);
+            gradient.push(reduce(builder, self.n_grads(), place)?);
+        }
+        Ok(BasePass { log_prob, gradient })
+    }
+}
+
+impl MixturePlan {
+    /// Floats of the inverse Cholesky factor of one component, in blocks of four rows.
+    fn n_inverse(&self) -> usize {
+        let blocks = self.dim.div_ceil(4);
+        match self.spec.covariance {
+            Covariance::Diagonal => 4 * blocks,
+            Covariance::Full => (0..blocks).map(|b| 4 * (4 * b + 4)).sum(),
+        }
+    }
+
+    /// Floats per component.
+    fn stride(&self) -> usize {
+        4 + round_up(self.dim, 4) + self.n_inverse()
+    }
+
+    /// Sums per component: 1, y, and y^2 or the lower triangle of y y^T.
+    fn n_statistics(&self) -> usize {
+        1 + self.dim + self.spec.n_scales(self.dim)
+    }
+
+    fn model(&self, params: &[f32]) -> MixtureBase<f64> {
+        let params: Vec<f64> = params.iter().map(|&p| f64::from(p)).collect();
+        MixtureBase::new(&self.spec, self.dim, &params)
+    }
+
+    fn pack(&self, params: &[f32], region: &mut [f32]) {
+        let model = self.model(params);
+        let (d, stride) = (self.dim, self.stride());
+        region.fill(0.0);
+        for (k, out) in region.chunks_exact_mut(stride).enumerate() {
+            out[0] = model.log_norm[k] as f32;
+            let (means, inverse) = out[4..].split_at_mut(round_up(d, 4));
+            for j in 0..d {
+                means[j] = model.means[k * d + j] as f32;
+            }
+            for j in 0..d {
+                for m in 0..=j {
+                    let value = model.inverse_cholesky[(k * d + j) * d + m] as f32;
+                    match self.spec.covariance {
+                        Covariance::Diagonal if m == j => inverse[j] = value,
+                        Covariance::Diagonal => {}
+                        Covariance::Full => {
+                            let b = j / 4;
+                            inverse[4 * (2 * b * (b + 1) + m) + j % 4] = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn unpack_grad(&self, params: &[f32], region: &[f32], grad: &mut [f32]) {
+        let (d, n_scales) = (self.dim, self.spec.n_scales(self.dim));
+        let mut statistics = MixtureStatistics::<f64>::zeros(&self.spec, d);
+        for (k, sums) in region.chunks_exact(self.n_statistics()).take(self.spec.n_components).enumerate() {
+            let sums: Vec<f64> = sums.iter().map(|&v| f64::from(v)).collect();
+            statistics.n[k] = sums[0];
+            statistics.first[k * d..][..d].copy_from_slice(&sums[1..1 + d]);
+            statistics.second[k * n_scales..][..n_scales].copy_from_slice(&sums[1 + d..]);
+        }
+        for (g, value) in grad.iter_mut().zip(self.model(params).gradient(&statistics)) {
+            *g = value as f32;
+        }
+    }
+}
+
+/// The recorded steps of the base.
+#[derive(Debug)]
+pub(crate) struct BasePass {
+    log_prob: Vec<Step>,
+    gradient: Vec<Step>,
+}
+
+impl BasePass {
+    /// log_q from x = z and log_det.
+    pub fn record_log_prob(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        record_all(&self.log_prob, pass, dims);
+    }
+
+    /// log_q, w_eff and g from x = z, log_det and the weights; adds to the base's gradient region.
+    pub fn record_gradient(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        record_all(&self.gradient, pass, dims);
+    }
+}

@@ -1,0 +1,113 @@
+//! The passes of a flow: what is recorded for each layer and for the base, behind one face per kind of kernel path.
+//! Invariant: a plan states its needs before any buffer exists; a pass owns bind groups only and records in place
+//! on the batch's arrays, so that paths can be mixed freely from layer to layer.
+
+mod affine_coupling;
+mod base;
+mod conditioner;
+
+use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
+
+use super::recording::{BatchDims, StepBuilder};
+use super::{Gpu, Need, Region};
+use crate::EngineError;
+use affine_coupling::{TiledCoupling, TiledCouplingPlan};
+pub(crate) use base::{BasePass, BasePlan};
+
+/// The regions of the flow's buffers that belong to one layer or to the base.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub params: (&'a wgpu::Buffer, Region),
+    pub grads: (&'a wgpu::Buffer, Region),
+}
+
+/// A layer with its kernel path chosen: sizes and the translation of its parameters.
+#[derive(Debug)]
+pub(crate) enum LayerPlan {
+    /// Any shape, any adapter.
+    Tiled(TiledCouplingPlan),
+}
+
+impl LayerPlan {
+    /// Chooses the path of layer `l`.
+    pub fn new(spec: &FlowSpec, l: usize, layer: &LayerSpec, linears: &[LinearBlock], gpu: &Gpu) -> Self {
+        match layer {
+            LayerSpec::AffineCoupling(coupling) => {
+                Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu))
+            }
+        }
+    }
+
+    /// Floats of the layer's parameter region.
+    pub fn n_params(&self) -> usize {
+        match self {
+            Self::Tiled(plan) => plan.n_params(),
+        }
+    }
+
+    /// Floats of the layer's gradient region.
+    pub fn n_grads(&self) -> usize {
+        match self {
+            Self::Tiled(plan) => plan.n_grads(),
+        }
+    }
+
+    /// Scratch of the layer.
+    pub fn need(&self) -> Need {
+        match self {
+            Self::Tiled(plan) => plan.need(),
+        }
+    }
+
+    /// Writes the layer's parameters from the flow's flat vector into its region.
+    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+        match self {
+            Self::Tiled(plan) => plan.pack(params, region),
+        }
+    }
+
+    /// Writes the layer's part of the flat gradient from its region.
+    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+        match self {
+            Self::Tiled(plan) => plan.unpack_grad(region, grad),
+        }
+    }
+
+    /// Makes the bind groups.
+    pub fn bind(&self, builder: &mut StepBuilder<'_>, place: Place<'_>) -> Result<LayerPass, EngineError> {
+        Ok(match self {
+            Self::Tiled(plan) => LayerPass::Tiled(plan.bind(builder, place)?),
+        })
+    }
+}
+
+/// A layer ready to be recorded.
+#[derive(Debug)]
+pub(crate) enum LayerPass {
+    /// Any shape, any adapter.
+    Tiled(TiledCoupling),
+}
+
+impl LayerPass {
+    /// Data to base: x and log_det in place.
+    pub fn record_inverse(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        match self {
+            Self::Tiled(layer) => layer.record_inverse(pass, dims),
+        }
+    }
+
+    /// Base to data: x and log_det in place.
+    pub fn record_forward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        match self {
+            Self::Tiled(layer) => layer.record_forward(pass, dims),
+        }
+    }
+
+    /// Gradient of the loss through `inverse`: x and g from the layer's base side to its data side, adding to
+    /// g_context and to the layer's gradient region.
+    pub fn record_backward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        match self {
+            Self::Tiled(layer) => layer.record_backward(pass, dims),
+        }
+    }
+}

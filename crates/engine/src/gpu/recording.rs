@@ -1,0 +1,169 @@
+//! One dispatch, made once and recorded on every call, and the numbers of the piece of the batch it runs on.
+//! Invariant: recording allocates nothing; only the dispatch size depends on the piece.
+
+use std::sync::Arc;
+
+use lwflow_shaders::Constants;
+
+use super::pipeline::{Bound, Pipeline};
+use super::uniform::{UniformArena, Value, fill};
+use super::{BatchBuffers, Gpu};
+use crate::EngineError;
+
+/// The piece of the batch that is on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchDims {
+    pub n_samples: u32,
+    /// Padded samples / 4.
+    pub n_vec4: u32,
+    pub n_chunks: u32,
+    pub chunk_vec4: u32,
+    pub use_control: bool,
+}
+
+/// Samples are padded to a multiple of this.
+pub(crate) const SAMPLE_PAD: usize = 64;
+
+impl BatchDims {
+    /// A piece of `n` samples whose gradients are summed over at most `max_chunks` chunks.
+    pub fn new(n: usize, max_chunks: usize, use_control: bool) -> Self {
+        let n_vec4 = (n.next_multiple_of(SAMPLE_PAD) / 4) as u32;
+        let chunk_vec4 = n_vec4.div_ceil(max_chunks as u32).next_multiple_of(SAMPLE_PAD as u32 / 4);
+        Self { n_samples: n as u32, n_vec4, n_chunks: n_vec4.div_ceil(chunk_vec4), chunk_vec4, use_control }
+    }
+
+    /// Padded samples.
+    pub fn n_padded(&self) -> usize {
+        4 * self.n_vec4 as usize
+    }
+
+    /// The bytes of the `batch` uniform, whose fields are all four bytes wide.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.fields().iter().flat_map(|(_, value)| value.bytes()).collect()
+    }
+
+    /// The fields of the `batch` uniform, in its order.
+    pub fn fields(&self) -> [(&'static str, Value); 5] {
+        [
+            ("n_samples", self.n_samples.into()),
+            ("n_vec4", self.n_vec4.into()),
+            ("n_chunks", self.n_chunks.into()),
+            ("chunk_vec4", self.chunk_vec4.into()),
+            ("use_control", u32::from(self.use_control).into()),
+        ]
+    }
+}
+
+/// How the number of workgroups follows from the piece.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Grid {
+    /// x covers the samples, `vec4s` of them per workgroup; y is `rows`.
+    Samples { vec4s: u32, rows: u32 },
+    /// x is `groups`, y covers the chunks.
+    Chunks { groups: u32 },
+    /// x is `groups`.
+    Fixed { groups: u32 },
+}
+
+impl Grid {
+    fn extent(self, dims: &BatchDims) -> (u32, u32) {
+        match self {
+            Self::Samples { vec4s, rows } => (dims.n_vec4.div_ceil(vec4s), rows),
+            Self::Chunks { groups } => (groups, dims.n_chunks),
+            Self::Fixed { groups } => (groups, 1),
+        }
+    }
+}
+
+/// One recorded dispatch.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    grid: Grid,
+}
+
+impl Step {
+    /// Records the dispatch for a piece.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+        let (x, y) = self.grid.extent(dims);
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, 1);
+    }
+}
+
+/// Records all of `steps` in order.
+pub(crate) fn record_all(steps: &[Step], pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    for step in steps {
+        step.record(pass, dims);
+    }
+}
+
+/// Makes steps that share a device, a batch and a uniform arena.
+pub(crate) struct StepBuilder<'a> {
+    pub gpu: &'a Gpu,
+    pub batch: &'a BatchBuffers,
+    arena: UniformArena,
+}
+
+impl<'a> StepBuilder<'a> {
+    /// A builder of steps on `batch`.
+    pub fn new(gpu: &'a Gpu, batch: &'a BatchBuffers) -> Self {
+        Self { gpu, batch, arena: UniformArena::default() }
+    }
+
+    /// A step of `kernel`: its `shape` uniform by field name and its other bindings by name.
+    pub fn step(
+        &mut self,
+        kernel: &str,
+        constants: &Constants,
+        grid: Grid,
+        shape: &[(&str, Value)],
+        buffers: &[(&str, Bound<'_>)],
+    ) -> Result<Step, EngineError> {
+        let limit = self.gpu.limits.max_compute_workgroups_per_dimension;
+        let (rows, what) = match grid {
+            Grid::Samples { rows, .. } => (rows, "rows of workgroups"),
+            Grid::Chunks { groups } | Grid::Fixed { groups } => (groups, "workgroups"),
+        };
+        if rows > limit {
+            let what = format!("kernel {kernel}: number of {what}");
+            return Err(EngineError::Limit { what, needed: rows.into(), limit: limit.into() });
+        }
+        let pipeline = self.gpu.pipeline(kernel, constants)?;
+        let slot = self.arena.slot(self.gpu, &fill(&pipeline.kernel, "shape", shape)?);
+        let mut all = vec![("batch", Bound::Uniform(&self.batch.uniform)), ("shape", Bound::Slot(&slot))];
+        all.extend_from_slice(buffers);
+        let group = self.gpu.bind(&pipeline, &all)?;
+        Ok(Step { pipeline, group, grid })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniform_matches_the_kernels() {
+        let kernel =
+            lwflow_shaders::render("reduce_partials", &Constants::new().with("workgroup", 8)).unwrap();
+        for use_control in [false, true] {
+            let dims = BatchDims::new(1000, 32, use_control);
+            assert_eq!(fill(&kernel, "batch", &dims.fields()).unwrap(), dims.bytes());
+        }
+    }
+
+    #[test]
+    fn chunks_cover_every_sample_once() {
+        for n in [1, 2, 31, 64, 65, 255, 256, 1000, 4096, 5000, 16384, 100_000] {
+            for max_chunks in [1, 32, 128] {
+                let dims = BatchDims::new(n, max_chunks, false);
+                assert!(dims.n_padded() >= n && dims.n_padded() < n + SAMPLE_PAD);
+                assert!(dims.n_chunks as usize <= max_chunks);
+                assert!(dims.n_chunks * dims.chunk_vec4 >= dims.n_vec4);
+                assert!((dims.n_chunks - 1) * dims.chunk_vec4 < dims.n_vec4);
+            }
+        }
+    }
+}

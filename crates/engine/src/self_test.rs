@@ -1,0 +1,193 @@
+//! Compares every pass of a small flow with the f64 definition, so that a device or driver that computes wrong numbers
+//! is refused before a fit rather than found out after it. Passes are noted per adapter, driver and version.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec};
+
+use crate::{Engine, EngineError};
+
+/// Allowed error in units of the f32 rounding of the summed magnitudes; the same for every figure and device.
+const BOUND: f64 = 128.0;
+
+/// One figure of the self-test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfTestCheck {
+    /// What was compared, for instance `gradient`.
+    pub name: &'static str,
+    /// Largest error, in units of f32 epsilon times the magnitude of the terms.
+    pub error: f64,
+    /// The allowed error in the same units.
+    pub bound: f64,
+}
+
+/// The result of a self-test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfTestReport {
+    /// The device, in words.
+    pub device: String,
+    /// Whether an earlier pass on the same device, driver and version was found instead of testing.
+    pub cached: bool,
+    /// The figures; empty if `cached`.
+    pub checks: Vec<SelfTestCheck>,
+}
+
+impl SelfTestReport {
+    /// Whether every figure is within its bound.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|c| c.error <= c.bound)
+    }
+}
+
+impl fmt::Display for SelfTestReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.cached {
+            return f.write_str("passed before on this device and driver");
+        }
+        for (i, check) in self.checks.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{} {:.1} (allowed {:.0})", check.name, check.error, check.bound)?;
+        }
+        f.write_str(" in units of f32 rounding")
+    }
+}
+
+/// Largest |got - expected| / (epsilon * magnitude); infinite where lengths or finite masks differ.
+fn error(got: &[f32], expected: &[f64], magnitude: &[f64]) -> f64 {
+    if got.len() != expected.len() || magnitude.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let unit = f64::from(f32::EPSILON);
+    let errors = got.iter().zip(expected).zip(magnitude).map(|((&g, &e), &m)| {
+        let difference = (f64::from(g) - e).abs();
+        if difference.is_finite() { difference / (unit * m.max(f64::MIN_POSITIVE)) } else { f64::INFINITY }
+    });
+    errors.fold(0.0, f64::max)
+}
+
+/// The flow of the test: odd sizes, all features, deterministic parameters of order one.
+fn flow(covariance: Covariance, activation: Activation) -> Result<Flow<f64>, EngineError> {
+    let settings =
+        FlowSettings { n_layers: 3, hidden: vec![9, 6], activation, s_max: 2.0, mixing: Mixing::Alternate };
+    let mixture = MixtureSpec { n_components: 3, covariance, weight_floor: 0.01, ..MixtureSpec::default() };
+    let mut flow = Flow::<f64>::init(FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 1)?, 1)?;
+    for (i, p) in flow.params_mut().iter_mut().enumerate() {
+        // Through f32, so that both sides have the same parameters.
+        *p = f64::from((*p + 0.3 * (1.7 * i as f64 + 0.4).sin()) as f32);
+    }
+    Ok(flow)
+}
+
+/// Runs the test; an error with the figures if it fails.
+pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
+    let mut checks = Vec::new();
+    for (covariance, activation) in [
+        (Covariance::Full, Activation::Silu),
+        (Covariance::Diagonal, Activation::Relu),
+        (Covariance::Full, Activation::Tanh),
+    ] {
+        check_flow(engine, &flow(covariance, activation)?, &mut checks)?;
+    }
+    let report = SelfTestReport { device: engine.info().to_string(), cached: false, checks };
+    if report.passed() { Ok(report) } else { Err(EngineError::SelfTest { report: Box::new(report) }) }
+}
+
+fn check_flow(engine: &Engine, flow: &Flow<f64>, checks: &mut Vec<SelfTestCheck>) -> Result<(), EngineError> {
+    // More than one padded block, and not a multiple of it.
+    let n = 131;
+    let (d, c) = (flow.spec().dim, flow.spec().context_dim);
+    let wave = |len: usize, step: f64| -> Vec<f32> {
+        (0..len).map(|i| (1.2 * (step * i as f64 + 0.3).sin()) as f32).collect()
+    };
+    let (theta, context) = (wave(n * d, 0.731), wave(n * c, 1.117));
+    let weights: Vec<f32> = (0..n).map(|i| (i % 7) as f32 / (3 * n) as f32).collect();
+    let control: Vec<f32> = wave(n, 0.377).iter().map(|v| v - 1.0).collect();
+    let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
+    let (theta64, context64) = (wide(&theta), wide(&context));
+    let (weights64, control64) = (wide(&weights), wide(&control));
+
+    let mut executor = engine.flow(flow.spec())?;
+    let params: Vec<f32> = flow.params().iter().map(|&p| p as f32).collect();
+    executor.set_params(&params)?;
+    let mut check = |name, got: &[f32], expected: &[f64], magnitude: &[f64]| {
+        checks.push(SelfTestCheck { name, error: error(got, expected, magnitude), bound: BOUND });
+    };
+    let plus_one = |v: &[f64]| -> Vec<f64> { v.iter().map(|v| 1.0 + v.abs()).collect() };
+
+    let (z, log_det) = executor.inverse(&theta, &context)?;
+    let (z64, log_det64) = flow.inverse_and_log_det(&theta64, &context64)?;
+    check("inverse", &z, &z64, &plus_one(&z64));
+    check("log_det", &log_det, &log_det64, &plus_one(&log_det64));
+    let (back, _) = executor.forward(&theta, &context)?;
+    let (back64, _) = flow.forward_and_log_det(&theta64, &context64)?;
+    check("forward", &back, &back64, &plus_one(&back64));
+
+    let expected = flow.gradient(&theta64, &context64, &weights64, Some(&control64))?;
+    let mut magnitude = vec![0.0; expected.params.len()];
+    let mut log_magnitude = Vec::with_capacity(n);
+    for i in 0..n {
+        let (theta, context) = (&theta64[i * d..][..d], &context64[i * c..][..c]);
+        let (w, lv) = (&weights64[i..=i], &control64[i..=i]);
+        let one = flow.gradient(theta, context, w, Some(lv))?;
+        for (m, g) in magnitude.iter_mut().zip(&one.params) {
+            *m += g.abs();
+        }
+        let z = &z64[i * d..][..d];
+        log_magnitude.push(1.0 + z.iter().map(|z| z * z).sum::<f64>() + one.log_prob[0].abs());
+    }
+    // Elements whose terms cancel within a sample still carry the rounding of their neighbours.
+    let mean = magnitude.iter().sum::<f64>() / magnitude.len() as f64;
+    magnitude.iter_mut().for_each(|m| *m += mean);
+    let got = executor.gradient(&theta, &context, &weights, Some(&control))?;
+    check("log_prob", &got.log_prob, &expected.log_prob, &log_magnitude);
+    check("gradient", &got.grad, &expected.params, &magnitude);
+    let scale = expected.context.iter().fold(0.0_f64, |a, v| a.max(v.abs()));
+    let context_magnitude: Vec<f64> = expected.context.iter().map(|v| v.abs() + scale).collect();
+    check("gradient of the context", &got.grad_context, &expected.context, &context_magnitude);
+    Ok(())
+}
+
+/// Runs the test unless it passed before.
+pub(crate) fn run_cached(engine: &Engine) -> Result<SelfTestReport, EngineError> {
+    let file = cache_file(engine);
+    if let Some(file) = &file
+        && std::fs::read_to_string(file).is_ok_and(|text| text == fingerprint(engine))
+    {
+        let device = engine.info().to_string();
+        return Ok(SelfTestReport { device, cached: true, checks: Vec::new() });
+    }
+    let report = run(engine)?;
+    if let Some(file) = &file
+        && let Some(folder) = file.parent()
+        && let Err(error) =
+            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(file, fingerprint(engine)))
+    {
+        tracing::debug!(file = %file.display(), %error, "self-test result not kept");
+    }
+    Ok(report)
+}
+
+/// Everything that a pass depends on: device, driver and the kernels' text.
+fn fingerprint(engine: &Engine) -> String {
+    let info = engine.info();
+    format!(
+        "lwflow {} self-test passed\n{info}\n{:04x}:{:04x}\nkernels {:016x}\n",
+        env!("CARGO_PKG_VERSION"),
+        info.vendor,
+        info.device,
+        lwflow_shaders::fingerprint(),
+    )
+}
+
+fn cache_file(engine: &Engine) -> Option<PathBuf> {
+    let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let root = folder("LWFLOW_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(|p| p.join("lwflow")))
+        .or_else(|| folder("LOCALAPPDATA").map(|p| p.join("lwflow")))
+        .or_else(|| folder("HOME").map(|p| p.join(".cache").join("lwflow")))?;
+    // FNV-1a: stable between builds, unlike the standard library's hasher.
+    let hash = lwflow_shaders::fnv1a(engine.info().to_string().as_bytes());
+    Some(root.join(format!("self-test-{hash:016x}.txt")))
+}

@@ -1,0 +1,233 @@
+//! What the engine's tests share: the device or a counted skip, random flows and inputs, and the comparison with the
+//! f64 definition. Invariant: one bound constant for all tests; it is not raised for one of them.
+#![allow(dead_code)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lwflow_engine::{Engine, EngineSettings};
+use lwflow_model::{
+    Activation, AffineCouplingSpec, BaseSpec, Covariance, Flow, FlowSpec, LayerSpec, MixtureSpec,
+};
+
+/// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
+pub const BOUND: f64 = 64.0;
+
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// The device of the tests, or `None` (printed and counted) on a machine without one. With `LWFLOW_REQUIRE_ADAPTER=1`
+/// a missing device is a failure.
+pub fn engine_with(settings: &EngineSettings) -> Option<Engine> {
+    match Engine::new(settings) {
+        Ok(engine) => Some(engine),
+        Err(error) => {
+            assert!(
+                std::env::var("LWFLOW_REQUIRE_ADAPTER").is_err(),
+                "LWFLOW_REQUIRE_ADAPTER is set, but: {error}"
+            );
+            let n = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+            println!("skipped (number {n}): {error}");
+            None
+        }
+    }
+}
+
+pub fn engine() -> Option<Engine> {
+    engine_with(&EngineSettings::default())
+}
+
+/// A small generator, so that the inputs are the same everywhere.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Uniform in [-1, 1).
+    pub fn value(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    pub fn values(&mut self, n: usize, scale: f64) -> Vec<f32> {
+        (0..n).map(|_| (scale * self.value()) as f32).collect()
+    }
+}
+
+/// Couplings that alternate between uneven index sets, so that no shape is square.
+pub fn spec(
+    dim: usize,
+    context_dim: usize,
+    n_layers: usize,
+    hidden: &[usize],
+    activation: Activation,
+    base: BaseSpec,
+) -> FlowSpec {
+    let layers = (0..n_layers)
+        .map(|l| {
+            let (transformed, identity): (Vec<usize>, Vec<usize>) =
+                (0..dim).partition(|j| dim == 1 || (j + l) % 3 == 0 || (dim == 2 && j % 2 == l % 2));
+            LayerSpec::AffineCoupling(AffineCouplingSpec {
+                identity,
+                transformed,
+                hidden: hidden.to_vec(),
+                activation,
+                s_max: 2.0,
+            })
+        })
+        .filter(|LayerSpec::AffineCoupling(c)| !c.transformed.is_empty())
+        .collect();
+    let spec = FlowSpec { dim, context_dim, layers, base };
+    spec.validate().unwrap();
+    spec
+}
+
+pub fn mixture(n_components: usize, covariance: Covariance, trainable: bool) -> BaseSpec {
+    BaseSpec::Mixture(MixtureSpec {
+        n_components,
+        covariance,
+        trainable,
+        weight_floor: 0.01,
+        scale_floor: 1e-4,
+    })
+}
+
+/// A flow with random parameters that are exact in f32; couplings shrink with their width, so that depth and width do
+/// not make the map chaotic.
+pub fn random_flow(spec: FlowSpec, seed: u64) -> (Flow<f64>, Vec<f32>) {
+    let mut flow = Flow::<f64>::init(spec, seed).unwrap();
+    let mut random = Random::new(seed + 1);
+    let base = flow.layout().base;
+    let mut scale = vec![0.3; flow.layout().len];
+    for linear in flow.layout().layers.iter().flatten() {
+        scale[linear.weight..linear.weight + linear.n_in * linear.n_out]
+            .fill(1.0 / (linear.n_in.max(1) as f64).sqrt());
+    }
+    let dim = flow.spec().dim;
+    scale[base..].fill(0.5 / (dim as f64).sqrt());
+    for (p, scale) in flow.params_mut().iter_mut().zip(scale) {
+        *p = f64::from((scale * random.value()) as f32);
+    }
+    let params = flow.params().iter().map(|&p| p as f32).collect();
+    (flow, params)
+}
+
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Largest error in units of f32 epsilon times the magnitude; panics on unequal lengths or finite masks.
+pub fn error(what: &str, got: &[f32], expected: &[f64], magnitude: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len(), "{what}: length");
+    assert_eq!(magnitude.len(), expected.len(), "{what}: length of the magnitudes");
+    let mut worst = 0.0_f64;
+    for (i, ((&g, &e), &m)) in got.iter().zip(expected).zip(magnitude).enumerate() {
+        assert_eq!(g.is_finite(), e.is_finite(), "{what}[{i}]: got {g}, expected {e}");
+        if e.is_finite() {
+            worst = worst.max((f64::from(g) - e).abs() / (f64::from(f32::EPSILON) * m));
+        }
+    }
+    worst
+}
+
+/// Fails if the error is out of bounds; returns it.
+pub fn compare(what: &str, got: &[f32], expected: &[f64], magnitude: &[f64]) -> f64 {
+    let worst = error(what, got, expected, magnitude);
+    assert!(worst <= BOUND, "{what}: error {worst:.1} f32 roundings of the magnitude, allowed {BOUND}");
+    worst
+}
+
+/// Inputs of one batch.
+pub struct Batch {
+    pub theta: Vec<f32>,
+    pub context: Vec<f32>,
+    pub weights: Vec<f32>,
+    pub control: Vec<f32>,
+}
+
+pub fn batch(spec: &FlowSpec, n: usize, seed: u64) -> Batch {
+    let mut random = Random::new(seed);
+    let mut weights: Vec<f32> = random.values(n, 1.0).iter().map(|w| w.max(0.0) / n as f32).collect();
+    weights[0] = 1.0 / n as f32;
+    Batch {
+        theta: random.values(n * spec.dim, 2.0),
+        context: random.values(n * spec.context_dim, 1.0),
+        weights,
+        control: random.values(n, 1.0),
+    }
+}
+
+/// Compares every pass of a flow with the f64 definition; returns the worst error of each.
+pub fn compare_flow(
+    engine: &Engine,
+    spec: &FlowSpec,
+    n: usize,
+    seed: u64,
+    control: bool,
+) -> Vec<(&'static str, f64)> {
+    let (flow, params) = random_flow(spec.clone(), seed);
+    let Batch { theta, context, weights, control: lv } = batch(spec, n, seed + 2);
+    let lv = control.then_some(lv);
+    let mut executor = engine.flow(spec).unwrap();
+    executor.set_params(&params).unwrap();
+    let (d, c) = (spec.dim, spec.context_dim);
+    let (theta64, context64, weights64) = (wide(&theta), wide(&context), wide(&weights));
+    let lv64 = lv.as_deref().map(wide);
+
+    // Each layer's rounding is of the order of the largest coordinate and passes through the layers after it.
+    let spread = |rows: &[f64]| -> Vec<f64> {
+        rows.chunks_exact(d)
+            .flat_map(|r| {
+                let largest = r.iter().fold(1.0_f64, |a, v| a.max(v.abs()));
+                std::iter::repeat_n(largest, d)
+            })
+            .collect()
+    };
+    let mut errors = Vec::new();
+    let (z64, log_det64) = flow.inverse_and_log_det(&theta64, &context64).unwrap();
+    let (z, log_det) = executor.inverse(&theta, &context).unwrap();
+    errors.push(("inverse", compare("inverse", &z, &z64, &spread(&z64))));
+    let log_det_magnitude: Vec<f64> = log_det64.iter().map(|v| d as f64 + v.abs()).collect();
+    errors.push(("log_det", compare("log_det", &log_det, &log_det64, &log_det_magnitude)));
+    let (x64, _) = flow.forward_and_log_det(&theta64, &context64).unwrap();
+    let (x, _) = executor.forward(&theta, &context).unwrap();
+    errors.push(("forward", compare("forward", &x, &x64, &spread(&x64))));
+
+    let expected = flow.gradient(&theta64, &context64, &weights64, lv64.as_deref()).unwrap();
+    let got = executor.gradient(&theta, &context, &weights, lv.as_deref()).unwrap();
+    let log_magnitude: Vec<f64> = z64
+        .chunks_exact(d)
+        .zip(&expected.log_prob)
+        .map(|(z, p)| d as f64 + z.iter().map(|z| z * z).sum::<f64>() + p.abs())
+        .collect();
+    errors.push(("log_prob", compare("log_prob", &got.log_prob, &expected.log_prob, &log_magnitude)));
+    let alone = executor.log_prob(&theta, &context).unwrap();
+    assert_eq!(alone, got.log_prob, "log_prob and gradient give different bits");
+
+    let mut magnitude = vec![0.0; flow.layout().len];
+    let mut context_magnitude = Vec::new();
+    for i in 0..n {
+        let lv = lv64.as_ref().map(|lv| &lv[i..=i]);
+        let one =
+            flow.gradient(&theta64[i * d..][..d], &context64[i * c..][..c], &weights64[i..=i], lv).unwrap();
+        magnitude.iter_mut().zip(&one.params).for_each(|(m, g)| *m += g.abs());
+        // Far below any weight, an f32 exponential has run out of exponents.
+        let size = one.theta.iter().chain(&one.context).fold(weights64[i].max(1e-30), |a, v| a.max(v.abs()));
+        context_magnitude.extend(std::iter::repeat_n(size, c));
+    }
+    // Terms that cancel within a sample carry the rounding of what they are made of; the block's mean stands for it.
+    for block in &flow.layout().blocks {
+        let block = &mut magnitude[block.range()];
+        let mean = block.iter().sum::<f64>() / block.len().max(1) as f64;
+        block.iter_mut().for_each(|m| *m += mean.max(1e-30));
+    }
+    errors.push(("gradient", compare("gradient", &got.grad, &expected.params, &magnitude)));
+    let what = "gradient of the context";
+    errors.push((what, compare(what, &got.grad_context, &expected.context, &context_magnitude)));
+    let terms: f64 = weights64.iter().zip(&log_magnitude).map(|(w, m)| w * m).sum();
+    let loss_error = (got.loss - expected.loss).abs() / (f64::from(f32::EPSILON) * terms);
+    assert!(loss_error <= BOUND, "loss {} expected {}", got.loss, expected.loss);
+    errors
+}

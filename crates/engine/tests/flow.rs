@@ -1,0 +1,82 @@
+//! Every pass of the engine against the f64 definition, over awkward sizes, shapes, activations and bases.
+
+mod common;
+
+use common::{compare_flow, engine, engine_with, mixture, spec};
+use lwflow_engine::EngineSettings;
+use lwflow_model::{Activation, BaseSpec, Covariance};
+
+const SIZES: [usize; 12] = [1, 2, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000];
+const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Silu, Activation::Tanh];
+
+fn bases() -> [BaseSpec; 5] {
+    [
+        BaseSpec::Gaussian,
+        mixture(1, Covariance::Full, true),
+        mixture(3, Covariance::Diagonal, true),
+        mixture(4, Covariance::Full, true),
+        mixture(2, Covariance::Full, false),
+    ]
+}
+
+fn report(name: &str, errors: Vec<(&'static str, f64)>) {
+    let text: Vec<String> = errors.iter().map(|(what, e)| format!("{what} {e:.1}")).collect();
+    println!("{name}: {}", text.join(", "));
+}
+
+#[test]
+fn every_batch_size() {
+    let Some(engine) = engine() else { return };
+    let spec = spec(3, 2, 3, &[16, 16], Activation::Silu, mixture(3, Covariance::Full, true));
+    for (i, n) in SIZES.into_iter().enumerate() {
+        report(&format!("n {n}"), compare_flow(&engine, &spec, n, 100 + i as u64, i % 2 == 0));
+    }
+}
+
+#[test]
+fn every_dimension_base_and_context() {
+    let Some(engine) = engine() else { return };
+    for (i, dim) in [1, 2, 3, 5, 64].into_iter().enumerate() {
+        for (b, base) in bases().into_iter().enumerate() {
+            for context in [0, 3] {
+                let activation = ACTIVATIONS[(i + b) % 3];
+                let spec = spec(dim, context, 3, &[16, 16], activation, base.clone());
+                let errors = compare_flow(&engine, &spec, 67, 7 * i as u64 + b as u64, b % 2 == 0);
+                report(&format!("D {dim}, base {b}, C {context}"), errors);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_conditioner() {
+    let Some(engine) = engine() else { return };
+    for hidden in [&[][..], &[7], &[16, 16], &[33, 20, 8]] {
+        for activation in ACTIVATIONS {
+            for context in [0, 3] {
+                let spec = spec(5, context, 4, hidden, activation, BaseSpec::Gaussian);
+                let errors = compare_flow(&engine, &spec, 130, 31, context == 0);
+                report(&format!("hidden {hidden:?} {activation:?} C {context}"), errors);
+            }
+        }
+    }
+}
+
+#[test]
+fn pieces_add_up() {
+    let settings = EngineSettings { piece_samples: Some(64), ..EngineSettings::default() };
+    let Some(engine) = engine_with(&settings) else { return };
+    let spec = spec(3, 2, 3, &[7], Activation::Tanh, mixture(3, Covariance::Full, true));
+    assert_eq!(engine.flow(&spec).unwrap().piece_samples(), 64);
+    for n in [63, 64, 65, 300] {
+        report(&format!("pieces of 64, n {n}"), compare_flow(&engine, &spec, n, 9, true));
+    }
+}
+
+#[test]
+fn self_test_passes_and_is_remembered() {
+    let Some(engine) = engine() else { return };
+    let report = engine.self_test().unwrap();
+    println!("{report}");
+    assert!(report.passed() && !report.cached && report.checks.len() == 18);
+}
