@@ -48,5 +48,31 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
             }
         }
     }
+    rows.extend(fused());
+    rows
+}
+
+/// The fused path: shapes with and without identity part and context, one and two vectors of rows.
+fn fused() -> Vec<(&'static str, Constants)> {
+    let mut rows = Vec::new();
+    for activation in ACTIVATIONS {
+        for (n_a, n_b, n_c, h1, h2, groups) in [(1, 1, 0, 8, 16, 2), (0, 1, 0, 8, 8, 1), (2, 1, 3, 16, 8, 1)]
+        {
+            let base = Constants::new()
+                .with("n_a", n_a)
+                .with("n_b", n_b)
+                .with("n_c", n_c)
+                .with("h1", h1)
+                .with("h2", h2)
+                .with("rows", 4)
+                .with("groups", groups)
+                .with("activation", activation);
+            for kernel in ["fused_inverse", "fused_forward"] {
+                rows.push((kernel, base.clone().with("vectors", 2).with("slope", false)));
+            }
+            rows.push(("fused_backward_data", base.clone().with("vectors", 1).with("slope", true)));
+            rows.push(("fused_weight_grad", base.with("vectors", 1).with("slope", false)));
+        }
+    }
     rows
 }

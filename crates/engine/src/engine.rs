@@ -23,6 +23,8 @@ pub struct EngineSettings {
     pub scratch_bytes: u64,
     /// Largest number of samples in a piece, if it should be smaller than memory allows.
     pub piece_samples: Option<usize>,
+    /// Use the kernels that work everywhere, also where an adapter has faster ones of its own.
+    pub portable_kernels: bool,
 }
 
 impl Default for EngineSettings {
@@ -32,6 +34,7 @@ impl Default for EngineSettings {
             timeout_seconds: 300.0,
             scratch_bytes: 512 << 20,
             piece_samples: None,
+            portable_kernels: false,
         }
     }
 }

@@ -78,7 +78,9 @@ impl FlowExecutor {
             .iter()
             .zip(&layout.layers)
             .enumerate()
-            .map(|(l, (layer, linears))| LayerPlan::new(spec, l, layer, linears, &gpu))
+            .map(|(l, (layer, linears))| {
+                LayerPlan::new(spec, l, layer, linears, &gpu, settings.portable_kernels)
+            })
             .collect();
         let base = BasePlan::new(spec, &gpu);
         let mut need = base.need();

@@ -14,7 +14,7 @@ use crate::gpu::{Gpu, Need, round_up};
 /// Sizes of one layer on the tiled path.
 #[derive(Debug)]
 pub(crate) struct TiledCouplingPlan {
-    name: String,
+    layer: usize,
     identity: Vec<u32>,
     transformed: Vec<u32>,
     s_max: f32,
@@ -33,7 +33,7 @@ impl TiledCouplingPlan {
     ) -> Self {
         debug_assert_eq!(linears.first().map(|b| b.n_in), Some(spec.n_in(context_dim)));
         Self {
-            name: format!("layer{l}"),
+            layer: l,
             identity: spec.identity.iter().map(|&j| j as u32).collect(),
             transformed: spec.transformed.iter().map(|&j| j as u32).collect(),
             s_max: spec.s_max as f32,
@@ -74,7 +74,8 @@ impl TiledCouplingPlan {
         place: Place<'_>,
     ) -> Result<TiledCoupling, EngineError> {
         let batch = builder.batch;
-        let index = self.index_buffer(builder.gpu)?;
+        let coordinates: Vec<u32> = self.identity.iter().chain(&self.transformed).copied().collect();
+        let index = index_buffer(builder.gpu, self.layer, &coordinates)?;
         let index = Bound::Read(&index);
         let constants = Constants::new().with("workgroup", self.workgroup);
         let n_in = self.conditioner.n_in();
@@ -134,15 +135,15 @@ impl TiledCouplingPlan {
         }
         Ok(TiledCoupling { input, conditioner, inverse, forward, backward })
     }
+}
 
-    fn index_buffer(&self, gpu: &Gpu) -> Result<wgpu::Buffer, EngineError> {
-        let index: Vec<u32> = self.identity.iter().chain(&self.transformed).copied().collect();
-        let label = format!("flow/{}/index", self.name);
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let buffer = gpu.buffer(&label, index.len(), usage)?;
-        gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&index));
-        Ok(buffer)
-    }
+/// The coordinates of A, then of B, of layer `l`.
+pub(crate) fn index_buffer(gpu: &Gpu, l: usize, index: &[u32]) -> Result<wgpu::Buffer, EngineError> {
+    let label = format!("flow/layer{l}/index");
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    let buffer = gpu.buffer(&label, index.len(), usage)?;
+    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(index));
+    Ok(buffer)
 }
 
 /// The recorded steps of one layer.

@@ -46,7 +46,7 @@ pub(crate) struct Conditioner {
     vectors: u32,
 }
 
-fn activation_name(activation: Activation) -> &'static str {
+pub(crate) fn activation_name(activation: Activation) -> &'static str {
     match activation {
         Activation::Relu => "relu",
         Activation::Silu => "silu",

@@ -5,6 +5,7 @@
 mod affine_coupling;
 mod base;
 mod conditioner;
+mod fused_coupling;
 
 use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
 
@@ -13,6 +14,7 @@ use super::{Gpu, Need, Region};
 use crate::EngineError;
 use affine_coupling::{TiledCoupling, TiledCouplingPlan};
 pub(crate) use base::{BasePass, BasePlan};
+use fused_coupling::{FusedCoupling, FusedCouplingPlan};
 
 /// The regions of the flow's buffers that belong to one layer or to the base.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +28,26 @@ pub(crate) struct Place<'a> {
 pub(crate) enum LayerPlan {
     /// Any shape, any adapter.
     Tiled(TiledCouplingPlan),
+    /// Two hidden layers on a software adapter.
+    Fused(FusedCouplingPlan),
 }
 
 impl LayerPlan {
-    /// Chooses the path of layer `l`.
-    pub fn new(spec: &FlowSpec, l: usize, layer: &LayerSpec, linears: &[LinearBlock], gpu: &Gpu) -> Self {
+    /// Chooses the path of layer `l`; `tiled` asks for the path that works everywhere.
+    pub fn new(
+        spec: &FlowSpec,
+        l: usize,
+        layer: &LayerSpec,
+        linears: &[LinearBlock],
+        gpu: &Gpu,
+        tiled: bool,
+    ) -> Self {
         match layer {
             LayerSpec::AffineCoupling(coupling) => {
-                Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu))
+                match FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu) {
+                    Some(plan) if !tiled => Self::Fused(plan),
+                    _ => Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu)),
+                }
             }
         }
     }
@@ -42,6 +56,7 @@ impl LayerPlan {
     pub fn n_params(&self) -> usize {
         match self {
             Self::Tiled(plan) => plan.n_params(),
+            Self::Fused(plan) => plan.n_params(),
         }
     }
 
@@ -49,6 +64,7 @@ impl LayerPlan {
     pub fn n_grads(&self) -> usize {
         match self {
             Self::Tiled(plan) => plan.n_grads(),
+            Self::Fused(plan) => plan.n_grads(),
         }
     }
 
@@ -56,6 +72,7 @@ impl LayerPlan {
     pub fn need(&self) -> Need {
         match self {
             Self::Tiled(plan) => plan.need(),
+            Self::Fused(plan) => plan.need(),
         }
     }
 
@@ -63,6 +80,7 @@ impl LayerPlan {
     pub fn pack(&self, params: &[f32], region: &mut [f32]) {
         match self {
             Self::Tiled(plan) => plan.pack(params, region),
+            Self::Fused(plan) => plan.pack(params, region),
         }
     }
 
@@ -70,6 +88,7 @@ impl LayerPlan {
     pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
         match self {
             Self::Tiled(plan) => plan.unpack_grad(region, grad),
+            Self::Fused(plan) => plan.unpack_grad(region, grad),
         }
     }
 
@@ -77,6 +96,7 @@ impl LayerPlan {
     pub fn bind(&self, builder: &mut StepBuilder<'_>, place: Place<'_>) -> Result<LayerPass, EngineError> {
         Ok(match self {
             Self::Tiled(plan) => LayerPass::Tiled(plan.bind(builder, place)?),
+            Self::Fused(plan) => LayerPass::Fused(plan.bind(builder, place)?),
         })
     }
 }
@@ -86,6 +106,8 @@ impl LayerPlan {
 pub(crate) enum LayerPass {
     /// Any shape, any adapter.
     Tiled(TiledCoupling),
+    /// Two hidden layers on a software adapter.
+    Fused(FusedCoupling),
 }
 
 impl LayerPass {
@@ -93,6 +115,7 @@ impl LayerPass {
     pub fn record_inverse(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
         match self {
             Self::Tiled(layer) => layer.record_inverse(pass, dims),
+            Self::Fused(layer) => layer.record_inverse(pass, dims),
         }
     }
 
@@ -100,6 +123,7 @@ impl LayerPass {
     pub fn record_forward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
         match self {
             Self::Tiled(layer) => layer.record_forward(pass, dims),
+            Self::Fused(layer) => layer.record_forward(pass, dims),
         }
     }
 
@@ -108,6 +132,7 @@ impl LayerPass {
     pub fn record_backward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
         match self {
             Self::Tiled(layer) => layer.record_backward(pass, dims),
+            Self::Fused(layer) => layer.record_backward(pass, dims),
         }
     }
 }
