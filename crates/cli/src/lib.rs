@@ -1,1 +1,3 @@
-//! The command lwflow.
+//! The command lwflow: its task file.
+
+pub mod task;
