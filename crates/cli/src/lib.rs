@@ -1,3 +1,4 @@
-//! The command lwflow: its task file.
+//! The command lwflow: its task file and its figures.
 
+pub mod figures;
 pub mod task;
