@@ -1,1 +1,4 @@
-//! The command lwflow.
+//! The command lwflow: its task file and its figures.
+
+pub mod figures;
+pub mod task;

@@ -1,0 +1,391 @@
+//! TASK.toml: what to fit, how, and what to write. A [`Task`] that was read is complete and makes sense as far as the
+//! file alone can tell; everything but the likelihood has a default. All checks of the file are made here.
+
+mod error;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Place, TaskError};
+
+use reader::{Choice, Document, Section};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+
+/// Names of the built-in targets.
+pub const TARGET_NAMES: &[&str] = &[
+    "gauss1",
+    "gauss2",
+    "gauss3",
+    "gauss3d",
+    "two_moons_s",
+    "circle8",
+    "rings2",
+    "rosenbrock10",
+    "many_well",
+];
+
+const SECTIONS: &[&str] = &["likelihood", "parameters", "flow", "base", "training", "output"];
+const LIKELIHOOD_KEYS: &[&str] = &["target", "n_draws", "pairs", "chain", "format", "burn_in"];
+const PARAMETER_KEYS: &[&str] = &["lower", "upper", "label", "lower_edge", "upper_edge", "prior"];
+const FLOW_KEYS: &[&str] = &["n_layers", "hidden", "activation", "s_max", "mixing"];
+const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];
+const TRAINING_KEYS: &[&str] = &[
+    "batch_size",
+    "max_visits",
+    "learning_rate",
+    "schedule",
+    "clip_norm",
+    "validation_share",
+    "patience",
+    "control_variate",
+];
+const OUTPUT_KEYS: &[&str] = &["n_samples", "precision", "figures"];
+const KEYS: &[(&str, &[&str])] = &[
+    ("likelihood", LIKELIHOOD_KEYS),
+    ("parameters", PARAMETER_KEYS),
+    ("flow", FLOW_KEYS),
+    ("base", BASE_KEYS),
+    ("training", TRAINING_KEYS),
+    ("output", OUTPUT_KEYS),
+];
+const SOURCES: &str = "give exactly one of target, pairs, chain";
+
+/// Declares an enum whose values are written as words in the task file.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $value:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $value),+ }
+
+        impl Choice for $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+            const VALUES: &'static [Self] = &[$(Self::$value),+];
+        }
+    };
+}
+
+choice!(
+    /// Layout of the files of a chain.
+    ChainFormat {
+        /// `root_1.txt` ... with `root.paramnames`: columns weight, -log posterior, parameters.
+        Getdist = "getdist",
+        /// Output of nested sampling by PolyChord.
+        Polychord = "polychord",
+    }
+);
+choice!(
+    /// How a bound of a parameter is mapped to infinity.
+    Edge {
+        /// Decided from the weighted mass near the bound.
+        Auto = "auto",
+        /// Linear inside, bends only near the bound.
+        Soft = "soft",
+        /// Logit (log for a single bound): for mass that piles up at the bound.
+        Hard = "hard",
+    }
+);
+choice!(
+    /// Prior density of a parameter.
+    Prior {
+        /// Constant between the bounds.
+        Uniform = "uniform",
+    }
+);
+choice!(
+    /// Activation of the conditioners.
+    Activation {
+        /// max(x, 0)
+        Relu = "relu",
+        /// x / (1 + exp(-x))
+        Silu = "silu",
+        /// tanh(x)
+        Tanh = "tanh",
+    }
+);
+choice!(
+    /// How coordinates mix between layers.
+    Mixing {
+        /// The two parts take turns.
+        Alternate = "alternate",
+        /// They take turns, chosen by a fixed random permutation.
+        Permute = "permute",
+    }
+);
+choice!(
+    /// Kind of the base distribution.
+    BaseKind {
+        /// N(0, I).
+        Gaussian = "gaussian",
+        /// Mixture of Gaussians.
+        Mixture = "mixture",
+    }
+);
+choice!(
+    /// Shape of the covariances of a mixture.
+    Covariance {
+        /// One Cholesky factor per component.
+        Full = "full",
+        /// One scale per axis and component.
+        Diagonal = "diagonal",
+    }
+);
+choice!(
+    /// Course of the learning rate.
+    Schedule {
+        /// Half a cosine down to zero.
+        Cosine = "cosine",
+        /// Lowered when the validation loss stalls.
+        Plateau = "plateau",
+        /// Never changed.
+        Constant = "constant",
+    }
+);
+choice!(
+    /// Whether the gradient uses the control variate that needs a known proposal density.
+    ControlVariate {
+        /// Wherever the proposal density is known.
+        Auto = "auto",
+        /// Always; an error where the proposal density is not known.
+        On = "true",
+        /// Never.
+        Off = "false",
+    }
+);
+choice!(
+    /// Precision of the numbers in a model file.
+    Precision {
+        /// 32-bit floats.
+        F32 = "f32",
+        /// 16-bit floats.
+        F16 = "f16",
+    }
+);
+
+/// Everything a task file says. It can be serialised, as a record of what was run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Task {
+    /// The task file.
+    pub file: PathBuf,
+    /// Where the pairs (theta, log likelihood) come from.
+    pub likelihood: Likelihood,
+    /// Parameters in the order of the file (empty: as the source names them).
+    pub parameters: Vec<ParameterSection>,
+    /// Layers of the flow.
+    pub flow: FlowSection,
+    /// Base distribution.
+    pub base: BaseSection,
+    /// Training.
+    pub training: TrainingSection,
+    /// What is written.
+    pub output: OutputSection,
+}
+
+/// Source of the likelihood. Paths are resolved against the folder of the task file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Likelihood {
+    /// A built-in target whose truth is known.
+    Target {
+        /// One of [`TARGET_NAMES`].
+        name: &'static str,
+        /// Number of draws from its prior.
+        n_draws: usize,
+    },
+    /// A file of pairs.
+    Pairs {
+        /// `.npz`, `.csv` or `.parquet`.
+        path: PathBuf,
+    },
+    /// A chain of another sampler.
+    Chain {
+        /// Path without `_1.txt`, `.txt`, `.paramnames` and the like.
+        root: PathBuf,
+        /// Layout of its files.
+        format: ChainFormat,
+        /// Share of the points dropped at the start.
+        burn_in: f64,
+    },
+}
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParameterSection {
+    /// Name in the source.
+    pub name: String,
+    /// Lower bound of its support.
+    pub lower: Option<f64>,
+    /// Upper bound of its support; above `lower`.
+    pub upper: Option<f64>,
+    /// Label in figures, simple LaTeX without dollar signs (default: the name).
+    pub label: Option<String>,
+    /// Treatment of the lower bound.
+    pub lower_edge: Edge,
+    /// Treatment of the upper bound.
+    pub upper_edge: Edge,
+    /// Prior density, where the source does not carry it.
+    pub prior: Option<Prior>,
+}
+
+/// Layers of the flow.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FlowSection {
+    /// Number of coupling layers.
+    pub n_layers: usize,
+    /// Hidden widths of every conditioner.
+    pub hidden: Vec<usize>,
+    /// Activation of every conditioner.
+    pub activation: Activation,
+    /// Bound of the log scale of one layer.
+    pub s_max: f64,
+    /// How coordinates mix between layers.
+    pub mixing: Mixing,
+}
+
+impl Default for FlowSection {
+    fn default() -> Self {
+        Self {
+            n_layers: 8,
+            hidden: vec![32, 32],
+            activation: Activation::Silu,
+            s_max: 3.0,
+            mixing: Mixing::Permute,
+        }
+    }
+}
+
+/// Number of components of a mixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Components {
+    /// So many.
+    Fixed(usize),
+    /// Chosen from the data, at most so many.
+    Auto {
+        /// Largest number that is tried.
+        max: usize,
+    },
+}
+
+/// Base distribution.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BaseSection {
+    /// Gaussian or mixture.
+    pub kind: BaseKind,
+    /// Components of a mixture.
+    pub components: Components,
+    /// Covariances of a mixture.
+    pub covariance: Covariance,
+    /// Whether weights, means and covariances of a mixture are trained.
+    pub trainable: bool,
+}
+
+impl Default for BaseSection {
+    fn default() -> Self {
+        Self {
+            kind: BaseKind::Mixture,
+            components: Components::Auto { max: 12 },
+            covariance: Covariance::Full,
+            trainable: true,
+        }
+    }
+}
+
+/// Training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainingSection {
+    /// Points per step.
+    pub batch_size: usize,
+    /// Most points visited, repeats counted.
+    pub max_visits: usize,
+    /// Learning rate at the start.
+    pub learning_rate: f64,
+    /// Course of the learning rate.
+    pub schedule: Schedule,
+    /// Largest norm of a gradient; longer ones are shortened to it.
+    pub clip_norm: f64,
+    /// Share of the points kept for validation.
+    pub validation_share: f64,
+    /// Checks of the validation loss without a better one before training stops.
+    pub patience: usize,
+    /// Whether the gradient uses the control variate.
+    pub control_variate: ControlVariate,
+}
+
+impl Default for TrainingSection {
+    fn default() -> Self {
+        Self {
+            batch_size: 1024,
+            max_visits: 4_000_000,
+            learning_rate: 2e-3,
+            schedule: Schedule::Cosine,
+            clip_norm: 5.0,
+            validation_share: 0.1,
+            patience: 20,
+            control_variate: ControlVariate::Auto,
+        }
+    }
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputSection {
+    /// Posterior samples.
+    pub n_samples: usize,
+    /// Precision of the model file.
+    pub precision: Precision,
+    /// Whether figures are drawn.
+    pub figures: bool,
+}
+
+impl Default for OutputSection {
+    fn default() -> Self {
+        Self { n_samples: 10_000, precision: Precision::F32, figures: true }
+    }
+}
+
+impl Task {
+    /// Reads and checks a task file.
+    ///
+    /// # Errors
+    /// [`TaskError`], naming file, line and key of the first thing that is wrong.
+    pub fn read(file: &Path) -> Result<Self, TaskError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| TaskError::Read { file: file.to_path_buf(), source })?;
+        Self::parse(&text, file)
+    }
+
+    /// Checks the text of a task file; `file` names it in errors, and its folder resolves relative paths.
+    ///
+    /// # Errors
+    /// [`TaskError`], naming file, line and key of the first thing that is wrong.
+    ///
+    /// ```
+    /// use lwflow_cli::task::{Likelihood, Task};
+    /// let task = Task::parse("[likelihood]\npairs = \"pairs.npz\"\n", "runs/a/TASK.toml".as_ref())?;
+    /// assert_eq!(task.likelihood, Likelihood::Pairs { path: "runs/a/pairs.npz".into() });
+    /// # Ok::<(), lwflow_cli::task::TaskError>(())
+    /// ```
+    pub fn parse(text: &str, file: &Path) -> Result<Self, TaskError> {
+        let document = Document { file, text, sections: KEYS };
+        let table = DeTable::parse(text).map_err(|error| TaskError::Syntax {
+            place: document.place(&error.span().unwrap_or(0..0)),
+            message: error.message().replace('\n', ", "),
+        })?;
+        let root = Section::root(&document, table.get_ref(), SECTIONS)?;
+        let open = |name, keys| Section::open(&document, name, root.get(name), keys);
+        let flow = sections::flow(&open("flow", FLOW_KEYS)?)?;
+        let base = sections::base(&open("base", BASE_KEYS)?)?;
+        let training = sections::training(&open("training", TRAINING_KEYS)?)?;
+        let output = sections::output(&open("output", OUTPUT_KEYS)?)?;
+        let parameters = sections::parameters(&document, &root)?;
+        let likelihood = open("likelihood", LIKELIHOOD_KEYS)?;
+        if root.get("likelihood").is_none() {
+            return Err(root.missing("likelihood", SOURCES));
+        }
+        let likelihood = sections::likelihood(&likelihood, file)?;
+        Ok(Self { file: file.to_path_buf(), likelihood, parameters, flow, base, training, output })
+    }
+}

@@ -1,0 +1,187 @@
+//! The sections of a task file, one function each: defaults filled in, values checked against each other. The keys were
+//! checked when the section was opened.
+
+use super::reader::{Bounds, Document, FINITE, OPEN_SHARE, POSITIVE, SHARE, Section};
+use super::{
+    BaseKind, BaseSection, ChainFormat, Components, ControlVariate, Edge, FlowSection, Likelihood,
+    OutputSection, PARAMETER_KEYS, ParameterSection, Prior, SOURCES, TARGET_NAMES, TaskError,
+    TrainingSection,
+};
+use std::path::Path;
+use toml::de::DeValue;
+
+pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihood, TaskError> {
+    let resolve = |path: String| file.parent().unwrap_or(Path::new("")).join(path);
+    let target = section.word("target", TARGET_NAMES)?;
+    let pairs = section.text("pairs")?;
+    let chain = section.text("chain")?;
+    let n_draws = section.count("n_draws", 1)?;
+    let format = section.choice("format")?;
+    let burn_in = section.number("burn_in", SHARE)?;
+    let source = match (target, pairs, chain) {
+        (Some(name), None, None) => Likelihood::Target { name, n_draws: n_draws.unwrap_or(131_072) },
+        (None, Some(path), None) => {
+            if !["npz", "csv", "parquet"].iter().any(|e| Path::new(&path).extension() == Some(e.as_ref())) {
+                return Err(section.refuse("pairs", "a file that ends in .npz, .csv or .parquet"));
+            }
+            Likelihood::Pairs { path: resolve(path) }
+        }
+        (None, None, Some(root)) => {
+            let format = format.ok_or_else(|| section.missing("format", "\"getdist\" or \"polychord\""))?;
+            if format == ChainFormat::Polychord && burn_in.is_some_and(|share| share > 0.0) {
+                let reason = "points of nested sampling are weighted, none is burn-in";
+                return Err(section.conflict("burn_in", "format = \"polychord\"", reason));
+            }
+            let default = if format == ChainFormat::Getdist { 0.3 } else { 0.0 };
+            Likelihood::Chain { root: resolve(root), format, burn_in: burn_in.unwrap_or(default) }
+        }
+        (None, None, None) => return Err(section.missing("target", SOURCES)),
+        (Some(_), Some(_), _) => return Err(section.conflict("pairs", "`target`", SOURCES)),
+        (_, _, Some(_)) => {
+            let other = if target.is_some() { "`target`" } else { "`pairs`" };
+            return Err(section.conflict("chain", other, SOURCES));
+        }
+    };
+    let belongs = [
+        ("n_draws", n_draws.is_some(), "target", "only a target is drawn from"),
+        ("format", format.is_some(), "chain", "only a chain has a format"),
+        ("burn_in", burn_in.is_some(), "chain", "only a chain has a burn-in"),
+    ];
+    for (key, given, owner, reason) in belongs {
+        if given && section.get(owner).is_none() {
+            let other = ["target", "pairs", "chain"].into_iter().find(|s| section.get(s).is_some());
+            return Err(section.conflict(key, format!("`{}`", other.unwrap_or("this source")), reason));
+        }
+    }
+    Ok(source)
+}
+
+pub(super) fn parameters<'a>(
+    document: &'a Document<'a>,
+    root: &Section<'a>,
+) -> Result<Vec<ParameterSection>, TaskError> {
+    let all = Section::open_free(document, "parameters", root.get("parameters"))?;
+    all.entries()
+        .into_iter()
+        .map(|(span, name, value)| {
+            if name.trim().is_empty() {
+                return Err(TaskError::OutOfRange {
+                    place: document.place(&span),
+                    key: "parameters".into(),
+                    got: "given a name that is empty".into(),
+                    expected: "sections [parameters.NAME]".into(),
+                });
+            }
+            let section = Section::open(document, &all.full(name), Some(value), PARAMETER_KEYS)?;
+            parameter(name, &section)
+        })
+        .collect()
+}
+
+fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, TaskError> {
+    let lower = section.number("lower", FINITE)?;
+    let upper = section.number("upper", FINITE)?;
+    if let (Some(lower), Some(upper)) = (lower, upper)
+        && lower >= upper
+    {
+        return Err(section.refuse("upper", format!("a number above `lower`, which is {lower}")));
+    }
+    let edge = |key, bound: Option<f64>| {
+        if section.get(key).is_some() && bound.is_none() {
+            return Err(section.conflict(key, "a side without bound", "there is no edge to treat"));
+        }
+        Ok(section.choice(key)?.unwrap_or(Edge::Auto))
+    };
+    let prior = section.choice("prior")?;
+    if prior == Some(Prior::Uniform) && (lower.is_none() || upper.is_none()) {
+        return Err(section.conflict(
+            "prior",
+            "an open side",
+            "a uniform prior needs both `lower` and `upper`",
+        ));
+    }
+    Ok(ParameterSection {
+        name: name.to_owned(),
+        lower,
+        upper,
+        label: section.text("label")?,
+        lower_edge: edge("lower_edge", lower)?,
+        upper_edge: edge("upper_edge", upper)?,
+        prior,
+    })
+}
+
+pub(super) fn flow(section: &Section<'_>) -> Result<FlowSection, TaskError> {
+    let default = FlowSection::default();
+    Ok(FlowSection {
+        n_layers: section.count("n_layers", 0)?.unwrap_or(default.n_layers),
+        hidden: section.counts("hidden")?.unwrap_or(default.hidden),
+        activation: section.choice("activation")?.unwrap_or(default.activation),
+        s_max: section.number("s_max", POSITIVE)?.unwrap_or(default.s_max),
+        mixing: section.choice("mixing")?.unwrap_or(default.mixing),
+    })
+}
+
+pub(super) fn base(section: &Section<'_>) -> Result<BaseSection, TaskError> {
+    let default = BaseSection::default();
+    let kind = section.choice("kind")?.unwrap_or(default.kind);
+    if kind == BaseKind::Gaussian
+        && let Some((_, key, _)) = section.entries().into_iter().find(|(_, key, _)| *key != "kind")
+    {
+        return Err(section.conflict(key, "kind = \"gaussian\"", "only a mixture has it"));
+    }
+    let max = section.count("max_components", 1)?;
+    let fixed = match section.get("n_components").map(|v| v.get_ref()) {
+        Some(DeValue::String(word)) if word == "auto" => None,
+        Some(DeValue::Integer(_) | DeValue::Float(_)) => section.count("n_components", 1)?,
+        Some(_) => return Err(section.refuse_type("n_components", "a whole number or \"auto\"")),
+        None => None,
+    };
+    let components = match (fixed, max) {
+        (Some(_), Some(_)) => {
+            let reason = "it limits n_components = \"auto\" alone";
+            return Err(section.conflict("max_components", "a given number of components", reason));
+        }
+        (Some(n), None) => Components::Fixed(n),
+        (None, Some(max)) => Components::Auto { max },
+        (None, None) => default.components,
+    };
+    Ok(BaseSection {
+        kind,
+        components,
+        covariance: section.choice("covariance")?.unwrap_or(default.covariance),
+        trainable: section.flag("trainable")?.unwrap_or(default.trainable),
+    })
+}
+
+pub(super) fn training(section: &Section<'_>) -> Result<TrainingSection, TaskError> {
+    let default = TrainingSection::default();
+    let control_variate = match section.get("control_variate").map(|v| v.get_ref()) {
+        Some(DeValue::Boolean(true)) => Some(ControlVariate::On),
+        Some(DeValue::Boolean(false)) => Some(ControlVariate::Off),
+        Some(value) if !value.is_str() => {
+            return Err(section.refuse_type("control_variate", "true, false or \"auto\""));
+        }
+        _ => section.choice("control_variate")?,
+    };
+    const RATE: Bounds = Bounds { accept: |x| x > 0.0 && x <= 1.0, expected: "a number above 0, at most 1" };
+    Ok(TrainingSection {
+        batch_size: section.count("batch_size", 1)?.unwrap_or(default.batch_size),
+        max_visits: section.count("max_visits", 1)?.unwrap_or(default.max_visits),
+        learning_rate: section.number("learning_rate", RATE)?.unwrap_or(default.learning_rate),
+        schedule: section.choice("schedule")?.unwrap_or(default.schedule),
+        clip_norm: section.number("clip_norm", POSITIVE)?.unwrap_or(default.clip_norm),
+        validation_share: section.number("validation_share", OPEN_SHARE)?.unwrap_or(default.validation_share),
+        patience: section.count("patience", 1)?.unwrap_or(default.patience),
+        control_variate: control_variate.unwrap_or(default.control_variate),
+    })
+}
+
+pub(super) fn output(section: &Section<'_>) -> Result<OutputSection, TaskError> {
+    let default = OutputSection::default();
+    Ok(OutputSection {
+        n_samples: section.count("n_samples", 0)?.unwrap_or(default.n_samples),
+        precision: section.choice("precision")?.unwrap_or(default.precision),
+        figures: section.flag("figures")?.unwrap_or(default.figures),
+    })
+}

@@ -1,0 +1,428 @@
+//! Every message of the task file: what was written, and what the reader is told.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Task, TaskError> {
+    Task::parse(text, Path::new("runs/TASK.toml"))
+}
+
+fn message(text: &str) -> String {
+    match parse(text) {
+        Ok(task) => panic!("accepted: {task:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A task whose line 3 opens `section` and whose later lines are `body`.
+fn with(section: &str, body: &str) -> String {
+    message(&format!("[likelihood]\ntarget = \"gauss1\"\n[{section}]\n{body}\n"))
+}
+
+#[test]
+fn only_the_likelihood_is_needed() {
+    let task = parse("[likelihood]\ntarget = \"gauss3\"\n").unwrap();
+    assert_eq!(task.likelihood, Likelihood::Target { name: "gauss3", n_draws: 131_072 });
+    assert_eq!(task.flow, FlowSection::default());
+    assert_eq!(task.base, BaseSection::default());
+    assert_eq!(task.training, TrainingSection::default());
+    assert_eq!(task.output, OutputSection::default());
+    assert!(task.parameters.is_empty());
+}
+
+#[test]
+fn every_key_reaches_its_field() {
+    let text = r#"
+        [likelihood]
+        chain = "chains/gd"
+        format = "getdist"
+        burn_in = 0.2
+        [parameters.zeta]
+        lower = -1
+        upper = 1.5
+        label = "\\zeta"
+        lower_edge = "soft"
+        upper_edge = "hard"
+        prior = "uniform"
+        [parameters.alpha]
+        [flow]
+        n_layers = 4
+        hidden = [16, 0x10]
+        activation = "tanh"
+        s_max = 2
+        mixing = "alternate"
+        [base]
+        kind = "mixture"
+        n_components = 3
+        covariance = "diagonal"
+        trainable = false
+        [training]
+        batch_size = 1_000
+        max_visits = 2e6
+        learning_rate = 1e-3
+        schedule = "plateau"
+        clip_norm = 1.0
+        validation_share = 0.25
+        patience = 7
+        control_variate = false
+        [output]
+        n_samples = 0
+        precision = "f16"
+        figures = false
+    "#;
+    let task = parse(text).unwrap();
+    let chain =
+        Likelihood::Chain { root: "runs/chains/gd".into(), format: ChainFormat::Getdist, burn_in: 0.2 };
+    assert_eq!(task.likelihood, chain);
+    // The order of the file, not of the alphabet.
+    let names: Vec<_> = task.parameters.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["zeta", "alpha"]);
+    let zeta = ParameterSection {
+        name: "zeta".into(),
+        lower: Some(-1.0),
+        upper: Some(1.5),
+        label: Some("\\zeta".into()),
+        lower_edge: Edge::Soft,
+        upper_edge: Edge::Hard,
+        prior: Some(Prior::Uniform),
+    };
+    assert_eq!(task.parameters[0], zeta);
+    let flow = FlowSection {
+        n_layers: 4,
+        hidden: vec![16, 16],
+        activation: Activation::Tanh,
+        s_max: 2.0,
+        mixing: Mixing::Alternate,
+    };
+    assert_eq!(task.flow, flow);
+    let base = BaseSection {
+        kind: BaseKind::Mixture,
+        components: Components::Fixed(3),
+        covariance: Covariance::Diagonal,
+        trainable: false,
+    };
+    assert_eq!(task.base, base);
+    let training = TrainingSection {
+        batch_size: 1000,
+        max_visits: 2_000_000,
+        learning_rate: 1e-3,
+        schedule: Schedule::Plateau,
+        clip_norm: 1.0,
+        validation_share: 0.25,
+        patience: 7,
+        control_variate: ControlVariate::Off,
+    };
+    assert_eq!(task.training, training);
+    assert_eq!(task.output, OutputSection { n_samples: 0, precision: Precision::F16, figures: false });
+}
+
+#[test]
+fn auto_and_its_limit() {
+    let components = |body: &str| {
+        let text = format!("[likelihood]\ntarget = \"gauss1\"\n[base]\n{body}\n");
+        parse(&text).map(|task| task.base.components).map_err(|error| error.to_string())
+    };
+    assert_eq!(components("n_components = \"auto\"\nmax_components = 5"), Ok(Components::Auto { max: 5 }));
+    assert_eq!(components("max_components = 5"), Ok(Components::Auto { max: 5 }));
+    assert_eq!(components("n_components = \"auto\""), Ok(BaseSection::default().components));
+    assert_eq!(
+        components("n_components = 3\nmax_components = 5"),
+        Err("runs/TASK.toml:5: `base.max_components` cannot stand beside a given number of components: \
+             it limits n_components = \"auto\" alone"
+            .into())
+    );
+    assert_eq!(
+        components("n_components = \"many\""),
+        Err("runs/TASK.toml:4: `base.n_components` is the string \"many\", expected a whole number or \"auto\""
+            .into())
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Task::read(Path::new("no/such/TASK.toml")).unwrap_err();
+    assert!(matches!(error, TaskError::Read { .. }));
+    assert!(error.to_string().starts_with("no/such/TASK.toml: cannot read the task file: "), "{error}");
+}
+
+#[test]
+fn broken_toml_names_the_line() {
+    let text = message("[likelihood]\ntarget = \"gauss1\"\n[flow]\nn_layers = = 3\n");
+    assert!(text.starts_with("runs/TASK.toml:4: not valid TOML: "), "{text}");
+    let text = message("[likelihood]\ntarget = \"gauss1\"\ntarget = \"gauss2\"\n");
+    assert!(text.starts_with("runs/TASK.toml:3: not valid TOML: duplicate key"), "{text}");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    assert_eq!(
+        with("training", "batch_size = 3\nbatchsize = 3"),
+        "runs/TASK.toml:5: unknown key `training.batchsize`, did you mean `training.batch_size`?; valid here: \
+         batch_size, max_visits, learning_rate, schedule, clip_norm, validation_share, patience, control_variate"
+    );
+    assert_eq!(
+        with("trainning", ""),
+        "runs/TASK.toml:3: unknown key `trainning`, did you mean `training`?; valid here: \
+         likelihood, parameters, flow, base, training, output"
+    );
+    assert_eq!(
+        with("parameters.x0", "lowr = 1.0"),
+        "runs/TASK.toml:4: unknown key `parameters.x0.lowr`, did you mean `parameters.x0.lower`?; valid here: \
+         lower, upper, label, lower_edge, upper_edge, prior"
+    );
+    // A key of another section is told its place.
+    assert_eq!(
+        with("flow", "patience = 1"),
+        "runs/TASK.toml:4: unknown key `flow.patience`, did you mean `training.patience`?; valid here: \
+         n_layers, hidden, activation, s_max, mixing"
+    );
+    assert_eq!(
+        with("flow", "label = \"x\""),
+        "runs/TASK.toml:4: unknown key `flow.label`, did you mean `parameters.<name>.label`?; valid here: \
+         n_layers, hidden, activation, s_max, mixing"
+    );
+    assert_eq!(
+        with("output", "zzz = 1"),
+        "runs/TASK.toml:4: unknown key `output.zzz`; valid here: n_samples, precision, figures"
+    );
+    // The first in the file, not in the alphabet.
+    assert!(with("output", "zzz = 1\naaa = 1").contains("output.zzz"));
+}
+
+#[test]
+fn unknown_words_list_the_valid_ones() {
+    let cases = [
+        (
+            "flow",
+            "activation = \"rellu\"",
+            "`flow.activation` is \"rellu\", did you mean `relu`?; valid values: relu, silu, tanh",
+        ),
+        ("flow", "mixing = \"none\"", "`flow.mixing` is \"none\"; valid values: alternate, permute"),
+        (
+            "base",
+            "kind = \"Gaussian\"",
+            "`base.kind` is \"Gaussian\", did you mean `gaussian`?; valid values: gaussian, mixture",
+        ),
+        ("base", "covariance = \"diag\"", "`base.covariance` is \"diag\"; valid values: full, diagonal"),
+        (
+            "training",
+            "schedule = \"cos\"",
+            "`training.schedule` is \"cos\"; valid values: cosine, plateau, constant",
+        ),
+        (
+            "training",
+            "control_variate = \"yes\"",
+            "`training.control_variate` is \"yes\"; valid values: auto, true, false",
+        ),
+        (
+            "output",
+            "precision = \"f64\"",
+            "`output.precision` is \"f64\", did you mean `f32`?; valid values: f32, f16",
+        ),
+        ("parameters.a", "prior = \"flat\"", "`parameters.a.prior` is \"flat\"; valid values: uniform"),
+        (
+            "parameters.a",
+            "lower = 0\nlower_edge = \"sof\"",
+            "`parameters.a.lower_edge` is \"sof\", did you mean `soft`?; valid values: auto, soft, hard",
+        ),
+    ];
+    for (section, body, expected) in cases {
+        let line = 3 + body.lines().count();
+        assert_eq!(with(section, body), format!("runs/TASK.toml:{line}: {expected}"));
+    }
+    let text = message("[likelihood]\ntarget = \"guass3\"\n");
+    assert!(
+        text.starts_with("runs/TASK.toml:2: `likelihood.target` is \"guass3\", did you mean `gauss3`?"),
+        "{text}"
+    );
+    assert!(text.ends_with(&TARGET_NAMES.join(", ")), "{text}");
+    let text = message("[likelihood]\nchain = \"c\"\nformat = \"polycord\"\n");
+    let expected =
+        "`likelihood.format` is \"polycord\", did you mean `polychord`?; valid values: getdist, polychord";
+    assert_eq!(text, format!("runs/TASK.toml:3: {expected}"));
+}
+
+#[test]
+fn wrong_types_are_named() {
+    let cases = [
+        ("flow", "n_layers = \"8\"", "`flow.n_layers` is the string \"8\", expected a whole number"),
+        (
+            "flow",
+            "hidden = 32",
+            "`flow.hidden` is the integer 32, expected a list of whole numbers, such as [32, 32]",
+        ),
+        ("flow", "hidden = [32, true]", "`flow.hidden` is the boolean true, expected a whole number"),
+        ("flow", "s_max = false", "`flow.s_max` is the boolean false, expected a number"),
+        ("flow", "activation = 1", "`flow.activation` is the integer 1, expected a text in quotes"),
+        ("base", "trainable = 1", "`base.trainable` is the integer 1, expected true or false"),
+        (
+            "training",
+            "control_variate = 1",
+            "`training.control_variate` is the integer 1, expected true, false or \"auto\"",
+        ),
+        ("parameters", "x0 = 1.0", "`parameters.x0` is the float 1.0, expected a section"),
+    ];
+    for (section, body, expected) in cases {
+        assert_eq!(with(section, body), format!("runs/TASK.toml:4: {expected}"));
+    }
+    assert_eq!(
+        message("flow = 3\n[likelihood]\ntarget = \"gauss1\"\n"),
+        "runs/TASK.toml:1: `flow` is the integer 3, expected a section"
+    );
+}
+
+#[test]
+fn senseless_numbers_are_refused() {
+    let count = "expected a whole number of at least 1";
+    let positive = "expected a finite number above 0";
+    let open_share = "expected a share: above 0, below 1";
+    let cases = [
+        ("flow", "n_layers", "-1", "expected a whole number of at least 0"),
+        ("flow", "n_layers", "nan", "expected a whole number of at least 0"),
+        ("flow", "s_max", "nan", positive),
+        ("flow", "s_max", "inf", positive),
+        ("flow", "s_max", "0", positive),
+        ("base", "n_components", "0", count),
+        ("base", "max_components", "2.5", count),
+        ("training", "batch_size", "0", count),
+        ("training", "batch_size", "-3", count),
+        ("training", "batch_size", "1e300", count),
+        ("training", "max_visits", "inf", count),
+        ("training", "learning_rate", "-1e-3", "expected a number above 0, at most 1"),
+        ("training", "learning_rate", "nan", "expected a number above 0, at most 1"),
+        ("training", "clip_norm", "-inf", positive),
+        ("training", "validation_share", "1.0", open_share),
+        ("training", "validation_share", "0", open_share),
+        ("training", "patience", "0", count),
+        ("output", "n_samples", "-1", "expected a whole number of at least 0"),
+        ("parameters.x", "lower", "-inf", "expected a finite number"),
+        ("parameters.x", "upper", "nan", "expected a finite number"),
+        ("parameters.x", "label", "\"\"", "expected a text that is not empty"),
+    ];
+    for (section, key, value, expected) in cases {
+        assert_eq!(
+            with(section, &format!("{key} = {value}")),
+            format!("runs/TASK.toml:4: `{section}.{key}` is {value}, {expected}")
+        );
+    }
+    assert_eq!(with("flow", "hidden = [32, 0]"), format!("runs/TASK.toml:4: `flow.hidden` is 0, {count}"));
+    assert_eq!(
+        message("[likelihood]\ntarget = \"gauss1\"\nn_draws = 0\n"),
+        format!("runs/TASK.toml:3: `likelihood.n_draws` is 0, {count}")
+    );
+    assert_eq!(
+        message("[likelihood]\nchain = \"c\"\nformat = \"getdist\"\nburn_in = 1.0\n"),
+        "runs/TASK.toml:4: `likelihood.burn_in` is 1.0, expected a share: at least 0, below 1"
+    );
+}
+
+#[test]
+fn exactly_one_source() {
+    let sources = "give exactly one of target, pairs, chain";
+    assert_eq!(message(""), format!("runs/TASK.toml:1: `likelihood` is missing: {sources}"));
+    assert_eq!(
+        message("\n[likelihood]\n"),
+        format!("runs/TASK.toml:2: `likelihood.target` is missing: {sources}")
+    );
+    let pairs_too = message("[likelihood]\ntarget = \"gauss1\"\npairs = \"a.csv\"\n");
+    assert_eq!(
+        pairs_too,
+        format!("runs/TASK.toml:3: `likelihood.pairs` cannot stand beside `target`: {sources}")
+    );
+    let chain_too = message("[likelihood]\npairs = \"a.csv\"\nchain = \"c\"\n");
+    assert_eq!(
+        chain_too,
+        format!("runs/TASK.toml:3: `likelihood.chain` cannot stand beside `pairs`: {sources}")
+    );
+    assert_eq!(
+        message("[likelihood]\nchain = \"c\"\n"),
+        "runs/TASK.toml:1: `likelihood.format` is missing: \"getdist\" or \"polychord\""
+    );
+    assert_eq!(
+        message("[likelihood]\npairs = \"a.txt\"\n"),
+        "runs/TASK.toml:2: `likelihood.pairs` is \"a.txt\", expected a file that ends in .npz, .csv or .parquet"
+    );
+    assert_eq!(
+        message("[likelihood]\npairs = \"a.npz\"\nburn_in = 0.1\n"),
+        "runs/TASK.toml:3: `likelihood.burn_in` cannot stand beside `pairs`: only a chain has a burn-in"
+    );
+    assert_eq!(
+        message("[likelihood]\nn_draws = 3\npairs = \"a.npz\"\n"),
+        "runs/TASK.toml:2: `likelihood.n_draws` cannot stand beside `pairs`: only a target is drawn from"
+    );
+    assert_eq!(
+        message("[likelihood]\ntarget = \"gauss1\"\nformat = \"getdist\"\n"),
+        "runs/TASK.toml:3: `likelihood.format` cannot stand beside `target`: only a chain has a format"
+    );
+    assert_eq!(
+        message("[likelihood]\nchain = \"c\"\nformat = \"polychord\"\nburn_in = 0.3\n"),
+        "runs/TASK.toml:4: `likelihood.burn_in` cannot stand beside format = \"polychord\": \
+         points of nested sampling are weighted, none is burn-in"
+    );
+}
+
+#[test]
+fn parameters_that_contradict_themselves() {
+    assert_eq!(
+        with("parameters.x", "lower = 1.0\nupper = 1.0"),
+        "runs/TASK.toml:5: `parameters.x.upper` is 1.0, expected a number above `lower`, which is 1"
+    );
+    assert_eq!(
+        with("parameters.x", "upper = 1.0\nlower_edge = \"soft\""),
+        "runs/TASK.toml:5: `parameters.x.lower_edge` cannot stand beside a side without bound: \
+         there is no edge to treat"
+    );
+    assert_eq!(
+        with("parameters.x", "upper = 1.0\nprior = \"uniform\""),
+        "runs/TASK.toml:5: `parameters.x.prior` cannot stand beside an open side: \
+         a uniform prior needs both `lower` and `upper`"
+    );
+    assert_eq!(
+        with("parameters", "\"\" = {}"),
+        "runs/TASK.toml:4: `parameters` is given a name that is empty, expected sections [parameters.NAME]"
+    );
+}
+
+#[test]
+fn a_gaussian_base_has_no_components() {
+    assert_eq!(
+        with("base", "kind = \"gaussian\"\nn_components = 3"),
+        "runs/TASK.toml:5: `base.n_components` cannot stand beside kind = \"gaussian\": only a mixture has it"
+    );
+}
+
+#[test]
+fn absolute_paths_stay() {
+    let task = parse("[likelihood]\npairs = \"/data/a.npz\"\n").unwrap();
+    assert_eq!(task.likelihood, Likelihood::Pairs { path: "/data/a.npz".into() });
+}
+
+#[test]
+fn a_task_is_recorded_in_the_words_of_the_file() {
+    let task = parse("[likelihood]\ntarget = \"gauss1\"\n").unwrap();
+    let record = serde_json::to_value(&task).unwrap();
+    assert_eq!(record["training"]["control_variate"], "auto");
+    assert_eq!(record["base"]["kind"], "mixture");
+    assert_eq!(record["likelihood"]["target"]["name"], "gauss1");
+}
+
+#[test]
+fn the_examples_parse() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let read = |name: &str| Task::read(&examples.join(name).join("TASK.toml")).unwrap();
+    assert!(matches!(read("gauss3").likelihood, Likelihood::Target { name: "gauss3", .. }));
+    assert_eq!(read("gauss3").base.components, Components::Auto { max: 8 });
+    let pairs = read("pairs");
+    assert_eq!(pairs.likelihood, Likelihood::Pairs { path: examples.join("pairs/pairs.npz") });
+    let chain = read("polychord");
+    let root = examples.join("polychord/../../tests/data/chains/pc");
+    assert_eq!(chain.likelihood, Likelihood::Chain { root, format: ChainFormat::Polychord, burn_in: 0.0 });
+    let bounds: Vec<_> = chain.parameters.iter().map(|p| (p.name.as_str(), p.lower, p.upper)).collect();
+    let expected = [
+        ("x0", None, None),
+        ("x1", None, None),
+        ("x2", Some(0.0), None),
+        ("x3", Some(0.0), Some(1.0)),
+        ("x4", Some(2.0), Some(4.0)),
+    ];
+    assert_eq!(bounds, expected);
+}
