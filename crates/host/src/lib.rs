@@ -4,5 +4,6 @@
 
 pub mod error;
 pub mod rng;
+pub mod weights;
 
 pub use error::HostError;
