@@ -109,7 +109,7 @@ pub(crate) fn n_rows(what: &'static str, len: usize, dim: usize) -> Result<usize
     if dim == 0 {
         return Err(HostError::BadSetting { setting: "dim", got: "0".into(), expected: "at least 1" });
     }
-    if len % dim != 0 {
+    if !len.is_multiple_of(dim) {
         return Err(HostError::Length { what, got: len, expected: format!("a multiple of dim = {dim}") });
     }
     Ok(len / dim)

@@ -3,6 +3,7 @@
 //! fixed order, so the number of threads never changes a result.
 
 pub mod error;
+pub mod mixture;
 pub mod rng;
 pub mod weights;
 

@@ -94,13 +94,13 @@ impl CounterField {
     pub fn uniform(&self, i: u64, j: usize) -> f64 {
         let mut rng = self.at(i, j / 2);
         let first = open_uniform(&mut rng);
-        if j % 2 == 0 { first } else { open_uniform(&mut rng) }
+        if j.is_multiple_of(2) { first } else { open_uniform(&mut rng) }
     }
 
     /// Standard normal number (i, j).
     pub fn standard_normal(&self, i: u64, j: usize) -> f64 {
         let (a, b) = normal_pair(&mut self.at(i, j / 2));
-        if j % 2 == 0 { a } else { b }
+        if j.is_multiple_of(2) { a } else { b }
     }
 
     /// Fills `out`, `[n, dim]`, with the uniforms of rows `first..first + n`.
