@@ -1,1 +1,12 @@
-//! placeholder
+//! The CPU side of lwflow: importance weights, the mixture base, optimiser and schedules, exactly known targets
+//! and the figures that judge a fit. Host arithmetic is f64 and deterministic in a seed; parallel sums run in a
+//! fixed order, so the number of threads never changes a result.
+
+pub mod adam;
+pub mod error;
+pub mod mixture;
+pub mod rng;
+pub mod schedule;
+pub mod weights;
+
+pub use error::HostError;

@@ -1,0 +1,116 @@
+//! The error type of the host crate: what was given, what was expected, and where.
+//! Every variant carries typed fields, so a caller can act on them without reading the text.
+
+use thiserror::Error;
+
+/// What can go wrong on the host side.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// A log likelihood, log prior, log proposal, log weight or log density holds a value that is not legal there.
+    #[error("{what}: value {value} at row {row} (theta = {theta:?}), expected {expected}")]
+    BadLogValue {
+        /// Which array: "log_likelihood", "log_weights", ...
+        what: &'static str,
+        /// Row of the value, from 0.
+        row: usize,
+        /// The value found.
+        value: f64,
+        /// The parameters of that row; empty where the caller gave none.
+        theta: Vec<f64>,
+        /// What is legal in this array.
+        expected: &'static str,
+    },
+    /// A coordinate, weight or sample is NaN, infinite, or negative where that is not legal.
+    #[error("{what}: value {value} at row {row}, column {column}, expected {expected}")]
+    BadValue {
+        /// Which array.
+        what: &'static str,
+        /// Row of the value, from 0.
+        row: usize,
+        /// Column of the value, from 0.
+        column: usize,
+        /// The value found.
+        value: f64,
+        /// What is legal in this array.
+        expected: &'static str,
+    },
+    /// No row carries weight, so nothing can be normalised.
+    #[error(
+        "{what}: all {n} rows have weight zero (log weight -inf), expected at least one with positive weight"
+    )]
+    AllWeightsZero {
+        /// Which array.
+        what: &'static str,
+        /// Number of rows.
+        n: usize,
+    },
+    /// An array has the wrong length.
+    #[error("{what}: length {got}, expected {expected}")]
+    Length {
+        /// Which array.
+        what: &'static str,
+        /// The length found.
+        got: usize,
+        /// The length expected, and why.
+        expected: String,
+    },
+    /// A setting is outside its range.
+    #[error("{setting} = {got}, expected {expected}")]
+    BadSetting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The value found.
+        got: String,
+        /// The legal range.
+        expected: &'static str,
+    },
+    /// More mixture components are wanted than there are distinct weighted points.
+    #[error("mixture: {n_components} components wanted, but only {n_points} distinct points carry weight")]
+    TooFewPoints {
+        /// Components wanted.
+        n_components: usize,
+        /// Distinct points with weight.
+        n_points: usize,
+    },
+    /// No target has this name.
+    #[error("target \"{got}\" is not known, did you mean \"{nearest}\"? (one of: {known})")]
+    UnknownTarget {
+        /// The name given.
+        got: String,
+        /// The nearest valid name.
+        nearest: String,
+        /// All valid names.
+        known: String,
+    },
+}
+
+/// Checks that `got` is the wanted length.
+///
+/// # Errors
+/// [`HostError::Length`] naming `what`.
+pub(crate) fn check_length(
+    what: &'static str,
+    got: usize,
+    expected: usize,
+    why: &str,
+) -> Result<(), HostError> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(HostError::Length { what, got, expected: format!("{expected} ({why})") })
+}
+
+/// Number of rows of a flat `[n, dim]` array.
+///
+/// # Errors
+/// [`HostError::Length`] if `len` is not a multiple of `dim`, [`HostError::BadSetting`] if `dim` is 0.
+pub(crate) fn n_rows(what: &'static str, len: usize, dim: usize) -> Result<usize, HostError> {
+    if dim == 0 {
+        return Err(HostError::BadSetting { setting: "dim", got: "0".into(), expected: "at least 1" });
+    }
+    if !len.is_multiple_of(dim) {
+        return Err(HostError::Length { what, got: len, expected: format!("a multiple of dim = {dim}") });
+    }
+    Ok(len / dim)
+}

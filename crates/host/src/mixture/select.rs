@@ -1,0 +1,82 @@
+//! Choice of the number of components by a weighted Bayesian information criterion.
+//! BIC(K) = P_K log ESS - 2 ESS l_K, with l_K the weighted mean log likelihood and P_K the free parameters: the
+//! effective sample size stands where unweighted data have their number. The smallest BIC wins, ties to smaller K.
+
+use super::em::{MixtureFit, MixtureFitSettings, check_settings, fit};
+use super::points::WeightedPoints;
+use super::{CovarianceKind, triangle};
+use crate::error::HostError;
+use serde::Serialize;
+use std::ops::RangeInclusive;
+
+/// One row of the table of candidates.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SelectionRow {
+    /// Components K.
+    pub n_components: usize,
+    /// Free parameters P_K.
+    pub n_params: usize,
+    /// Weighted mean log likelihood l_K (nats).
+    pub mean_log_likelihood: f64,
+    /// The criterion.
+    pub bic: f64,
+}
+
+/// The chosen mixture and the table it was chosen from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MixtureSelection {
+    /// The fit of smallest BIC.
+    pub fit: MixtureFit,
+    /// All candidates, ascending in K.
+    pub table: Vec<SelectionRow>,
+}
+
+/// Free parameters of a mixture of `k` components in `dim` dimensions.
+fn n_params(k: usize, dim: usize, covariance: CovarianceKind) -> usize {
+    let shape = match covariance {
+        CovarianceKind::Diagonal => dim,
+        CovarianceKind::Full => triangle(dim),
+    };
+    k - 1 + k * (dim + shape)
+}
+
+/// Fits every K of `range` and keeps the one of smallest BIC; arguments as for [`super::fit_mixture`].
+/// K beyond the number of distinct weighted points are left out of the table.
+///
+/// # Errors
+/// As [`super::fit_mixture`], and [`HostError::BadSetting`] for an empty range.
+pub fn select_mixture(
+    points: &[f64],
+    weights: &[f64],
+    dim: usize,
+    range: RangeInclusive<usize>,
+    settings: &MixtureFitSettings,
+    seed: u64,
+) -> Result<MixtureSelection, HostError> {
+    if range.is_empty() {
+        let expected = "a range from at least 1 to its end";
+        return Err(HostError::BadSetting { setting: "n_components", got: format!("{range:?}"), expected });
+    }
+    check_settings(settings, *range.start())?;
+    check_settings(settings, *range.end())?;
+    let data = WeightedPoints::new(points, weights, dim)?;
+    let mut best: Option<(f64, MixtureFit)> = None;
+    let mut table = Vec::new();
+    for k in range {
+        let candidate = match fit(&data, k, settings, seed) {
+            Err(HostError::TooFewPoints { .. }) if best.is_some() => break,
+            other => other?,
+        };
+        let n_params = n_params(k, dim, settings.covariance);
+        let bic = n_params as f64 * data.ess.ln() - 2.0 * data.ess * candidate.mean_log_likelihood;
+        let mean_log_likelihood = candidate.mean_log_likelihood;
+        table.push(SelectionRow { n_components: k, n_params, mean_log_likelihood, bic });
+        if best.as_ref().is_none_or(|b| bic < b.0) {
+            best = Some((bic, candidate));
+        }
+    }
+    match best {
+        Some((_, fit)) => Ok(MixtureSelection { fit, table }),
+        None => Err(HostError::AllWeightsZero { what: "weights", n: weights.len() }),
+    }
+}
