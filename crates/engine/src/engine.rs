@@ -1,6 +1,7 @@
 //! The engine: one open device and the flows made for it.
 //! Invariant: an engine is cheap to clone and to share; all its flows use the same device and compiled kernels.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct EngineSettings {
     pub scratch_bytes: u64,
     /// Largest number of samples in a piece, if it should be smaller than memory allows.
     pub piece_samples: Option<usize>,
+    /// Folder of notes about passed self-tests, if not that of `LWFLOW_CACHE` or the user's cache folder.
+    pub cache_folder: Option<PathBuf>,
 }
 
 impl Default for EngineSettings {
@@ -32,6 +35,7 @@ impl Default for EngineSettings {
             timeout_seconds: 300.0,
             scratch_bytes: 512 << 20,
             piece_samples: None,
+            cache_folder: None,
         }
     }
 }
@@ -54,7 +58,7 @@ pub fn list_devices() -> Vec<DeviceInfo> {
 /// An open device.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    gpu: Arc<Gpu>,
+    pub(crate) gpu: Arc<Gpu>,
     settings: EngineSettings,
 }
 
@@ -124,7 +128,7 @@ impl Engine {
     }
 
     /// [`Engine::self_test`], unless this version already passed it on this device and driver. Passes are noted in the
-    /// folder `LWFLOW_CACHE`, or else in `lwflow` under the user's cache folder.
+    /// folder of [`EngineSettings::cache_folder`].
     ///
     /// # Errors
     /// As [`Engine::self_test`].
