@@ -140,14 +140,15 @@ fn origin(source: &str, line: usize) -> String {
     }
 }
 
+/// Names the innermost template: the cause of a failed include, not the include.
 fn template_error(file: &str, error: &minijinja::Error) -> String {
-    let name = error.name().unwrap_or(file);
-    let line = error.line().map_or_else(String::new, |l| format!(":{l}"));
-    let mut text = format!("shaders/wgsl/{name}{line}: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(&format!("; {inner}"));
-        cause = inner.source();
+    let mut inner = error;
+    while let Some(cause) =
+        std::error::Error::source(inner).and_then(|c| c.downcast_ref::<minijinja::Error>())
+    {
+        inner = cause;
     }
-    text
+    let name = inner.name().unwrap_or(file);
+    let line = inner.line().map_or_else(String::new, |l| format!(":{l}"));
+    format!("shaders/wgsl/{name}{line}: {inner}")
 }

@@ -1,6 +1,7 @@
 //! The engine: one open device and the flows made for it.
 //! Invariant: an engine is cheap to clone and to share; all its flows use the same device and compiled kernels.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct EngineSettings {
     pub piece_samples: Option<usize>,
     /// Use the kernels that work everywhere, also where an adapter has faster ones of its own.
     pub portable_kernels: bool,
+    /// Folder of notes about passed self-tests, if not that of `LWFLOW_CACHE` or the user's cache folder.
+    pub cache_folder: Option<PathBuf>,
 }
 
 impl Default for EngineSettings {
@@ -35,6 +38,7 @@ impl Default for EngineSettings {
             scratch_bytes: 512 << 20,
             piece_samples: None,
             portable_kernels: false,
+            cache_folder: None,
         }
     }
 }
@@ -57,7 +61,7 @@ pub fn list_devices() -> Vec<DeviceInfo> {
 /// An open device.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    gpu: Arc<Gpu>,
+    pub(crate) gpu: Arc<Gpu>,
     settings: EngineSettings,
 }
 
@@ -127,7 +131,7 @@ impl Engine {
     }
 
     /// [`Engine::self_test`], unless this version already passed it on this device and driver. Passes are noted in the
-    /// folder `LWFLOW_CACHE`, or else in `lwflow` under the user's cache folder.
+    /// folder of [`EngineSettings::cache_folder`].
     ///
     /// # Errors
     /// As [`Engine::self_test`].

@@ -521,3 +521,7 @@ fn capacity(
     let samples = (samples as usize / SAMPLE_PAD * SAMPLE_PAD).max(SAMPLE_PAD);
     Ok((max_chunks, samples))
 }
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

@@ -80,6 +80,18 @@ fn flow(covariance: Covariance, activation: Activation) -> Result<Flow<f64>, Eng
     Ok(flow)
 }
 
+/// More than one padded block of samples, and not a multiple of it.
+const N_SAMPLES: usize = 131;
+
+fn wave(len: usize, step: f64) -> Vec<f32> {
+    (0..len).map(|i| (1.2 * (step * i as f64 + 0.3).sin()) as f32).collect()
+}
+
+/// theta and context of the test.
+fn inputs(d: usize, c: usize) -> (Vec<f32>, Vec<f32>) {
+    (wave(N_SAMPLES * d, 0.731), wave(N_SAMPLES * c, 1.117))
+}
+
 /// Runs the test; an error with the figures if it fails.
 pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
     let mut checks = Vec::new();
@@ -95,13 +107,9 @@ pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
 }
 
 fn check_flow(engine: &Engine, flow: &Flow<f64>, checks: &mut Vec<SelfTestCheck>) -> Result<(), EngineError> {
-    // More than one padded block, and not a multiple of it.
-    let n = 131;
+    let n = N_SAMPLES;
     let (d, c) = (flow.spec().dim, flow.spec().context_dim);
-    let wave = |len: usize, step: f64| -> Vec<f32> {
-        (0..len).map(|i| (1.2 * (step * i as f64 + 0.3).sin()) as f32).collect()
-    };
-    let (theta, context) = (wave(n * d, 0.731), wave(n * c, 1.117));
+    let (theta, context) = inputs(d, c);
     let weights: Vec<f32> = (0..n).map(|i| (i % 7) as f32 / (3 * n) as f32).collect();
     let control: Vec<f32> = wave(n, 0.377).iter().map(|v| v - 1.0).collect();
     let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
@@ -183,11 +191,72 @@ fn fingerprint(engine: &Engine) -> String {
 
 fn cache_file(engine: &Engine) -> Option<PathBuf> {
     let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let root = folder("LWFLOW_CACHE")
+    let chosen = engine.settings().cache_folder.clone();
+    let root = chosen
+        .or_else(|| folder("LWFLOW_CACHE"))
         .or_else(|| folder("XDG_CACHE_HOME").map(|p| p.join("lwflow")))
         .or_else(|| folder("LOCALAPPDATA").map(|p| p.join("lwflow")))
         .or_else(|| folder("HOME").map(|p| p.join(".cache").join("lwflow")))?;
     // FNV-1a: stable between builds, unlike the standard library's hasher.
     let hash = lwflow_shaders::fnv1a(engine.info().to_string().as_bytes());
     Some(root.join(format!("self-test-{hash:016x}.txt")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bound would not survive a relu whose argument rounds to the other side of zero on another device.
+    #[test]
+    fn relu_arguments_stay_clear_of_zero() {
+        let flow = flow(Covariance::Diagonal, Activation::Relu).unwrap();
+        let (d, c) = (flow.spec().dim, flow.spec().context_dim);
+        let (theta, context) = inputs(d, c);
+        let mut least = f64::INFINITY;
+        for (theta, context) in theta.chunks_exact(d).zip(context.chunks_exact(c)) {
+            // The identity part of layer l is what the layers above it have made of theta.
+            for l in 0..flow.spec().layers.len() {
+                let mut above = flow.spec().clone();
+                let first = flow.layout().layers[l][0].weight;
+                above.layers.drain(..=l);
+                let rest = flow.layout().layers.get(l + 1).map_or(flow.layout().base, |n| n[0].weight);
+                let part = Flow::from_params(above, flow.params()[rest..].to_vec()).unwrap();
+                let wide: Vec<f64> = theta.iter().map(|&v| f64::from(v)).collect();
+                let context: Vec<f64> = context.iter().map(|&v| f64::from(v)).collect();
+                let (v, _) = part.inverse_and_log_det(&wide, &context).unwrap();
+                assert!(first < rest);
+                let lwflow_model::LayerSpec::AffineCoupling(coupling) = &flow.spec().layers[l];
+                let mut input: Vec<f64> = coupling.identity.iter().map(|&j| v[j]).chain(context).collect();
+                let linears = &flow.layout().layers[l];
+                for linear in &linears[..linears.len() - 1] {
+                    let p = flow.params();
+                    input = (0..linear.n_out)
+                        .map(|o| {
+                            let row = &p[linear.weight + o * linear.n_in..][..linear.n_in];
+                            let a =
+                                p[linear.bias + o] + row.iter().zip(&input).map(|(w, x)| w * x).sum::<f64>();
+                            least = least.min(a.abs());
+                            a.max(0.0)
+                        })
+                        .collect();
+                }
+            }
+        }
+        assert!(least > 2e-5, "smallest relu argument {least:e}");
+    }
+
+    #[test]
+    fn errors_are_counted_in_roundings() {
+        let epsilon = f64::from(f32::EPSILON);
+        assert_eq!(error(&[1.0], &[1.0 + 3.0 * epsilon], &[1.0]), 3.0);
+        assert_eq!(error(&[1.0], &[1.0, 1.0], &[1.0, 1.0]), f64::INFINITY);
+        assert_eq!(error(&[f32::NAN], &[1.0], &[1.0]), f64::INFINITY);
+        let check = SelfTestCheck { name: "inverse", error: 300.0, bound: BOUND };
+        let report = SelfTestReport { device: "x".into(), cached: false, checks: vec![check] };
+        assert!(!report.passed());
+        let refused = EngineError::SelfTest { report: Box::new(report) };
+        assert!(!refused.is_recoverable());
+        let text = "device x failed its self-test: inverse 300.0 (allowed 128) in units of f32 rounding";
+        assert_eq!(refused.to_string(), text);
+    }
 }

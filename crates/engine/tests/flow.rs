@@ -1,4 +1,5 @@
 //! Every pass of the engine against the f64 definition, over awkward sizes, shapes, activations and bases.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
@@ -75,8 +76,17 @@ fn pieces_add_up() {
 
 #[test]
 fn self_test_passes_and_is_remembered() {
-    let Some(engine) = engine() else { return };
-    let report = engine.self_test().unwrap();
-    println!("{report}");
-    assert!(report.passed() && !report.cached && report.checks.len() == 18);
+    let folder = std::env::temp_dir().join(format!("lwflow-self-test-{}", std::process::id()));
+    let settings = EngineSettings { cache_folder: Some(folder.clone()), ..EngineSettings::default() };
+    let Some(engine) = engine_with(&settings) else { return };
+    let first = engine.ensure_tested().unwrap();
+    println!("{first}");
+    assert!(first.passed() && !first.cached && first.checks.len() == 18);
+    assert!(engine.ensure_tested().unwrap().cached);
+    // A note of another version counts for nothing.
+    for file in std::fs::read_dir(&folder).unwrap() {
+        std::fs::write(file.unwrap().path(), "another version").unwrap();
+    }
+    assert!(!engine.ensure_tested().unwrap().cached);
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -181,6 +181,25 @@ impl BatchBuffers {
         gpu.queue.write_buffer(&self.uniform, 0, &dims.bytes());
     }
 
+    /// Every per-sample array by label, for tests that look at all of them.
+    #[cfg(test)]
+    pub fn arrays(&self) -> Vec<(String, &wgpu::Buffer)> {
+        let named = [
+            ("x", &self.x),
+            ("context", &self.context),
+            ("log_det", &self.log_det),
+            ("weight", &self.weight),
+            ("log_inv_proposal", &self.log_inv_proposal),
+            ("log_q", &self.log_q),
+            ("w_eff", &self.w_eff),
+            ("g", &self.g),
+            ("g_context", &self.g_context),
+            ("partial", &self.partial),
+        ];
+        let named = named.into_iter().map(|(name, buffer)| (name.to_owned(), buffer));
+        named.chain(self.scratch.iter().map(|(name, buffer)| (name.clone(), buffer))).collect()
+    }
+
     /// The scratch array called `name`.
     pub fn scratch(&self, name: &str) -> Result<&wgpu::Buffer, EngineError> {
         self.scratch.get(name).ok_or_else(|| EngineError::Binding {

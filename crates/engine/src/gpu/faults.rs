@@ -103,8 +103,10 @@ impl Gpu {
             Ok(Err(wgpu::PollError::Timeout)) => {
                 Err(EngineError::Timeout { seconds: self.timeout.as_secs_f64(), during: during.to_owned() })
             }
-            Ok(Err(error)) => {
-                Err(EngineError::Driver { during: during.to_owned(), message: error.to_string() })
+            // A submission that failed without raising an error is one to a lost device.
+            Ok(Err(wgpu::PollError::WrongSubmissionIndex(..))) => {
+                self.faults.set_lost("the driver took no more work");
+                self.faults.check(during)
             }
             Err(_) => {
                 self.faults.set_lost("the driver failed while the engine waited for it");

@@ -62,11 +62,10 @@ pub(crate) fn workgroup(gpu: &Gpu) -> u32 {
 impl Conditioner {
     /// The conditioner with these linear maps.
     pub fn new(activation: Activation, blocks: &[LinearBlock], gpu: &Gpu) -> Self {
-        let mut offset = 0;
+        let mut n_grads = 0;
         let mut take = |len: usize| {
-            let at = offset;
-            offset += len;
-            at
+            n_grads += len;
+            n_grads - len
         };
         let mut linears: Vec<Linear> = blocks
             .iter()
@@ -77,15 +76,14 @@ impl Conditioner {
                 transposed: 0,
             })
             .collect();
-        let n_grads = offset;
-        let mut offset = n_grads;
+        let mut n_params = n_grads;
         for linear in &mut linears {
-            linear.transposed = offset;
-            offset += round_up(linear.block.n_in, ROW_PAD) * linear.transposed_columns();
+            linear.transposed = n_params;
+            n_params += round_up(linear.block.n_in, ROW_PAD) * linear.transposed_columns();
         }
         // More samples per invocation save matrix loads; a GPU rather wants more invocations.
         let vectors = if gpu.is_software() { 2 } else { 1 };
-        Self { linears, activation, n_params: offset, n_grads, workgroup: workgroup(gpu), vectors }
+        Self { linears, activation, n_params, n_grads, workgroup: workgroup(gpu), vectors }
     }
 
     /// Floats of the parameter region.

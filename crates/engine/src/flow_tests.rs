@@ -1,0 +1,176 @@
+//! Tests that look inside an executor: stale memory, sentinels behind every array, lost devices.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec};
+
+use super::*;
+use crate::Engine;
+
+fn engine() -> Option<Engine> {
+    match Engine::new(&EngineSettings::default()) {
+        Ok(engine) => Some(engine),
+        Err(error) => {
+            assert!(
+                std::env::var("LWFLOW_REQUIRE_ADAPTER").is_err(),
+                "LWFLOW_REQUIRE_ADAPTER is set, but: {error}"
+            );
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// A flow with odd sizes everywhere and parameters of order one.
+fn executor(engine: &Engine, activation: Activation) -> FlowExecutor {
+    let settings =
+        FlowSettings { n_layers: 2, hidden: vec![9, 3], activation, s_max: 2.0, mixing: Mixing::Alternate };
+    let mixture = MixtureSpec { n_components: 3, covariance: Covariance::Full, ..MixtureSpec::default() };
+    let spec = FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 3).unwrap();
+    let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();
+    params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.2 * (i as f32).cos());
+    let mut executor = engine.flow(&spec).unwrap();
+    executor.set_params(&params).unwrap();
+    executor
+}
+
+fn wave(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (0.77 * i as f32).sin()).collect()
+}
+
+fn gradient(executor: &mut FlowExecutor, n: usize) -> Gradient {
+    let weights = vec![1.0 / n as f32; n];
+    let control = wave(n);
+    executor.gradient(&wave(5 * n), &wave(2 * n), &weights, Some(&control)).unwrap()
+}
+
+fn fill(executor: &FlowExecutor, value: f32) {
+    let arrays = executor.bound.as_ref().unwrap().batch.arrays();
+    for (_, buffer) in arrays {
+        let values = vec![value; buffer.size() as usize / 4];
+        executor.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
+    }
+    executor.gpu.queue.submit([]);
+}
+
+#[test]
+fn stale_memory_is_never_read() {
+    let Some(engine) = engine() else { return };
+    for activation in [Activation::Relu, Activation::Silu, Activation::Tanh] {
+        let mut executor = executor(&engine, activation);
+        for n in [1, 70, 200] {
+            let clean = gradient(&mut executor, n);
+            let (z, log_det) = executor.inverse(&wave(5 * n), &wave(2 * n)).unwrap();
+            let (theta, _) = executor.forward(&z, &wave(2 * n)).unwrap();
+            fill(&executor, f32::NAN);
+            assert_eq!(gradient(&mut executor, n), clean);
+            fill(&executor, f32::NAN);
+            assert_eq!(executor.inverse(&wave(5 * n), &wave(2 * n)).unwrap(), (z.clone(), log_det));
+            fill(&executor, f32::NAN);
+            assert_eq!(executor.forward(&z, &wave(2 * n)).unwrap().0, theta);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_behind_an_array() {
+    let Some(engine) = engine() else { return };
+    let mut executor = executor(&engine, Activation::Silu);
+    // Room for 256 samples, used by 65: everything behind the 128 padded ones must stay as it was.
+    gradient(&mut executor, 256);
+    let sentinel = 12345.0;
+    fill(&executor, sentinel);
+    gradient(&mut executor, 65);
+    let Bound { batch, dims, .. } = executor.bound.as_ref().unwrap();
+    let dims = dims.unwrap();
+    assert_eq!((batch.capacity, dims.n_padded()), (256, 128));
+    for (name, buffer) in batch.arrays() {
+        // Cleared as a whole.
+        if ["log_det", "g_context"].contains(&name.as_str()) {
+            continue;
+        }
+        let len = buffer.size() as usize / 4;
+        let used = if name == "partial" {
+            dims.n_chunks as usize * executor.need.partial
+        } else {
+            len / batch.capacity * dims.n_padded()
+        };
+        let mut staging = Staging::new(&executor.gpu, len).unwrap();
+        let mut encoder = executor.gpu.device.create_command_encoder(&Default::default());
+        staging.copy(&mut encoder, buffer, len);
+        let mut values = Vec::new();
+        pollster::block_on(staging.read(&executor.gpu, encoder, "test", Wait::Block, &mut values)).unwrap();
+        assert!(used < len, "{name}: the test needs room behind the array");
+        assert!(values[used..].iter().all(|v| *v == sentinel), "{name}: written behind its {used} values");
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_earlier_calls() {
+    let Some(engine) = engine() else { return };
+    let mut executor = executor(&engine, Activation::Tanh);
+    let first = gradient(&mut executor, 33);
+    gradient(&mut executor, 500);
+    executor.log_prob(&wave(5 * 70), &wave(2 * 70)).unwrap();
+    assert_eq!(gradient(&mut executor, 33), first);
+}
+
+#[test]
+fn lost_device_is_an_error_and_stays_one() {
+    let Some(engine) = engine() else { return };
+    let mut executor = executor(&engine, Activation::Relu);
+    gradient(&mut executor, 8);
+    engine.gpu.device.destroy();
+    for _ in 0..2 {
+        let error = executor.log_prob(&wave(5 * 8), &wave(2 * 8)).unwrap_err();
+        assert!(!error.is_recoverable(), "{error}");
+        assert!(matches!(error, EngineError::DeviceLost { .. }), "{error:?}");
+    }
+    assert!(engine.flow(executor.spec()).is_err());
+}
+
+#[test]
+fn uncaptured_error_fails_the_next_call() {
+    let Some(engine) = engine() else { return };
+    let mut executor = executor(&engine, Activation::Relu);
+    let wrong = wgpu::BufferDescriptor {
+        label: Some("wrong"),
+        size: 16,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    };
+    drop(engine.gpu.device.create_buffer(&wrong));
+    let error = executor.log_prob(&wave(5), &wave(2)).unwrap_err();
+    assert!(matches!(error, EngineError::Validation { .. }), "{error:?}");
+    executor.log_prob(&wave(5), &wave(2)).unwrap();
+}
+
+#[test]
+fn hanging_device_times_out() {
+    let Some(engine) = engine() else { return };
+    let mut gpu = Gpu::adopt(
+        &engine.gpu.device.adapter_info(),
+        engine.gpu.device.clone(),
+        engine.gpu.queue.clone(),
+        std::time::Duration::from_nanos(1),
+    );
+    gpu.faults = engine.gpu.faults.clone();
+    let spec = executor(&engine, Activation::Relu).spec().clone();
+    let mut executor = FlowExecutor::new(Arc::new(gpu), &EngineSettings::default(), &spec).unwrap();
+    executor.set_params(&vec![0.1; executor.layout().len]).unwrap();
+    let n = 20_000;
+    let error = executor.log_prob(&wave(5 * n), &wave(2 * n)).unwrap_err();
+    assert!(matches!(error, EngineError::Timeout { .. }), "{error:?}");
+}
+
+#[test]
+fn buffers_are_bound_by_name_and_access() {
+    use crate::gpu::tests::{bind_twice, bind_unknown, bind_wrong_access};
+    let Some(engine) = engine() else { return };
+    for (error, text) in [
+        (bind_unknown(&engine.gpu), "has no binding `other`"),
+        (bind_twice(&engine.gpu), "binding `grad` was not given exactly once"),
+        (bind_wrong_access(&engine.gpu), "binding `grad` was given Read"),
+    ] {
+        assert!(error.to_string().starts_with(&format!("kernel reduce_partials: {text}")), "{error}");
+    }
+}
