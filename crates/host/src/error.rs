@@ -83,6 +83,57 @@ pub enum HostError {
         /// All valid names.
         known: String,
     },
+    /// A setting or an array makes no sense.
+    #[error("{what} is {got}, expected {expected}")]
+    Invalid {
+        /// Which setting or array.
+        what: String,
+        /// What was found.
+        got: String,
+        /// What would have been accepted.
+        expected: String,
+    },
+    /// A point of positive weight lies on or outside the support.
+    #[error(
+        "row {row}: {parameter} = {value} has weight but lies on or outside its support ({lower}, {upper})"
+    )]
+    OutsideSupport {
+        /// Row, from 0.
+        row: usize,
+        /// Name of the parameter.
+        parameter: String,
+        /// Its value.
+        value: f64,
+        /// Lower bound.
+        lower: f64,
+        /// Upper bound.
+        upper: f64,
+    },
+    /// Training did not stay finite.
+    #[error(
+        "training: {skipped} steps in a row were not finite, the last at step {step} with loss {loss}; \
+             a smaller learning_rate or s_max may help"
+    )]
+    NonFinite {
+        /// The last step.
+        step: usize,
+        /// Steps refused in a row.
+        skipped: usize,
+        /// Loss of the last.
+        loss: f64,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] lwflow_engine::EngineError),
+    /// The model refused a specification or an array.
+    #[error(transparent)]
+    Model(#[from] lwflow_model::ModelError),
+}
+
+impl HostError {
+    pub(crate) fn invalid(what: impl Into<String>, got: impl ToString, expected: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), got: got.to_string(), expected: expected.into() }
+    }
 }
 
 /// Checks that `got` is the wanted length.

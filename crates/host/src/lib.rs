@@ -4,9 +4,14 @@
 
 pub mod adam;
 pub mod error;
+pub mod fit;
 pub mod mixture;
+pub mod model_file;
+pub mod outer;
+pub mod posterior;
 pub mod rng;
 pub mod schedule;
+pub mod train;
 pub mod weights;
 
 pub use error::HostError;

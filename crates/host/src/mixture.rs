@@ -13,23 +13,13 @@ pub use select::{MixtureSelection, SelectionRow, select_mixture};
 use crate::error::{HostError, check_length, n_rows};
 use crate::rng::CounterField;
 use crate::weights::log_sum_exp;
+use lwflow_model::Covariance;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
 /// Rows handled by one task; sums over tasks run in task order.
 pub(crate) const ROWS_PER_TASK: usize = 1024;
-
-/// Shape of the component covariances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CovarianceKind {
-    /// No correlation within a component.
-    Diagonal,
-    /// Any covariance.
-    #[default]
-    Full,
-}
 
 /// A mixture sum_k a_k N(mu_k, L_k L_k^T) with a = softmax(logits).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +29,7 @@ pub struct GaussianMixture {
     /// Number of components K.
     pub n_components: usize,
     /// Whether off-diagonal entries of `cholesky` may differ from zero.
-    pub covariance: CovarianceKind,
+    pub covariance: Covariance,
     /// `[K]`: log weights up to a common constant.
     pub logits: Vec<f64>,
     /// `[K, D]`.
@@ -74,7 +64,7 @@ impl Prepared<'_> {
             let (mut square, mut row) = (0.0, 0);
             for j in 0..dim {
                 let mut value = x[j] - mean[j];
-                if self.mixture.covariance == CovarianceKind::Full {
+                if self.mixture.covariance == Covariance::Full {
                     value -= factor[row..row + j].iter().zip(&y[..j]).map(|(l, y)| l * y).sum::<f64>();
                     row += j + 1;
                 }

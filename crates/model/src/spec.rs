@@ -90,12 +90,13 @@ pub struct MixtureSpec {
 }
 
 /// Shape of a covariance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Covariance {
     /// One scale per axis.
     Diagonal,
     /// A Cholesky factor.
+    #[default]
     Full,
 }
 
@@ -131,7 +132,7 @@ impl Default for FlowSettings {
             n_layers: 8,
             hidden: vec![32, 32],
             activation: Activation::Silu,
-            s_max: 3.0,
+            s_max: 2.0,
             mixing: Mixing::Permute,
         }
     }

@@ -4,7 +4,7 @@
 
 use super::kmeans::kmeans;
 use super::points::WeightedPoints;
-use super::{CovarianceKind, GaussianMixture, triangle};
+use super::{Covariance, GaussianMixture, triangle};
 use crate::error::HostError;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct MixtureFitSettings {
     /// Shape of the component covariances.
-    pub covariance: CovarianceKind,
+    pub covariance: Covariance,
     /// Number of k-means++ starts.
     pub n_restarts: usize,
     /// EM steps of each start, on the subsample.
@@ -36,7 +36,7 @@ pub struct MixtureFitSettings {
 impl Default for MixtureFitSettings {
     fn default() -> Self {
         Self {
-            covariance: CovarianceKind::Full,
+            covariance: Covariance::Full,
             n_restarts: 8,
             n_short: 25,
             n_subsample: 4096,
@@ -184,7 +184,7 @@ impl<'a> Em<'a> {
         for i in 0..dim {
             let wd = w * (x[i] - centre[i]);
             first[i] += wd;
-            if self.settings.covariance == CovarianceKind::Full {
+            if self.settings.covariance == Covariance::Full {
                 for j in 0..=i {
                     second[entry + j] += wd * (x[j] - centre[j]);
                 }
@@ -249,7 +249,7 @@ impl<'a> Em<'a> {
         let (dim, k, tri) = (self.data.dim, self.n_components, triangle(self.data.dim));
         let eps = self.settings.weight_floor;
         let floor2 = self.settings.scale_floor.powi(2);
-        let full = self.settings.covariance == CovarianceKind::Full;
+        let full = self.settings.covariance == Covariance::Full;
         let mut out = GaussianMixture {
             dim,
             n_components: k,

@@ -4,7 +4,7 @@
 
 use super::em::{MixtureFit, MixtureFitSettings, check_settings, fit};
 use super::points::WeightedPoints;
-use super::{CovarianceKind, triangle};
+use super::{Covariance, triangle};
 use crate::error::HostError;
 use serde::Serialize;
 use std::ops::RangeInclusive;
@@ -32,10 +32,10 @@ pub struct MixtureSelection {
 }
 
 /// Free parameters of a mixture of `k` components in `dim` dimensions.
-fn n_params(k: usize, dim: usize, covariance: CovarianceKind) -> usize {
+fn n_params(k: usize, dim: usize, covariance: Covariance) -> usize {
     let shape = match covariance {
-        CovarianceKind::Diagonal => dim,
-        CovarianceKind::Full => triangle(dim),
+        Covariance::Diagonal => dim,
+        Covariance::Full => triangle(dim),
     };
     k - 1 + k * (dim + shape)
 }

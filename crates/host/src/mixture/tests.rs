@@ -7,7 +7,7 @@ fn three_modes() -> GaussianMixture {
     GaussianMixture {
         dim: 2,
         n_components: 3,
-        covariance: CovarianceKind::Full,
+        covariance: Covariance::Full,
         logits: vec![0.5f64.ln(), 0.3f64.ln(), 0.2f64.ln()],
         means: vec![-4.0, -2.5, 4.0, -2.0, 0.0, 4.0],
         cholesky: vec![1.0, 0.0, 1.0, 1.0, 0.49, (0.49f64 - 0.49 * 0.49).sqrt(), 0.8, 0.0, 0.8],
@@ -131,7 +131,7 @@ fn bic_chooses_the_true_number_of_components() {
 fn diagonal_components_have_no_correlation_and_match_the_moments() {
     let (points, _) = three_modes().sample(4, 0, 5000);
     let settings =
-        MixtureFitSettings { covariance: CovarianceKind::Diagonal, weight_floor: 0.0, ..Default::default() };
+        MixtureFitSettings { covariance: Covariance::Diagonal, weight_floor: 0.0, ..Default::default() };
     let fit = fit_mixture(&points, &[1.0; 5000], 2, 1, &settings, 0).unwrap();
     let covariance = fit.mixture.covariance_of(0);
     assert_eq!(covariance[1], 0.0);

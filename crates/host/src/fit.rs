@@ -1,0 +1,400 @@
+//! From weighted pairs to a trained posterior: weights, outer bijections, mixture initialisation, training.
+//! Everything that is not a file or a picture happens here, so that a program that embeds lwflow gets the same fit.
+
+use crate::mixture::{GaussianMixture, MixtureFitSettings, SelectionRow, fit_mixture, select_mixture};
+use crate::outer::{Support, fit_outer};
+use crate::posterior::Posterior;
+use crate::train::{
+    ControlVariate, StopReason, TrainProgress, TrainReport, TrainSettings, TrainingData, train,
+};
+use crate::{HostError, rng, weights};
+use lwflow_engine::{Engine, FlowExecutor};
+use lwflow_model::{
+    BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec, OuterTransform, ParamLayout,
+};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// Weighted pairs in the user's coordinates.
+#[derive(Debug, Clone, Default)]
+pub struct FitInput {
+    /// Parameter names, `[D]`.
+    pub names: Vec<String>,
+    /// LaTeX labels, `[D]`.
+    pub labels: Vec<String>,
+    /// Supports, `[D]`.
+    pub supports: Vec<Support>,
+    /// Parameters, `[n, D]`.
+    pub theta: Vec<f64>,
+    /// Context, `[n, C]`.
+    pub context: Vec<f64>,
+    /// Unnormalised log weights, `[n]`: finite or -inf.
+    pub log_weights: Vec<f64>,
+    /// Normalised log density of what each row was drawn from, `[n]`, in the user's coordinates, if known.
+    pub log_proposal: Option<Vec<f64>>,
+    /// Independent batch of each row, `[n]`, if the rows are not one independent sample.
+    pub blocks: Option<Vec<u32>>,
+}
+
+/// Number of components of a mixture base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Components {
+    /// So many.
+    Fixed(usize),
+    /// The number of least weighted BIC up to so many.
+    Auto {
+        /// Largest number tried.
+        max: usize,
+    },
+}
+
+/// Base distribution of the flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseSettings {
+    /// Standard normal.
+    Gaussian,
+    /// Gaussian mixture.
+    Mixture {
+        /// Number of components.
+        components: Components,
+        /// Shape of the covariances.
+        covariance: Covariance,
+        /// Whether the mixture is trained with the flow.
+        trainable: bool,
+    },
+}
+
+/// Settings of a fit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FitSettings {
+    /// Coupling layers (`n_layers = 0`: the base distribution alone).
+    pub flow: FlowSettings,
+    /// Base distribution.
+    pub base: BaseSettings,
+    /// Training.
+    pub training: TrainSettings,
+}
+
+/// What a fit did.
+#[derive(Debug, Clone, Serialize)]
+pub struct FitReport {
+    /// Rows.
+    pub n: usize,
+    /// Rows of positive weight.
+    pub n_weighted: usize,
+    /// Kish's effective sample size of the weights.
+    pub ess: f64,
+    /// Criterion of every number of components tried; empty if the number was given.
+    pub components: Vec<SelectionRow>,
+    /// Number of components of the base (0: standard normal).
+    pub n_components: usize,
+    /// Parameters of the flow.
+    pub n_params: usize,
+    /// Training.
+    pub training: TrainReport,
+    /// Sentences for people: edges, choices.
+    pub notes: Vec<String>,
+}
+
+/// Pairs ready for training with what was found out on the way.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Points in the flow's coordinates.
+    pub data: TrainingData,
+    /// Bijections and standardisation.
+    pub outer: OuterTransform,
+    /// Location and scale of the context, `[C]` each.
+    pub context: (Vec<f64>, Vec<f64>),
+    /// Sentences for people.
+    pub notes: Vec<String>,
+}
+
+/// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates.
+///
+/// # Errors
+/// [`HostError`] naming the row of an illegal weight or of a weighted point outside the support.
+pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
+    let d = input.names.len();
+    let w = weights::normalised_weights(&input.log_weights, &input.theta)?;
+    let n = w.len();
+    let (outer, mut notes) = fit_outer(&input.theta, &w, &input.names, &input.supports)?;
+    let c = input.context.len() / n.max(1);
+    let (mut location, mut scale) = (vec![0.0; c], vec![0.0; c]);
+    for i in 0..n {
+        for j in 0..c {
+            location[j] += w[i] * input.context[i * c + j];
+        }
+    }
+    for i in 0..n {
+        for j in 0..c {
+            scale[j] += w[i] * (input.context[i * c + j] - location[j]).powi(2);
+        }
+    }
+    for s in &mut scale {
+        *s = if *s > 0.0 { s.sqrt() } else { 1.0 };
+    }
+    let mut data = TrainingData {
+        n: 0,
+        log_proposal: input.log_proposal.as_ref().map(|_| Vec::new()),
+        ..TrainingData::default()
+    };
+    data.blocks = input.blocks.as_ref().map(|_| Vec::new());
+    let mut x = vec![0.0; d];
+    let mut n_outside = 0;
+    for i in 0..n {
+        // A weightless point on or outside a bound adds nothing: the flow has no density there.
+        let Some(log_det) = outer.to_flow(&input.theta[i * d..][..d], &mut x) else {
+            n_outside += 1;
+            continue;
+        };
+        data.n += 1;
+        data.x.extend(x.iter().map(|&v| v as f32));
+        data.context.extend((0..c).map(|j| ((input.context[i * c + j] - location[j]) / scale[j]) as f32));
+        data.weights.push(w[i]);
+        if let (Some(to), Some(from)) = (&mut data.log_proposal, &input.log_proposal) {
+            to.push(from[i] + log_det);
+        }
+        if let (Some(to), Some(from)) = (&mut data.blocks, &input.blocks) {
+            to.push(from[i]);
+        }
+    }
+    if n_outside > 0 {
+        notes.push(format!(
+            "{n_outside} points of weight zero lie on or outside the bounds and were left out"
+        ));
+    }
+    Ok(Prepared { data, outer, context: (location, scale), notes })
+}
+
+/// Fits a flow to weighted pairs.
+///
+/// # Errors
+/// [`HostError`] for bad input, a training that does not stay finite, or an engine that fails.
+pub fn fit(
+    engine: &Engine,
+    input: &FitInput,
+    settings: &FitSettings,
+    seed: u64,
+    mut progress: impl FnMut(TrainProgress) -> ControlFlow<()>,
+) -> Result<(Posterior, FitReport), HostError> {
+    let mut prepared = prepare(input)?;
+    let d = input.names.len();
+    let data = &prepared.data;
+    let (base, mixture, components) = initial_base(data, d, &settings.base, seed)?;
+    let c = prepared.context.0.len();
+    let spec = FlowSpec::build(d, c, &settings.flow, base, seed)?;
+    let flow = Flow::<f32>::init(spec.clone(), seed)?;
+    let base_at = flow.layout().base;
+    let with_base = |mixture: &GaussianMixture| {
+        let mut params = flow.params().to_vec();
+        params[base_at..].copy_from_slice(&mixture_params(mixture));
+        params
+    };
+    let mut executor = engine.flow(&spec)?;
+    let mut start = mixture.as_ref().map_or_else(|| flow.params().to_vec(), &with_base);
+    let mut starts = Vec::new();
+    if let Some(mixture) = mixture.as_ref().filter(|m| m.n_components > 1 && !spec.layers.is_empty()) {
+        (start, starts) =
+            compete(&mut executor, &spec, mixture, data, settings, seed, &with_base, &mut progress)?;
+        if let Some(best) =
+            (1..starts.len()).find(|&k| starts[k] <= starts.iter().copied().fold(f64::INFINITY, f64::min))
+        {
+            let words =
+                format!("broad start {best} of {} did better than the EM mixture and was taken", N_BROAD);
+            prepared.notes.push(words);
+        }
+    }
+    let (params, mut training) =
+        train(&mut executor, &spec, start, data, &settings.training, seed, &mut progress)?;
+    training.starts = starts;
+    let report = FitReport {
+        n: input.log_weights.len(),
+        n_weighted: input.log_weights.iter().filter(|&&lw| lw > f64::NEG_INFINITY).count(),
+        ess: weights::kish_ess(&input.log_weights),
+        components,
+        n_components: mixture.as_ref().map_or(0, |m| m.n_components),
+        n_params: ParamLayout::new(&spec).len,
+        training,
+        notes: std::mem::take(&mut prepared.notes),
+    };
+    Ok((assemble(input, prepared, Flow::from_params(spec, params)?, seed), report))
+}
+
+/// Broad starts that compete with the EM mixture.
+const N_BROAD: usize = 3;
+/// Steps of each start.
+const PILOT_STEPS: usize = 200;
+
+/// Trains the EM mixture and a few broad mixtures for a short while each and returns the parameters that did best on the
+/// validation points, with all their losses (the EM mixture's first). EM can settle on components that straddle what a
+/// flow must keep apart (two rings cut into quarters), and no later step leaves that topology.
+fn compete(
+    executor: &mut FlowExecutor,
+    spec: &FlowSpec,
+    mixture: &GaussianMixture,
+    data: &TrainingData,
+    settings: &FitSettings,
+    seed: u64,
+    with_base: &dyn Fn(&GaussianMixture) -> Vec<f32>,
+    progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
+) -> Result<(Vec<f32>, Vec<f64>), HostError> {
+    let pilot = TrainSettings {
+        max_visits: PILOT_STEPS * settings.training.batch_size,
+        control_variate: ControlVariate::Off,
+        ..settings.training.clone()
+    };
+    let mut best: Option<(f64, Vec<f32>)> = None;
+    let mut losses = Vec::new();
+    for k in 0..=N_BROAD {
+        let start =
+            if k == 0 { with_base(mixture) } else { with_base(&broad(mixture, data, seed, k as u64)) };
+        let (params, report) = train(executor, spec, start, data, &pilot, seed, &mut *progress)?;
+        let loss = report.best_validation_loss;
+        losses.push(loss);
+        if best.as_ref().is_none_or(|(b, _)| loss < *b) {
+            best = Some((loss, params));
+        }
+        if report.stop == StopReason::Interrupted {
+            break;
+        }
+    }
+    let params = best.map_or_else(|| with_base(mixture), |(_, params)| params);
+    Ok((params, losses))
+}
+
+/// A mixture of the same shape that commits to nothing: means at 0.7 of randomly drawn weighted points, each component
+/// half as wide as the data (which has zero mean and unit scale here), equal weights.
+fn broad(like: &GaussianMixture, data: &TrainingData, seed: u64, index: u64) -> GaussianMixture {
+    let (d, k) = (like.dim, like.n_components);
+    let mut rng = rng::stream(seed, "broad start", index);
+    let mut cumulative = 0.0;
+    let sums: Vec<f64> = data
+        .weights
+        .iter()
+        .map(|w| {
+            cumulative += w;
+            cumulative
+        })
+        .collect();
+    let mut covariance = vec![0.0; d * d];
+    for (x, &w) in data.x.chunks_exact(d).zip(&data.weights) {
+        for i in 0..d {
+            for j in 0..=i {
+                covariance[i * d + j] += w * f64::from(x[i]) * f64::from(x[j]);
+            }
+        }
+    }
+    let factor = lower_cholesky(&covariance, d);
+    let mut mixture = like.clone();
+    mixture.logits.fill(0.0);
+    for c in 0..k {
+        let u = rng::open_uniform(&mut rng) * cumulative;
+        let i = sums.partition_point(|&s| s < u).min(data.n - 1);
+        for j in 0..d {
+            mixture.means[c * d + j] = 0.7 * f64::from(data.x[i * d + j]);
+        }
+        let to = &mut mixture.cholesky[c * d * (d + 1) / 2..][..d * (d + 1) / 2];
+        for i in 0..d {
+            for j in 0..=i {
+                let diagonal = like.covariance == Covariance::Diagonal;
+                to[i * (i + 1) / 2 + j] = match (i == j, diagonal) {
+                    (true, true) => 0.5 * covariance[i * d + i].sqrt(),
+                    (false, true) => 0.0,
+                    _ => 0.5 * factor[i * d + j],
+                };
+            }
+        }
+    }
+    mixture
+}
+
+/// Lower Cholesky factor of a covariance `[d, d]` (lower triangle read); pivots are kept above 1e-6.
+fn lower_cholesky(a: &[f64], d: usize) -> Vec<f64> {
+    let mut l = vec![0.0; d * d];
+    for i in 0..d {
+        for j in 0..=i {
+            let sum: f64 = a[i * d + j] - (0..j).map(|m| l[i * d + m] * l[j * d + m]).sum::<f64>();
+            l[i * d + j] = if i == j { sum.max(1e-6).sqrt() } else { sum / l[j * d + j] };
+        }
+    }
+    l
+}
+
+/// A posterior that is the weighted EM mixture alone, without layers and without training.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_mixture_only(input: &FitInput, base: &BaseSettings, seed: u64) -> Result<Posterior, HostError> {
+    let prepared = prepare(input)?;
+    let d = input.names.len();
+    let (base, mixture, _) = initial_base(&prepared.data, d, base, seed)?;
+    let settings = FlowSettings { n_layers: 0, ..FlowSettings::default() };
+    let spec = FlowSpec::build(d, prepared.context.0.len(), &settings, base, seed)?;
+    let flow = Flow::from_params(spec, mixture.as_ref().map(mixture_params).unwrap_or_default())?;
+    Ok(assemble(input, prepared, flow, seed))
+}
+
+fn assemble(input: &FitInput, prepared: Prepared, flow: Flow<f32>, seed: u64) -> Posterior {
+    Posterior {
+        names: input.names.clone(),
+        labels: input.labels.clone(),
+        outer: prepared.outer,
+        flow,
+        context_location: prepared.context.0,
+        context_scale: prepared.context.1,
+        seed,
+    }
+}
+
+/// Base specification and the mixture it starts from, by weighted EM. The layers start as the identity and never move
+/// coordinates, so the points' own coordinates are base coordinates.
+fn initial_base(
+    data: &TrainingData,
+    dim: usize,
+    settings: &BaseSettings,
+    seed: u64,
+) -> Result<(BaseSpec, Option<GaussianMixture>, Vec<SelectionRow>), HostError> {
+    let BaseSettings::Mixture { components, covariance, trainable } = settings else {
+        return Ok((BaseSpec::Gaussian, None, Vec::new()));
+    };
+    let x: Vec<f64> = data.x.iter().map(|&v| f64::from(v)).collect();
+    let em = MixtureFitSettings { covariance: *covariance, n_restarts: 16, ..MixtureFitSettings::default() };
+    let (mixture, table) = match *components {
+        Components::Fixed(k) => (fit_mixture(&x, &data.weights, dim, k, &em, seed)?.mixture, Vec::new()),
+        Components::Auto { max } => {
+            let selection = select_mixture(&x, &data.weights, dim, 1..=max, &em, seed)?;
+            (selection.fit.mixture, selection.table)
+        }
+    };
+    let spec = MixtureSpec {
+        n_components: mixture.n_components,
+        covariance: *covariance,
+        trainable: *trainable,
+        ..MixtureSpec::default()
+    };
+    Ok((BaseSpec::Mixture(spec), Some(mixture), table))
+}
+
+/// The base's slice of the flow's parameter vector: logits, means, then log scales or Cholesky factors with the log of
+/// the diagonal.
+fn mixture_params(mixture: &GaussianMixture) -> Vec<f32> {
+    let (d, k) = (mixture.dim, mixture.n_components);
+    let mut out: Vec<f64> = mixture.logits.clone();
+    out.extend(&mixture.means);
+    for c in 0..k {
+        let factor = &mixture.cholesky[c * d * (d + 1) / 2..][..d * (d + 1) / 2];
+        for i in 0..d {
+            for j in 0..=i {
+                let entry = factor[i * (i + 1) / 2 + j];
+                match (i == j, mixture.covariance) {
+                    (true, _) => out.push(entry.ln()),
+                    (false, Covariance::Full) => out.push(entry),
+                    (false, Covariance::Diagonal) => {}
+                }
+            }
+        }
+    }
+    out.into_iter().map(|v| v as f32).collect()
+}
