@@ -2,13 +2,18 @@
 //! Invariant: a reader returns checked numbers (finite, or -inf where that is legal) or a [`FileError`] that names
 //! file, row and field; it neither panics nor allocates by a length that the file merely claims.
 
+mod autocorrelation;
+mod chains;
 mod csv_file;
+mod dead_birth;
 mod error;
 mod fields;
+mod nested;
 mod npz;
 mod pairs;
 mod parquet_file;
 mod samples;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -17,8 +22,11 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+pub use autocorrelation::autocorrelation_ess;
+pub use chains::{ChainFormat, ChainReport, ChainSamples, ChainSettings, SingleChainReport, read_chains};
 pub use error::{FileError, Place};
 pub use fields::{ColumnChoice, RESERVED_NAMES};
+pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};
 pub use samples::{SampleTable, read_samples, read_theta, write_samples};
 

@@ -1,5 +1,7 @@
 //! Tests of the readers and writers: known answers, refusals with their place, round trips, and damaged bytes.
 
+mod chains;
+mod damage;
 mod pairs;
 mod refusals;
 mod round_trip;
