@@ -4,6 +4,7 @@
 
 pub mod adam;
 pub mod error;
+pub mod files;
 pub mod fit;
 pub mod mixture;
 pub mod model_file;

@@ -1,0 +1,378 @@
+//! Weighted chains as other tools write them: GetDist text chains, and PolyChord dead and live points with birth contours.
+//! Invariant: whatever the format, the result is [`WeightedPairs`] with checked rows and a report of what was read, left
+//! out, and how many independent draws it is worth.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::autocorrelation::autocorrelation_ess;
+use super::dead_birth::read_dead_birth;
+use super::error::FileError;
+use super::fields::{first_duplicate, missing};
+use super::nested::NestedReport;
+use super::pairs::{Evidence, WeightKind, WeightedPairs};
+use super::text::TextTable;
+
+/// How to read chains.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChainSettings {
+    /// Parameters to keep, in this order; `None`: all that are not derived (marked `*` in the .paramnames file).
+    pub parameters: Option<Vec<String>>,
+    /// Share of the rows to drop at the start of each Markov chain, in `[0, 1)`.
+    pub burn_in: f64,
+}
+
+/// The two families of chain files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChainFormat {
+    /// `root_1.txt`, ... or `root.1.txt`, ... or `root.txt`: weight, -log L (or -log posterior), parameters.
+    GetDist,
+    /// `root_dead-birth.txt` and `root_phys_live-birth.txt`: parameters, log L, birth log L.
+    DeadBirth,
+}
+
+/// What is told of one Markov chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SingleChainReport {
+    /// The file.
+    pub path: PathBuf,
+    /// Rows in the file.
+    pub n_read: usize,
+    /// Rows dropped as burn-in.
+    pub n_burn_in: usize,
+    /// Sum of the weights of the rows kept.
+    pub weight_sum: f64,
+    /// Kish's effective sample size, which knows nothing of autocorrelation.
+    pub kish_ess: f64,
+    /// Effective sample size with autocorrelation, of the slowest parameter; `None` where it cannot be estimated.
+    pub autocorrelation_ess: Option<f64>,
+    /// The parameter that gave it.
+    pub slowest_parameter: Option<String>,
+}
+
+/// What is told of a set of chains.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainReport {
+    /// The family of files.
+    pub format: ChainFormat,
+    /// All files read.
+    pub files: Vec<PathBuf>,
+    /// Kish's effective sample size of all rows together.
+    pub kish_ess: f64,
+    /// Sum over chains of the effective sample size with autocorrelation, for the parameter with the least; `None` for
+    /// nested sampling, whose points are independent given their contours, and where no chain gives one.
+    pub autocorrelation_ess: Option<f64>,
+    /// One entry per Markov chain; empty for nested sampling.
+    pub chains: Vec<SingleChainReport>,
+    /// Nested sampling only.
+    pub nested: Option<NestedReport>,
+}
+
+/// Chains as pairs, and what is told of them.
+#[derive(Debug, Clone)]
+pub struct ChainSamples {
+    /// The rows with their log weights.
+    pub pairs: WeightedPairs,
+    /// What was read.
+    pub report: ChainReport,
+}
+
+/// Reads the chains under a root (`dir/run` for `dir/run_1.txt` ... or `dir/run_dead-birth.txt`), or the one named file.
+///
+/// # Errors
+/// [`FileError::NoChain`], [`FileError::BadSetting`], and any [`FileError`] of reading.
+pub fn read_chains(root: &Path, settings: &ChainSettings) -> Result<ChainSamples, FileError> {
+    if !(0.0..1.0).contains(&settings.burn_in) {
+        let (got, expected) = (settings.burn_in.to_string(), "a share of at least 0 and below 1");
+        return Err(FileError::BadSetting { name: "burn_in", got, expected });
+    }
+    let located = locate(root)?;
+    match located.format {
+        ChainFormat::GetDist => read_getdist(&located, settings),
+        ChainFormat::DeadBirth => read_dead_birth(&located, settings),
+    }
+}
+
+/// Chain files found on disk.
+pub(super) struct Located {
+    format: ChainFormat,
+    pub(super) files: Vec<PathBuf>,
+    /// Where a .paramnames file would be.
+    pub(super) paramnames: PathBuf,
+}
+
+fn locate(root: &Path) -> Result<Located, FileError> {
+    let name = root.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let of_root = |stem: &str| folder.join(format!("{stem}.paramnames"));
+    let mut stem = name.as_str();
+    if root.is_file() {
+        let nested = ["_dead-birth.txt", "_phys_live-birth.txt", ".paramnames"];
+        if let Some(found) = nested.iter().find_map(|suffix| name.strip_suffix(suffix)) {
+            stem = found;
+        } else {
+            let base = name.strip_suffix(".txt").unwrap_or(&name);
+            let numbered = base.rsplit_once(['_', '.']).filter(|(_, k)| k.parse::<u32>().is_ok());
+            let paramnames = of_root(numbered.map_or(base, |(stem, _)| stem));
+            return Ok(Located { format: ChainFormat::GetDist, files: vec![root.into()], paramnames });
+        }
+    }
+    let dead = folder.join(format!("{stem}_dead-birth.txt"));
+    if dead.is_file() && !stem.is_empty() {
+        let live = folder.join(format!("{stem}_phys_live-birth.txt"));
+        // A finished run may leave an empty file of live points.
+        let has_live = live.metadata().is_ok_and(|m| m.is_file() && m.len() > 0);
+        let files = if has_live { vec![dead, live] } else { vec![dead] };
+        return Ok(Located { format: ChainFormat::DeadBirth, files, paramnames: of_root(stem) });
+    }
+    let mut files = Vec::new();
+    for separator in ['_', '.'] {
+        if files.is_empty() && !stem.is_empty() {
+            files = numbered_files(folder, stem, separator)?;
+        }
+    }
+    let single = folder.join(format!("{stem}.txt"));
+    if files.is_empty() && single.is_file() {
+        files.push(single);
+    }
+    if files.is_empty() {
+        let tried = ["_dead-birth.txt", "_1.txt", ".1.txt", ".txt"];
+        let looked_for = tried.iter().map(|suffix| format!("{stem}{suffix}")).collect();
+        return Err(FileError::NoChain { root: root.into(), looked_for });
+    }
+    Ok(Located { format: ChainFormat::GetDist, files, paramnames: of_root(stem) })
+}
+
+/// `stem_1.txt`, `stem_2.txt`, ... in the order of their numbers.
+fn numbered_files(folder: &Path, stem: &str, separator: char) -> Result<Vec<PathBuf>, FileError> {
+    let io = |source| FileError::Io { path: folder.into(), action: "list", source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number = name
+            .strip_prefix(stem)
+            .and_then(|rest| rest.strip_prefix(separator))
+            .and_then(|rest| rest.strip_suffix(".txt"))
+            .filter(|k| k.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|k| k.parse::<u32>().ok());
+        if let Some(number) = number {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The parameters kept: their names and their columns, counted from the first parameter.
+pub(super) struct Parameters {
+    pub(super) names: Vec<String>,
+    pub(super) columns: Vec<usize>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Names from the .paramnames file, else from the header words, else p1, p2, ...
+pub(super) fn parameters(
+    located: &Located,
+    header: &[String],
+    width: usize,
+    settings: &ChainSettings,
+) -> Result<Parameters, FileError> {
+    let mut notes = Vec::new();
+    let path = &located.paramnames;
+    let (all, derived): (Vec<String>, Vec<bool>) = if path.is_file() {
+        let text = std::fs::read_to_string(path).map_err(|source| FileError::Io {
+            path: path.clone(),
+            action: "read",
+            source,
+        })?;
+        let words = text.lines().filter_map(|line| line.split_whitespace().next());
+        words.map(|word| (word.trim_end_matches('*').to_owned(), word.ends_with('*'))).unzip()
+    } else if header.len() == width {
+        // Cobaya lists its priors and chi2 among the columns.
+        let computed = |name: &String| name.starts_with("minuslogprior") || name.starts_with("chi2");
+        header.iter().map(|name| (name.clone(), computed(name))).unzip()
+    } else {
+        notes.push(format!("no {}: parameters are named p1 to p{width}", path.display()));
+        (1..=width).map(|i| (format!("p{i}"), false)).unzip()
+    };
+    if all.len() != width {
+        let expected =
+            format!("{width} names, one for each parameter column of {}", located.files[0].display());
+        let (field, got) = ("parameter names".to_owned(), vec![all.len() as u64]);
+        return Err(FileError::WrongShape { path: path.clone(), field, got, expected });
+    }
+    let bad = all.iter().find(|name| name.is_empty()).map(|name| (name, "it is empty"));
+    if let Some((name, reason)) = bad.or(first_duplicate(&all).map(|name| (name, "it occurs more than once")))
+    {
+        return Err(FileError::BadName { path: path.clone(), name: name.clone(), reason });
+    }
+    let columns: Vec<usize> = match &settings.parameters {
+        Some(names) => {
+            if let Some(name) = first_duplicate(names) {
+                let reason = "asked for more than once";
+                return Err(FileError::BadName { path: path.clone(), name: name.clone(), reason });
+            }
+            let find = |name: &String| {
+                let at = all.iter().position(|n| n == name);
+                at.ok_or_else(|| missing(path, &format!("`{name}`"), name, all.clone()))
+            };
+            names.iter().map(find).collect::<Result<_, _>>()?
+        }
+        None => {
+            let out: Vec<&str> =
+                all.iter().zip(&derived).filter(|(_, d)| **d).map(|(n, _)| n.as_str()).collect();
+            if !out.is_empty() {
+                notes.push(format!("derived parameters left out: {}", out.join(", ")));
+            }
+            (0..width).filter(|i| !derived[*i]).collect()
+        }
+    };
+    if columns.is_empty() {
+        return Err(missing(path, "that is a parameter and not derived", "", all));
+    }
+    let names = columns.iter().map(|i| all[*i].clone()).collect();
+    Ok(Parameters { names, columns, notes })
+}
+
+pub(super) fn check_theta(
+    table: &TextTable,
+    row: usize,
+    first: usize,
+    p: &Parameters,
+) -> Result<(), FileError> {
+    let values = table.row(row);
+    match p.columns.iter().position(|column| !values[first + column].is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let field = format!("theta[{at}] ({})", p.names[at]);
+            let end = if first == 0 { table.width - 2 } else { table.width };
+            let value = values[first + p.columns[at]];
+            Err(table.bad_value(row, field, value, "a finite number", first..end))
+        }
+    }
+}
+
+pub(super) fn same_width(table: &TextTable, width: usize, first: &Path) -> Result<(), FileError> {
+    if table.width == width {
+        return Ok(());
+    }
+    let expected = format!("{width} as in {}", first.display());
+    let (path, line) = (table.path.clone(), table.lines[0]);
+    Err(FileError::WrongWidth { path, line, got: table.width, expected })
+}
+
+fn kish(weights: impl Iterator<Item = f64> + Clone) -> f64 {
+    let sum: f64 = weights.clone().sum();
+    sum * sum / weights.map(|w| w * w).sum::<f64>()
+}
+
+fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamples, FileError> {
+    const FIRST: usize = 2; // columns before the parameters
+    let mut p: Option<(Parameters, usize)> = None;
+    let (mut theta, mut weights, mut chains) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ess_sums: Vec<Option<f64>> = Vec::new(); // [dim], over chains
+    for path in &located.files {
+        let table = TextTable::read(path)?;
+        table.check_width(FIRST + 1, "at least 3: weight, -log L (or -log posterior), parameters")?;
+        let (p, width) = match &mut p {
+            Some(known) => known,
+            None => {
+                let header = table.header.get(FIRST..).unwrap_or_default();
+                let found = parameters(located, header, table.width - FIRST, settings)?;
+                ess_sums = vec![None; found.names.len()];
+                p.insert((found, table.width))
+            }
+        };
+        same_width(&table, *width, &located.files[0])?;
+        let n_burn_in = (settings.burn_in * table.n as f64).floor() as usize;
+        let (theta_start, start) = (theta.len(), weights.len());
+        for row in 0..table.n {
+            let values = table.row(row);
+            if !(values[0].is_finite() && values[0] >= 0.0) {
+                let expected = "a finite number >= 0";
+                return Err(table.bad_value(row, "weight".to_owned(), values[0], expected, FIRST..*width));
+            }
+            if values[1].is_nan() || values[1] == f64::NEG_INFINITY {
+                let field = "-log L (second column)".to_owned();
+                return Err(table.bad_value(row, field, values[1], "a finite number or +inf", FIRST..*width));
+            }
+            check_theta(&table, row, FIRST, p)?;
+            if row >= n_burn_in {
+                weights.push(values[0]);
+                theta.extend(p.columns.iter().map(|column| values[FIRST + column]));
+            }
+        }
+        let kept = &weights[start..];
+        let ess = autocorrelation_ess(&theta[theta_start..], p.names.len(), kept);
+        let slowest =
+            (0..ess.len()).filter_map(|j| ess[j].map(|e| (e, j))).min_by(|a, b| a.0.total_cmp(&b.0));
+        for (sum, ess) in ess_sums.iter_mut().zip(&ess) {
+            *sum = ess.map(|e| sum.unwrap_or(0.0) + e).or(*sum);
+        }
+        let weight_sum: f64 = kept.iter().sum();
+        chains.push(SingleChainReport {
+            path: path.clone(),
+            n_read: table.n,
+            n_burn_in,
+            weight_sum,
+            kish_ess: if weight_sum > 0.0 { kish(kept.iter().copied()) } else { 0.0 },
+            autocorrelation_ess: slowest.map(|(e, _)| e),
+            slowest_parameter: slowest.map(|(_, j)| p.names[j].clone()),
+        });
+    }
+    let Some((p, _)) = p else {
+        return Err(FileError::NoChain { root: located.paramnames.clone(), looked_for: Vec::new() });
+    };
+    if weights.iter().all(|w| *w == 0.0) {
+        let (path, n) = (located.files[0].clone(), weights.len());
+        return Err(FileError::AllWeightsZero { path, n, field: "weight", value: "0" });
+    }
+    let autocorrelation = ess_sums.iter().flatten().copied().min_by(f64::total_cmp);
+    let mut notes = p.notes;
+    if settings.burn_in == 0.0 {
+        notes.push("no burn-in was dropped".to_owned());
+    } else {
+        let dropped: usize = chains.iter().map(|c| c.n_burn_in).sum();
+        notes.push(format!("{dropped} rows of {} chains were dropped as burn-in", chains.len()));
+    }
+    notes.push("weights of a Markov chain give no evidence: log Z is null".to_owned());
+    let pairs = pairs(p.names, theta, weights.iter().map(|w| w.ln()).collect(), WeightKind::Chain, notes);
+    let report = ChainReport {
+        format: ChainFormat::GetDist,
+        files: located.files.clone(),
+        kish_ess: kish(weights.iter().copied()),
+        autocorrelation_ess: autocorrelation,
+        chains,
+        nested: None,
+    };
+    Ok(ChainSamples { pairs, report })
+}
+
+pub(super) fn pairs(
+    names: Vec<String>,
+    theta: Vec<f64>,
+    log_weights: Vec<f64>,
+    kind: WeightKind,
+    notes: Vec<String>,
+) -> WeightedPairs {
+    WeightedPairs {
+        n: log_weights.len(),
+        dim: names.len(),
+        names,
+        theta,
+        context_names: Vec::new(),
+        context: Vec::new(),
+        context_dim: 0,
+        kind,
+        log_weights,
+        evidence: Evidence::Unavailable,
+        log_likelihood: None,
+        log_prior: None,
+        log_proposal: None,
+        notes,
+    }
+}

@@ -1,0 +1,109 @@
+//! PolyChord's dead and live points with birth contours (the files that anesthetic reads).
+//! Invariant: zero likelihoods and points that are not above their birth contour are left out, counted and told; many of
+//! the latter mean that the columns are others than thought, which is refused.
+
+use super::chains::{
+    ChainFormat, ChainReport, ChainSamples, ChainSettings, Located, Parameters, check_theta, pairs,
+    parameters, same_width,
+};
+use super::error::FileError;
+use super::nested::{NestedReport, nested_weights};
+use super::pairs::{Evidence, WeightKind};
+use super::text::TextTable;
+
+/// Samplers write this or less for a log L of zero likelihood, and as the birth contour of draws of the whole prior.
+const LOG_ZERO: f64 = -1e29;
+/// A larger share of points below their own birth contour means that the columns are others than thought.
+const MAX_BELOW_BIRTH: f64 = 0.1;
+
+pub(super) fn read_dead_birth(
+    located: &Located,
+    settings: &ChainSettings,
+) -> Result<ChainSamples, FileError> {
+    if settings.burn_in != 0.0 {
+        let (got, expected) = (settings.burn_in.to_string(), "0 for nested sampling, which has no burn-in");
+        return Err(FileError::BadSetting { name: "burn_in", got, expected });
+    }
+    let mut p: Option<(Parameters, usize)> = None;
+    let (mut theta, mut log_l, mut birth, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut n_dropped, mut n_zero) = (0, 0);
+    for path in &located.files {
+        let table = TextTable::read(path)?;
+        table.check_width(3, "at least 3: parameters, log L, birth log L")?;
+        let (p, width) = match &mut p {
+            Some(known) => known,
+            None => {
+                let header = table.header.get(..table.width - 2).unwrap_or_default();
+                p.insert((parameters(located, header, table.width - 2, settings)?, table.width))
+            }
+        };
+        same_width(&table, *width, &located.files[0])?;
+        let end = *width - 2;
+        for row in 0..table.n {
+            let values = table.row(row);
+            for (value, field) in [(values[end], "log L"), (values[end + 1], "birth log L")] {
+                if value.is_nan() || value == f64::INFINITY {
+                    let expected = "a finite number or -inf";
+                    return Err(table.bad_value(row, field.to_owned(), value, expected, 0..end));
+                }
+            }
+            check_theta(&table, row, 0, p)?;
+            let zero = |v: f64| if v <= LOG_ZERO { f64::NEG_INFINITY } else { v };
+            let (l, b) = (zero(values[end]), zero(values[end + 1]));
+            if l > b {
+                log_l.push(l);
+                birth.push(b);
+                theta.extend(p.columns.iter().map(|column| values[*column]));
+            } else if l == f64::NEG_INFINITY {
+                n_zero += 1;
+            } else {
+                n_dropped += 1;
+            }
+        }
+        counts.push(table.n);
+    }
+    let n_read: usize = counts.iter().sum();
+    if log_l.is_empty() || n_dropped as f64 > MAX_BELOW_BIRTH * n_read as f64 {
+        let reason = format!(
+            "{} of {n_read} points are not above their birth contour; expected the columns theta..., log L, birth log L",
+            n_read - log_l.len()
+        );
+        return Err(FileError::Damaged { path: located.files[0].clone(), format: "dead-birth", reason });
+    }
+    let Some((p, _)) = p else {
+        return Err(FileError::NoChain { root: located.paramnames.clone(), looked_for: Vec::new() });
+    };
+    let mut notes = p.notes;
+    if n_dropped > 0 {
+        notes.push(format!(
+            "{n_dropped} of {n_read} points are not above their birth contour and were left out"
+        ));
+    }
+    if n_zero > 0 {
+        let text = "points of zero likelihood were left out; log Z is relative to the prior without them";
+        notes.push(format!("{n_zero} {text}"));
+    }
+    if counts.len() == 1 {
+        notes.push("no live points were read: the run may miss its last part".to_owned());
+    }
+    let nested = nested_weights(&log_l, &birth)?;
+    let mut pairs = pairs(p.names, theta, nested.log_weights, WeightKind::NestedSampling, notes);
+    pairs.evidence = Evidence::Known(nested.log_z);
+    pairs.log_likelihood = Some(log_l);
+    let report = ChainReport {
+        format: ChainFormat::DeadBirth,
+        files: located.files.clone(),
+        kish_ess: pairs.ess(),
+        autocorrelation_ess: None,
+        chains: Vec::new(),
+        nested: Some(NestedReport {
+            n_dead: counts[0],
+            n_live: counts.get(1).copied().unwrap_or(0),
+            n_dropped: n_dropped + n_zero,
+            n_live_largest: nested.n_live.iter().copied().max().unwrap_or(0),
+            log_z: nested.log_z,
+            information: nested.information,
+        }),
+    };
+    Ok(ChainSamples { pairs, report })
+}
