@@ -12,7 +12,7 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
     let mut rows = Vec::new();
     for workgroup in [8, 64] {
         let base = Constants::new().with("workgroup", workgroup);
-        for (tile, vectors) in [(8, 2), (4, 2), (8, 1), (4, 1)] {
+        for (tile, vectors) in [(16, 2), (8, 2), (4, 2), (8, 1), (4, 1)] {
             let tiled = base.clone().with("tile", tile).with("vectors", vectors);
             for activation in ACTIVATIONS {
                 for keep in [false, true] {

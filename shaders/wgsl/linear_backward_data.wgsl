@@ -1,5 +1,5 @@
 // output[k][i] = activation_grad(kept[k][i]) * sum_o matrix[k][o] * input[o][i]
-// input is the gradient of a linear map's outputs, matrix its transposed weight (n_in padded to 8, n_out padded to 4),
+// input is the gradient of a linear map's outputs, matrix its transposed weight (n_in padded to 16, n_out padded to 4),
 // output the gradient of its input before the activation that made it. Padded rows come out as zero.
 // Tiling as in linear_forward.
 {% include "include/batch.wgsl" %}

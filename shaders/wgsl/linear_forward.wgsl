@@ -1,5 +1,5 @@
 // output[o][i] = activate(bias[o] + sum_k matrix[o][k] * input[k][i])        (and kept = the argument, if `keep`)
-// matrix (n_out padded to 8, n_in padded to 4) and bias (n_out padded to 8) lie in the layer's parameters; the padding
+// matrix (n_out padded to 16, n_in padded to 4) and bias (n_out padded to 16) lie in the layer's parameters; the padding
 // is zero, so padded rows come out as activate(0) = 0 and the next layer may read them.
 // Tiling: one invocation makes a register tile of rows x samples, because loads, not arithmetic, are the price.
 {% include "include/batch.wgsl" %}

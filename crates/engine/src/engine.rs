@@ -62,7 +62,7 @@ pub fn list_devices() -> Vec<DeviceInfo> {
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) gpu: Arc<Gpu>,
-    settings: EngineSettings,
+    pub(crate) settings: EngineSettings,
 }
 
 impl Engine {

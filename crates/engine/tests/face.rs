@@ -7,7 +7,7 @@ use std::future::Future;
 
 use common::{batch, engine, mixture, random_flow, spec};
 use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings, FlowExecutor, list_devices};
-use lwflow_model::{Activation, BaseSpec, Covariance};
+use lwflow_model::{Activation, BaseSpec, Covariance, MixtureSpec};
 
 fn executor(engine: &Engine) -> FlowExecutor {
     let spec = spec(3, 2, 2, &[7], Activation::Relu, mixture(2, Covariance::Full, true));
@@ -164,4 +164,15 @@ fn an_embedder_shares_its_device() {
     device.destroy();
     let error = executor.log_prob(&[0.0; 3], &[0.0; 2]).unwrap_err();
     assert!(!error.is_recoverable(), "{error}");
+}
+
+#[test]
+fn a_flow_that_no_device_holds_is_refused() {
+    let Some(engine) = engine() else { return };
+    // The inverse factors alone would take 130 GB.
+    let mixture = MixtureSpec { n_components: 4096, weight_floor: 0.0, ..MixtureSpec::default() };
+    let spec = spec(4096, 0, 0, &[], Activation::Relu, BaseSpec::Mixture(mixture));
+    let error = engine.flow(&spec).unwrap_err();
+    assert!(matches!(error, EngineError::Limit { needed, limit, .. } if needed > limit), "{error}");
+    assert!(error.is_recoverable());
 }

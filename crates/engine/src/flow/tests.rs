@@ -174,3 +174,24 @@ fn buffers_are_bound_by_name_and_access() {
         assert!(error.to_string().starts_with(&format!("kernel reduce_partials: {text}")), "{error}");
     }
 }
+
+#[test]
+fn tiling_for_gpus_computes_the_same() {
+    let Some(engine) = engine() else { return };
+    for kind in [crate::DeviceKind::Discrete, crate::DeviceKind::Software] {
+        let adapter = engine.gpu.device.adapter_info();
+        let (device, queue) = (engine.gpu.device.clone(), engine.gpu.queue.clone());
+        let mut gpu = Gpu::adopt(&adapter, device, queue, engine.gpu.timeout);
+        gpu.info.kind = kind;
+        let tiled = Engine { gpu: Arc::new(gpu), settings: EngineSettings::default() };
+        let report = tiled.self_test().unwrap();
+        assert!(report.passed(), "{report}");
+        // More chunks than one, and more than one workgroup of samples.
+        let n = 5000;
+        let (mut one, mut other) = (executor(&engine, Activation::Silu), executor(&tiled, Activation::Silu));
+        let (one, other) = (gradient(&mut one, n), gradient(&mut other, n));
+        for (a, b) in one.grad.iter().zip(&other.grad) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
+}
