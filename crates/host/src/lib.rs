@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod rng;
+pub mod targets;
 pub mod weights;
 
 pub use error::HostError;
