@@ -2,6 +2,7 @@
 //! and the figures that judge a fit. Host arithmetic is f64 and deterministic in a seed; parallel sums run in a
 //! fixed order, so the number of threads never changes a result.
 
+pub mod diagnostics;
 pub mod error;
 pub mod rng;
 pub mod targets;
