@@ -3,6 +3,7 @@
 //! fixed order, so the number of threads never changes a result.
 
 pub mod adam;
+pub mod diagnostics;
 pub mod error;
 pub mod files;
 pub mod fit;
@@ -12,6 +13,7 @@ pub mod outer;
 pub mod posterior;
 pub mod rng;
 pub mod schedule;
+pub mod targets;
 pub mod train;
 pub mod weights;
 
