@@ -8,7 +8,10 @@ mod evaluate;
 mod tests;
 
 pub use distance::{ks_distance, ks_two_sample, sliced_wasserstein2};
-pub use evaluate::{Evaluation, EvaluationSettings, LogZComparison, ModeMasses, SlicedWasserstein, evaluate};
+pub use evaluate::{
+    Evaluation, EvaluationSettings, LogProbFn, LogZComparison, ModeMasses, SampleFn, SlicedWasserstein,
+    evaluate,
+};
 
 use crate::HostError;
 use crate::error::{check_length, n_rows};

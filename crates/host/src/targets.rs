@@ -217,6 +217,9 @@ impl Target {
 
     /// The mode `theta`, `[D]`, belongs to: largest responsibility; moon 1 has x > 0; the nearer ring; bit j of a
     /// many-well mode is set where pair j lies in its deeper well.
+    ///
+    /// # Panics
+    /// If a planar target's `theta` has fewer than D numbers.
     pub fn mode_of(&self, theta: &[f64]) -> usize {
         match self {
             Self::TwoMoonsS => usize::from(theta[0] > 0.0),

@@ -103,6 +103,12 @@ pub struct Evaluation {
     pub modes: ModeMasses,
 }
 
+/// Draws n rows under a seed: theta, `[n, D]`, and its log density, `[n]`.
+pub type SampleFn<'a, E> = dyn FnMut(usize, u64) -> Result<(Vec<f64>, Vec<f64>), E> + 'a;
+
+/// Log density, `[m]`, of theta, `[m, D]`.
+pub type LogProbFn<'a, E> = dyn FnMut(&[f64]) -> Result<Vec<f64>, E> + 'a;
+
 /// Judges a model against `target`. `sample(n, seed)` gives theta, `[n, D]`, with its log density, `[n]`; `log_prob`
 /// gives the log density, `[m]`, of theta, `[m, D]`. The model draws are made in one call, and their first rows serve
 /// every figure that needs fewer.
@@ -112,8 +118,8 @@ pub struct Evaluation {
 /// model none of whose draws has target density.
 pub fn evaluate<E: From<HostError>>(
     target: &Target,
-    sample: &mut dyn FnMut(usize, u64) -> Result<(Vec<f64>, Vec<f64>), E>,
-    log_prob: &mut dyn FnMut(&[f64]) -> Result<Vec<f64>, E>,
+    sample: &mut SampleFn<'_, E>,
+    log_prob: &mut LogProbFn<'_, E>,
     settings: &EvaluationSettings,
     seed: u64,
 ) -> Result<Evaluation, E> {

@@ -53,8 +53,8 @@ impl Grid {
                 || vec![0.0; dim],
                 |theta, cell| {
                     let mut rest = cell;
-                    for j in 0..dim {
-                        theta[j] = self.lo[j] + ((rest % self.n_side) as f64 + 0.5) * self.step[j];
+                    for (value, (lo, step)) in theta.iter_mut().zip(self.lo.iter().zip(&self.step)) {
+                        *value = lo + ((rest % self.n_side) as f64 + 0.5) * step;
                         rest /= self.n_side;
                     }
                     f(theta)
@@ -64,8 +64,11 @@ impl Grid {
     }
 }
 
+/// A log density of one row.
+type LogDensity = Box<dyn Fn(&[f64]) -> f64 + Sync>;
+
 /// The log density of one independent block of the target (a pair, or all of it), its bounds and the number of blocks.
-pub(super) fn block(target: &Target) -> (Box<dyn Fn(&[f64]) -> f64 + Sync>, Vec<(f64, f64)>, usize) {
+pub(super) fn block(target: &Target) -> (LogDensity, Vec<(f64, f64)>, usize) {
     match *target {
         Target::ManyWell(n) => {
             let pair = Target::ManyWell(1);
@@ -95,7 +98,7 @@ fn integrate(target: &Target) -> Known {
     let top = cells.iter().map(|c| c.0).fold(f64::NEG_INFINITY, f64::max);
     // Distribution of the depth top - log p under p. A cell is shared between the two bins around its depth, so that
     // the mean is kept; depths beyond the last bin hold less than 1e-12 and are counted there.
-    let width = if is_whole { 0.005 } else { 0.02 };
+    let width = if is_whole { 0.005 } else { 0.04 };
     let n_bins = ((36.0 + 4.0 * n_blocks as f64) / width) as usize;
     let mut mass = vec![0.0; n_bins];
     for (log_p, mode) in cells {
