@@ -1,4 +1,13 @@
-//! The command lwflow: its task file and its figures.
+//! The command `lwflow`: reads tasks and files, calls the host crate, writes results and figures.
+//! Results go to stdout, progress and remarks to stderr; every failure has its own exit status ([`exit::Status`]).
 
+pub mod commands;
+pub mod demo;
+pub mod exit;
 pub mod figures;
+pub mod progress;
+pub mod report;
+pub mod source;
 pub mod task;
+
+pub use commands::run;

@@ -1,2 +1,7 @@
-//! The command lwflow.
-fn main() {}
+//! The command `lwflow`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lwflow_cli::run()
+}

@@ -250,7 +250,7 @@ impl Default for FlowSection {
             n_layers: 8,
             hidden: vec![32, 32],
             activation: Activation::Silu,
-            s_max: 3.0,
+            s_max: 2.0,
             mixing: Mixing::Permute,
         }
     }
@@ -317,13 +317,13 @@ pub struct TrainingSection {
 impl Default for TrainingSection {
     fn default() -> Self {
         Self {
-            batch_size: 1024,
-            max_visits: 4_000_000,
-            learning_rate: 2e-3,
+            batch_size: 512,
+            max_visits: 1_000_000,
+            learning_rate: 5e-3,
             schedule: Schedule::Cosine,
             clip_norm: 5.0,
             validation_share: 0.1,
-            patience: 20,
+            patience: 0,
             control_variate: ControlVariate::Auto,
         }
     }

@@ -138,4 +138,10 @@ impl Engine {
     pub fn ensure_tested(&self) -> Result<SelfTestReport, EngineError> {
         self_test::run_cached(self)
     }
+
+    /// Whether [`Engine::ensure_tested`] would find a note of a passed self-test.
+    #[must_use]
+    pub fn is_tested(&self) -> bool {
+        self_test::passed_before(self)
+    }
 }

@@ -160,9 +160,7 @@ fn check_flow(engine: &Engine, flow: &Flow<f64>, checks: &mut Vec<SelfTestCheck>
 /// Runs the test unless it passed before.
 pub(crate) fn run_cached(engine: &Engine) -> Result<SelfTestReport, EngineError> {
     let file = cache_file(engine);
-    if let Some(file) = &file
-        && std::fs::read_to_string(file).is_ok_and(|text| text == fingerprint(engine))
-    {
+    if passed_before(engine) {
         let device = engine.info().to_string();
         return Ok(SelfTestReport { device, cached: true, checks: Vec::new() });
     }
@@ -175,6 +173,12 @@ pub(crate) fn run_cached(engine: &Engine) -> Result<SelfTestReport, EngineError>
         tracing::debug!(file = %file.display(), %error, "self-test result not kept");
     }
     Ok(report)
+}
+
+/// Whether the note of a passed test is there and is about this device, driver and version.
+pub(crate) fn passed_before(engine: &Engine) -> bool {
+    cache_file(engine)
+        .is_some_and(|file| std::fs::read_to_string(file).is_ok_and(|text| text == fingerprint(engine)))
 }
 
 /// Everything that a pass depends on: device, driver and the kernels' text.

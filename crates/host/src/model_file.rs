@@ -232,7 +232,10 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
                 params.extend(data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()))
             }
             other => {
-                return Err(damaged(format!("tensor {} has type {other:?}, expected F32 or F16", block.name)));
+                return Err(damaged(format!(
+                    "tensor {} has type {other:?}, expected F32 or F16",
+                    block.name
+                )));
             }
         }
         if let Some(i) = params[block.offset..].iter().position(|v| !v.is_finite()) {

@@ -1,0 +1,88 @@
+//! Exit statuses and the error that carries one. The statuses are listed in the README and never change meaning.
+
+use lwflow_engine::EngineError;
+use lwflow_host::HostError;
+use std::fmt;
+
+/// Exit status of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// The command did what was asked.
+    Success = 0,
+    /// Something that should not happen: a full disk, a bug.
+    Other = 1,
+    /// The command line is wrong (written by the argument parser).
+    Usage = 2,
+    /// A task file, a data file or a model file is wrong.
+    Input = 3,
+    /// No device fits, or it failed its self-test or in use.
+    Device = 4,
+    /// The fit failed or a bound that was asked for does not hold.
+    Fit = 5,
+    /// Interrupted; what there was has been written.
+    Interrupted = 130,
+}
+
+/// An error with the status that the command ends with.
+#[derive(Debug)]
+pub struct CommandError {
+    /// Exit status.
+    pub status: Status,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl CommandError {
+    /// An error of that status.
+    pub fn new(status: Status, message: impl fmt::Display) -> Self {
+        Self { status, message: message.to_string() }
+    }
+}
+
+macro_rules! from_error {
+    ($($error:ty => $status:expr),+ $(,)?) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::new($status, error)
+            }
+        })+
+    };
+}
+
+from_error! {
+    crate::task::TaskError => Status::Input,
+    lwflow_host::files::FileError => Status::Input,
+    lwflow_model::ModelError => Status::Input,
+    crate::figures::FigureError => Status::Other,
+    EngineError => Status::Device,
+    serde_json::Error => Status::Other,
+}
+
+impl From<lwflow_host::model_file::ModelFileError> for CommandError {
+    fn from(error: lwflow_host::model_file::ModelFileError) -> Self {
+        use lwflow_host::model_file::ModelFileError as E;
+        let status = match error {
+            E::Io { action: "write", .. } => Status::Other,
+            _ => Status::Input,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<HostError> for CommandError {
+    fn from(error: HostError) -> Self {
+        let status = match error {
+            HostError::Engine(_) => Status::Device,
+            HostError::NonFinite { .. } => Status::Fit,
+            _ => Status::Input,
+        };
+        Self::new(status, error)
+    }
+}

@@ -1,0 +1,229 @@
+//! Turns the likelihood source of a task into weighted pairs: draws of a known target, a pairs file, or chains.
+//! It decides nothing about the fit; what it assumed on the way is said in `notes`.
+
+use crate::exit::{CommandError, Status};
+use crate::task::{ChainFormat, Edge, Likelihood, ParameterSection, Prior, Task};
+use lwflow_host::files::{
+    ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs, read_chains,
+    read_pairs,
+};
+use lwflow_host::fit::FitInput;
+use lwflow_host::outer::{EdgeChoice, Support};
+use lwflow_host::rng::sobol_blocks;
+use lwflow_host::targets::Target;
+use lwflow_host::weights::{self, WeightReport};
+use serde::Serialize;
+
+/// Evidence of the pairs, as their own weights give it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PairsEvidence {
+    /// log Z in nats; `None` where the weights do not give one.
+    pub log_z: Option<f64>,
+    /// Standard error of log Z.
+    pub log_z_sd: Option<f64>,
+    /// Why there is none, or how it was found.
+    pub how: &'static str,
+}
+
+/// Weighted pairs and where they come from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The pairs.
+    pub input: FitInput,
+    /// The target, where it is known.
+    pub target: Option<Target>,
+    /// Evidence.
+    pub evidence: PairsEvidence,
+    /// What the weights are worth.
+    pub weights: WeightReport,
+    /// Remarks for people.
+    pub notes: Vec<String>,
+}
+
+/// Draws `n` points from the prior of `target` by scrambled Sobol points and weights them by its likelihood.
+///
+/// # Errors
+/// [`CommandError`] if a likelihood is not legal.
+pub fn draw_target(target: Target, n: usize, seed: u64) -> Result<Source, CommandError> {
+    let d = target.dim();
+    let points = sobol_blocks(seed, n, d);
+    let mut theta = Vec::with_capacity(n * d);
+    for u in points.points.chunks_exact(d) {
+        theta.extend(target.prior_sample(u));
+    }
+    let log_weights: Vec<f64> = theta.chunks_exact(d).map(|t| target.log_likelihood(t)).collect();
+    let log_proposal = theta.chunks_exact(d).map(|t| target.log_prior(t)).collect();
+    let supports = target
+        .supports()
+        .into_iter()
+        .map(|(lower, upper)| Support { lower, upper, ..Support::default() })
+        .collect();
+    let report = weights::weight_report(&log_weights, Some(&points.blocks), &theta)?;
+    let evidence = PairsEvidence {
+        log_z: report.log_z_available.then_some(report.log_z),
+        log_z_sd: report.log_z_available.then_some(report.log_z_sd),
+        how: "mean weight of the prior draws; standard error from independent scramblings",
+    };
+    let input = FitInput {
+        names: target.parameter_names(),
+        labels: target.parameter_labels(),
+        supports,
+        theta,
+        context: Vec::new(),
+        log_weights,
+        log_proposal: Some(log_proposal),
+        blocks: Some(points.blocks),
+    };
+    let notes = vec![format!("{n} prior draws of {} (scrambled Sobol points)", target.name())];
+    Ok(Source { input, target: Some(target), evidence, weights: report, notes })
+}
+
+/// Loads what the task names.
+///
+/// # Errors
+/// [`CommandError`] naming file, row and field of what is wrong.
+pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
+    let wanted = || {
+        (!task.parameters.is_empty())
+            .then(|| task.parameters.iter().map(|p| p.name.clone()).collect::<Vec<String>>())
+    };
+    match &task.likelihood {
+        Likelihood::Target { name, n_draws } => {
+            let target: Target = name.parse()?;
+            let mut source = draw_target(target, *n_draws, seed)?;
+            for section in &task.parameters {
+                let Some(j) = source.input.names.iter().position(|n| *n == section.name) else {
+                    return Err(unknown_parameter(task, &section.name, &source.input.names));
+                };
+                let mut support = support(section);
+                support.lower = support.lower.or(source.input.supports[j].lower);
+                support.upper = support.upper.or(source.input.supports[j].upper);
+                source.input.supports[j] = support;
+                if let Some(label) = &section.label {
+                    source.input.labels[j].clone_from(label);
+                }
+            }
+            Ok(source)
+        }
+        Likelihood::Pairs { path } => {
+            let choice = ColumnChoice { parameters: wanted(), context: None };
+            let log_prior = uniform_log_prior(&task.parameters);
+            let constant = log_prior.map(|lp| move |_: &[f64]| lp);
+            let pairs = read_pairs(path, &choice, constant.as_ref().map(|f| f as &dyn Fn(&[f64]) -> f64))?;
+            let log_proposal = match (pairs.kind, &pairs.log_proposal, log_prior) {
+                (WeightKind::PriorDraws, _, Some(lp)) => Some(vec![lp; pairs.n]),
+                (WeightKind::ProposalDraws, Some(lr), _) => Some(lr.clone()),
+                _ => None,
+            };
+            from_pairs(task, pairs, log_proposal)
+        }
+        Likelihood::Chain { root, format, burn_in } => {
+            let samples = read_chains(root, &ChainSettings { parameters: wanted(), burn_in: *burn_in })?;
+            let expected = match format {
+                ChainFormat::Getdist => FileFormat::GetDist,
+                ChainFormat::Polychord => FileFormat::DeadBirth,
+            };
+            if samples.report.format != expected {
+                let message = format!(
+                    "{}: likelihood.format says {format:?}, but {} holds files of the other format",
+                    task.file.display(),
+                    root.display()
+                );
+                return Err(CommandError::new(Status::Input, message));
+            }
+            let mut source = from_pairs(task, samples.pairs, None)?;
+            source.notes.push(format!(
+                "effective sample size of the chain weights (Kish): {:.0}",
+                samples.report.kish_ess
+            ));
+            if let Some(ess) = samples.report.autocorrelation_ess {
+                source.notes.push(format!("effective sample size with autocorrelation: {ess:.0}"));
+            }
+            Ok(source)
+        }
+    }
+}
+
+fn unknown_parameter(task: &Task, name: &str, known: &[String]) -> CommandError {
+    let message = format!(
+        "{}: [parameters.{name}]: no such parameter; the source has {}",
+        task.file.display(),
+        known.join(", ")
+    );
+    CommandError::new(Status::Input, message)
+}
+
+fn support(section: &ParameterSection) -> Support {
+    let edge = |edge: Edge| match edge {
+        Edge::Auto => EdgeChoice::Auto,
+        Edge::Soft => EdgeChoice::Soft,
+        Edge::Hard => EdgeChoice::Hard,
+    };
+    Support {
+        lower: section.lower,
+        upper: section.upper,
+        lower_edge: edge(section.lower_edge),
+        upper_edge: edge(section.upper_edge),
+    }
+}
+
+/// Log density of the prior if every parameter's is uniform between its bounds.
+fn uniform_log_prior(parameters: &[ParameterSection]) -> Option<f64> {
+    if parameters.is_empty() {
+        return None;
+    }
+    parameters
+        .iter()
+        .map(|p| match (p.prior, p.lower, p.upper) {
+            (Some(Prior::Uniform), Some(lower), Some(upper)) => Some(-(upper - lower).ln()),
+            _ => None,
+        })
+        .sum()
+}
+
+/// A source from pairs that were read; `log_proposal` is the normalised density of the draws, where it is known.
+///
+/// # Errors
+/// [`CommandError`] naming a parameter of the task that the pairs do not have.
+pub fn from_pairs(
+    task: &Task,
+    pairs: WeightedPairs,
+    log_proposal: Option<Vec<f64>>,
+) -> Result<Source, CommandError> {
+    let report = weights::weight_report(&pairs.log_weights, None, &pairs.theta)?;
+    let log_z = pairs.log_z();
+    let how = match pairs.evidence {
+        Evidence::Unavailable => "the weights have an unknown common factor, so there is no evidence",
+        Evidence::Known(_) => "nested sampling",
+        _ => "mean weight of the draws",
+    };
+    // An importance estimate from few effective points is no estimate; nested sampling has its own error.
+    let usable = matches!(pairs.evidence, Evidence::Known(_)) || report.log_z_available;
+    let evidence = PairsEvidence {
+        log_z: log_z.filter(|_| usable).map(|z| z.log_z),
+        log_z_sd: log_z.filter(|_| usable).map(|z| z.sd),
+        how: if log_z.is_some() && !usable { "effective sample size below 100: unavailable" } else { how },
+    };
+    let mut supports = vec![Support::default(); pairs.dim];
+    let mut labels = pairs.names.clone();
+    for section in &task.parameters {
+        let Some(j) = pairs.names.iter().position(|n| *n == section.name) else {
+            return Err(unknown_parameter(task, &section.name, &pairs.names));
+        };
+        supports[j] = support(section);
+        if let Some(label) = &section.label {
+            labels[j].clone_from(label);
+        }
+    }
+    let input = FitInput {
+        names: pairs.names,
+        labels,
+        supports,
+        theta: pairs.theta,
+        context: pairs.context,
+        log_weights: pairs.log_weights,
+        log_proposal,
+        blocks: None,
+    };
+    Ok(Source { input, target: None, evidence, weights: report, notes: pairs.notes })
+}
