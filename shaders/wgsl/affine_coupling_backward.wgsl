@@ -10,7 +10,8 @@
 @group(0) @binding(7) var<storage, read_write> delta: array<vec4<f32>>;  // (2 n_b padded to 4, n_vec4)
 
 @compute @workgroup_size({{ workgroup }})
-fn affine_coupling_backward(@builtin(global_invocation_id) id: vec3<u32>) {
+fn affine_coupling_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let n_transformed = shape.n_transformed + group.z; // see include/batch.wgsl
     let i = id.x;
     let n_vec4 = batch.n_vec4;
     if i >= n_vec4 {
@@ -18,7 +19,7 @@ fn affine_coupling_backward(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let zero = vec4<f32>(0.0);
     let w = w_eff[i];
-    let n_b = shape.n_transformed;
+    let n_b = n_transformed;
     for (var j = 0u; j < n_b; j = j + 1u) {
         let tanh_s = safe_tanh(output[j * n_vec4 + i] * shape.inv_s_max);
         let s = shape.s_max * tanh_s;

@@ -6,15 +6,16 @@
 @group(0) @binding(5) var<storage, read_write> log_det: array<vec4<f32>>;  // (n_vec4)
 
 @compute @workgroup_size({{ workgroup }})
-fn affine_coupling_inverse(@builtin(global_invocation_id) id: vec3<u32>) {
+fn affine_coupling_inverse(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let n_transformed = shape.n_transformed + group.z; // see include/batch.wgsl
     let i = id.x;
     if i >= batch.n_vec4 {
         return;
     }
     var sum = vec4<f32>(0.0);
-    for (var j = 0u; j < shape.n_transformed; j = j + 1u) {
+    for (var j = 0u; j < n_transformed; j = j + 1u) {
         let s = shape.s_max * safe_tanh(output[j * batch.n_vec4 + i] * shape.inv_s_max);
-        let t = output[(shape.n_transformed + j) * batch.n_vec4 + i];
+        let t = output[(n_transformed + j) * batch.n_vec4 + i];
         let at = index[shape.n_identity + j] * batch.n_vec4 + i;
         x[at] = (x[at] - t) * safe_exp(-s);
         sum += s;

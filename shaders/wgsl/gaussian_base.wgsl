@@ -19,13 +19,14 @@ struct Shape {
 {% endif %}
 
 @compute @workgroup_size({{ workgroup }})
-fn gaussian_base(@builtin(global_invocation_id) id: vec3<u32>) {
+fn gaussian_base(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let dim = shape.dim + group.z; // see include/batch.wgsl
     let i = id.x;
     if i >= batch.n_vec4 {
         return;
     }
     var square = vec4<f32>(0.0);
-    for (var j = 0u; j < shape.dim; j = j + 1u) {
+    for (var j = 0u; j < dim; j = j + 1u) {
         let z = x[j * batch.n_vec4 + i];
         square += z * z;
     }
@@ -34,7 +35,7 @@ fn gaussian_base(@builtin(global_invocation_id) id: vec3<u32>) {
 {% if gradient %}
     let w = effective_weight(i, weight[i], log_inv_proposal[i], log_prob);
     w_eff[i] = w;
-    for (var j = 0u; j < shape.dim; j = j + 1u) {
+    for (var j = 0u; j < dim; j = j + 1u) {
         let at = j * batch.n_vec4 + i;
         g[at] = select(w * x[at], vec4<f32>(0.0), w == vec4<f32>(0.0));
     }

@@ -8,7 +8,9 @@
 @group(0) @binding(5) var<storage, read_write> g: array<vec4<f32>>;  // (D, n_vec4)
 
 @compute @workgroup_size({{ workgroup }})
-fn mixture_grad(@builtin(global_invocation_id) id: vec3<u32>) {
+fn mixture_grad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let n_components = shape.n_components + group.z; // see include/batch.wgsl
+    let n_blocks = shape.n_blocks + group.z; // see include/batch.wgsl
     let i = id.x;
     let m = id.y;
     let n_vec4 = batch.n_vec4;
@@ -17,17 +19,17 @@ fn mixture_grad(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let zero = vec4<f32>(0.0);
     var sum = zero;
-    for (var k = 0u; k < shape.n_components; k = k + 1u) {
+    for (var k = 0u; k < n_components; k = k + 1u) {
         let inverse = k * shape.stride4 + shape.inverse_offset4;
         var inner = zero;
 {% if full %}
-        for (var b = m / 4u; b < shape.n_blocks; b = b + 1u) {
-            let at = (k * shape.n_blocks + b) * 4u * n_vec4 + i;
+        for (var b = m / 4u; b < n_blocks; b = b + 1u) {
+            let at = (k * n_blocks + b) * 4u * n_vec4 + i;
             let a = mixture[inverse + block_start(b) + m];
             inner += (a.x * y[at] + a.y * y[at + n_vec4]) + (a.z * y[at + 2u * n_vec4] + a.w * y[at + 3u * n_vec4]);
         }
 {% else %}
-        inner = mixture[inverse + block_start(m / 4u)][m % 4u] * y[(k * shape.n_blocks * 4u + m) * n_vec4 + i];
+        inner = mixture[inverse + block_start(m / 4u)][m % 4u] * y[(k * n_blocks * 4u + m) * n_vec4 + i];
 {% endif %}
         let w = w_rho[k * n_vec4 + i];
         sum += select(w * inner, zero, w == zero);

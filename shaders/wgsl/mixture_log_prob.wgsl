@@ -23,16 +23,18 @@ struct Shape {
 {% endif %}
 
 @compute @workgroup_size({{ workgroup }})
-fn mixture_log_prob(@builtin(global_invocation_id) id: vec3<u32>) {
+fn mixture_log_prob(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let n_components = shape.n_components + group.z; // see include/batch.wgsl
+    let dim = shape.dim + group.z; // see include/batch.wgsl
     let i = id.x;
     let n_vec4 = batch.n_vec4;
     if i >= n_vec4 {
         return;
     }
     var largest = vec4<f32>(-3.0e38);
-    for (var k = 0u; k < shape.n_components; k = k + 1u) {
+    for (var k = 0u; k < n_components; k = k + 1u) {
         var square = vec4<f32>(0.0);
-        for (var j = 0u; j < shape.dim; j = j + 1u) {
+        for (var j = 0u; j < dim; j = j + 1u) {
             let v = y[(k * shape.n_blocks * 4u + j) * n_vec4 + i];
             square += v * v;
         }
@@ -41,7 +43,7 @@ fn mixture_log_prob(@builtin(global_invocation_id) id: vec3<u32>) {
         largest = max(largest, term);
     }
     var total = vec4<f32>(0.0);
-    for (var k = 0u; k < shape.n_components; k = k + 1u) {
+    for (var k = 0u; k < n_components; k = k + 1u) {
         total += safe_exp(w_rho[k * n_vec4 + i] - largest);
     }
     let log_base = largest + log(total);
@@ -50,7 +52,7 @@ fn mixture_log_prob(@builtin(global_invocation_id) id: vec3<u32>) {
 {% if gradient %}
     let w = effective_weight(i, weight[i], log_inv_proposal[i], log_prob);
     w_eff[i] = w;
-    for (var k = 0u; k < shape.n_components; k = k + 1u) {
+    for (var k = 0u; k < n_components; k = k + 1u) {
         let at = k * n_vec4 + i;
         w_rho[at] = w * safe_exp(w_rho[at] - log_base);
     }

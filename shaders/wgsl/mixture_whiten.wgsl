@@ -8,7 +8,8 @@
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;  // (K, n_blocks * 4, n_vec4)
 
 @compute @workgroup_size({{ workgroup }})
-fn mixture_whiten(@builtin(global_invocation_id) id: vec3<u32>) {
+fn mixture_whiten(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let dim = shape.dim + group.z; // see include/batch.wgsl
     let i = id.x;
     let k = id.y / shape.n_blocks;
     let b = id.y % shape.n_blocks;
@@ -24,7 +25,7 @@ fn mixture_whiten(@builtin(global_invocation_id) id: vec3<u32>) {
     var y1 = vec4<f32>(0.0);
     var y2 = vec4<f32>(0.0);
     var y3 = vec4<f32>(0.0);
-    let end = min(4u * b + 4u, shape.dim);
+    let end = min(4u * b + 4u, dim);
     for (var m = 0u; m < end; m = m + 1u) {
         let difference = x[m * n_vec4 + i] - vec4<f32>(mixture[mean + m / 4u][m % 4u]);
         let a = mixture[inverse + m];
@@ -42,7 +43,7 @@ fn mixture_whiten(@builtin(global_invocation_id) id: vec3<u32>) {
     let a = mixture[inverse];
     for (var r = 0u; r < 4u; r = r + 1u) {
         let m = 4u * b + r;
-        if m < shape.dim {
+        if m < dim {
             y[out + r * n_vec4] = a[r] * (x[m * n_vec4 + i] - vec4<f32>(mu[r]));
         }
     }

@@ -10,7 +10,8 @@ struct Shape {
 @group(0) @binding(3) var<storage, read_write> grad: array<vec4<f32>>;   // (n4)
 
 @compute @workgroup_size({{ workgroup }})
-fn reduce_partials(@builtin(global_invocation_id) id: vec3<u32>) {
+fn reduce_partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let n_chunks = batch.n_chunks + group.z; // see include/batch.wgsl
     if id.x >= shape.n4 {
         return;
     }
@@ -19,14 +20,14 @@ fn reduce_partials(@builtin(global_invocation_id) id: vec3<u32>) {
     var sum2 = vec4<f32>(0.0);
     var sum3 = vec4<f32>(0.0);
     var chunk = 0u;
-    for (; chunk + 4u <= batch.n_chunks; chunk = chunk + 4u) {
+    for (; chunk + 4u <= n_chunks; chunk = chunk + 4u) {
         let at = chunk * shape.stride4 + id.x;
         sum0 += partial[at];
         sum1 += partial[at + shape.stride4];
         sum2 += partial[at + 2u * shape.stride4];
         sum3 += partial[at + 3u * shape.stride4];
     }
-    for (; chunk < batch.n_chunks; chunk = chunk + 1u) {
+    for (; chunk < n_chunks; chunk = chunk + 1u) {
         sum0 += partial[chunk * shape.stride4 + id.x];
     }
     grad[id.x] += (sum0 + sum1) + (sum2 + sum3);

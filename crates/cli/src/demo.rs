@@ -76,12 +76,12 @@ fn cases() -> Vec<Case> {
         batch_size,
     };
     vec![
-        case(Target::Gauss1, 0.003, Some(0.99), true, 400_000, 1024),
-        case(Target::Gauss2, 0.003, Some(0.99), true, 400_000, 1024),
-        case(Target::Gauss3, 0.003, Some(0.99), true, 400_000, 1024),
-        case(Target::Gauss3d, 0.01, Some(0.97), true, 400_000, 1024),
+        case(Target::Gauss1, 0.003, Some(0.99), true, 400_000, 512),
+        case(Target::Gauss2, 0.003, Some(0.99), true, 400_000, 512),
+        case(Target::Gauss3, 0.003, Some(0.99), true, 400_000, 512),
+        case(Target::Gauss3d, 0.01, Some(0.97), true, 400_000, 512),
         case(Target::TwoMoonsS, 0.005, None, false, 1_000_000, 512),
-        case(Target::Circle8, 0.005, None, true, 400_000, 1024),
+        case(Target::Circle8, 0.005, None, true, 400_000, 512),
         case(Target::Rings2, 0.15, None, false, 2_000_000, 512),
     ]
 }

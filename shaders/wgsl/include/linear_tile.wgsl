@@ -13,7 +13,8 @@
     var acc{{ o }}_{{ v }} = vec4<f32>(0.0);
 {% endfor %}
 {% endfor %}
-    for (var k4 = 0u; k4 < shape.n_in4; k4 = k4 + 1u) {
+    let n_in4 = shape.n_in4 + group.z; // see include/batch.wgsl
+    for (var k4 = 0u; k4 < n_in4; k4 = k4 + 1u) {
         let row = 4u * k4 * n_vec4;
 {% for v in range(vectors) %}
         let in0_{{ v }} = input[row + read_{{ v }}];

@@ -28,7 +28,7 @@ impl BatchDims {
     /// A piece of `n` samples whose gradients are summed over at most `max_chunks` chunks.
     pub fn new(n: usize, max_chunks: usize, use_control: bool) -> Self {
         let n_vec4 = (n.next_multiple_of(SAMPLE_PAD) / 4) as u32;
-        let chunk_vec4 = n_vec4.div_ceil(max_chunks as u32).next_multiple_of(SAMPLE_PAD as u32 / 4);
+        let chunk_vec4 = n_vec4.div_ceil(max_chunks as u32).next_multiple_of(SAMPLE_PAD as u32 / 2);
         Self { n_samples: n as u32, n_vec4, n_chunks: n_vec4.div_ceil(chunk_vec4), chunk_vec4, use_control }
     }
 
