@@ -94,6 +94,7 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
     let mut cases = Vec::new();
     for (path, bench) in paths.iter_mut().enumerate() {
         let name = bench.name;
+        let model = (bench.multiply_adds() * shape.batch) as f64;
         for call in Call::ALL {
             // The optimiser is the same for all paths.
             if call == Call::Adam && path > 0 {
@@ -105,7 +106,7 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
             let once = begin.elapsed().as_secs_f64();
             let mut row = blank(if call == Call::Adam { "host" } else { name });
             row.name = call.name().to_owned();
-            let flop = call.flop().map(|f| f * (bench.multiply_adds() * shape.batch) as f64);
+            let flop = call.flop().map(|f| f * model);
             let n_inner = (ENOUGH_SECONDS / once.max(1e-9)).ceil().clamp(1.0, 1e4) as usize;
             cases.push(Case { path, what: What::Call { call, n_inner }, flop, row, seconds: Vec::new() });
         }
@@ -115,8 +116,9 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
                 row.kind = "kernel";
                 row.name = format!("{}/{}", call.name(), kernel.kernel);
                 row.dispatches = Some(kernel.dispatches);
+                let flop = kernel_flop(&kernel.kernel).map(|f| f * model);
                 let what = What::Kernel { call, kernel: kernel.kernel };
-                cases.push(Case { path, what, flop: None, row, seconds: Vec::new() });
+                cases.push(Case { path, what, flop, row, seconds: Vec::new() });
             }
         }
     }
@@ -126,6 +128,21 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
         }
     }
     Ok(cases.into_iter().map(|case| case.finish(shape.batch)).collect())
+}
+
+/// FLOP per multiply-add of the model, for the kernels that run its linear maps: each has one of the three products of a
+/// gradient. What a kernel computes again is not counted.
+fn kernel_flop(kernel: &str) -> Option<f64> {
+    let products = [
+        "fused_inverse",
+        "fused_forward",
+        "fused_backward_data",
+        "fused_weight_grad",
+        "linear_forward",
+        "linear_backward_data",
+        "linear_weight_grad",
+    ];
+    products.contains(&kernel).then_some(2.0)
 }
 
 /// One measurement of every case of a path.

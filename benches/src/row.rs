@@ -35,8 +35,8 @@ pub struct Row {
     pub seconds_median: f64,
     /// Batch over the median.
     pub samples_per_second: f64,
-    /// Model GFLOP (forward 2 per multiply-add of the linear maps, gradient 6) over the median; absent for what runs
-    /// none of the linear maps, and for kernels.
+    /// Model GFLOP over the median: 2 per multiply-add of the linear maps for a forward pass or one kernel's product, 6
+    /// for a gradient. Absent for what runs none of the linear maps.
     pub gflops: Option<f64>,
 }
 

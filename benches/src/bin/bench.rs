@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     let settings = EngineSettings { device: options.device.clone(), ..EngineSettings::default() };
     println!("{}", Engine::new(&settings)?.info());
     println!(
-        "n: dispatches of a kernel in one call. GF/s: model FLOPs, 2 per multiply-add forward, 6 per gradient."
+        "n: dispatches of a kernel in one call. GF/s: model FLOPs, 2 per multiply-add, 6 for a gradient."
     );
     let mut json = args
         .json
