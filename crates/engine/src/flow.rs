@@ -11,7 +11,10 @@ use crate::gpu::{
 };
 use crate::{EngineError, EngineSettings, rows};
 
+mod profile;
 mod run;
+
+pub use profile::{KernelTime, ProfiledCall};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -1,16 +1,36 @@
 //! What the calls of an executor do: pieces are uploaded, recorded, submitted and read back one after another.
 //! Invariant: one encoder, one submit and one map per piece, and nothing else made once the buffers have their size.
 
-use super::{Bound, FlowExecutor, Gradient};
-use crate::gpu::{BatchBuffers, BatchDims, Place, SAMPLE_PAD, Staging, StepBuilder, Wait};
+use super::{Bound, FlowExecutor, Gradient, ProfiledCall};
+use crate::gpu::{BatchBuffers, BatchDims, Place, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
 use crate::{EngineError, rows};
 
 /// One piece of a batch.
 #[derive(Clone, Copy)]
-struct Piece<'a> {
+pub(super) struct Piece<'a> {
     rows: &'a [f32],
     context: &'a [f32],
-    n: usize,
+    pub(super) n: usize,
+}
+
+impl Bound {
+    /// Records every dispatch of a call in order.
+    pub(super) fn record(&self, call: ProfiledCall, pass: &mut impl Recorder, dims: &BatchDims) {
+        match call {
+            ProfiledCall::Forward => self.layers.iter().for_each(|layer| layer.record_forward(pass, dims)),
+            ProfiledCall::Inverse | ProfiledCall::LogProb | ProfiledCall::Gradient => {
+                self.layers.iter().rev().for_each(|layer| layer.record_inverse(pass, dims));
+            }
+        }
+        match call {
+            ProfiledCall::Forward | ProfiledCall::Inverse => {}
+            ProfiledCall::LogProb => self.base.record_log_prob(pass, dims),
+            ProfiledCall::Gradient => {
+                self.base.record_gradient(pass, dims);
+                self.layers.iter().for_each(|layer| layer.record_backward(pass, dims));
+            }
+        }
+    }
 }
 
 impl FlowExecutor {
@@ -25,13 +45,7 @@ impl FlowExecutor {
         for piece in self.pieces(theta, context, n) {
             let (mut encoder, dims) = self.begin(piece, false)?;
             let bound = bound(&mut self.bound)?;
-            {
-                let mut pass = begin_pass(&mut encoder, "log_prob");
-                for layer in bound.layers.iter().rev() {
-                    layer.record_inverse(&mut pass, &dims);
-                }
-                bound.base.record_log_prob(&mut pass, &dims);
-            }
+            bound.record(ProfiledCall::LogProb, &mut begin_pass(&mut encoder, "log_prob"), &dims);
             bound.staging.copy(&mut encoder, &bound.batch.log_q, dims.n_padded());
             bound.staging.read(&self.gpu, encoder, "computing log_prob", wait, &mut self.download).await?;
             out.extend_from_slice(&self.download[..piece.n]);
@@ -52,14 +66,8 @@ impl FlowExecutor {
         for piece in self.pieces(x, context, n) {
             let (mut encoder, dims) = self.begin(piece, false)?;
             let bound = bound(&mut self.bound)?;
-            {
-                let mut pass = begin_pass(&mut encoder, call);
-                if inverse {
-                    bound.layers.iter().rev().for_each(|layer| layer.record_inverse(&mut pass, &dims));
-                } else {
-                    bound.layers.iter().for_each(|layer| layer.record_forward(&mut pass, &dims));
-                }
-            }
+            let map = if inverse { ProfiledCall::Inverse } else { ProfiledCall::Forward };
+            bound.record(map, &mut begin_pass(&mut encoder, call), &dims);
             let (d, n_padded) = (self.spec.dim, dims.n_padded());
             bound.staging.copy(&mut encoder, &bound.batch.x, d * n_padded);
             bound.staging.copy(&mut encoder, &bound.batch.log_det, n_padded);
@@ -102,16 +110,7 @@ impl FlowExecutor {
             if c > 0 {
                 encoder.clear_buffer(&bound.batch.g_context, 0, None);
             }
-            {
-                let mut pass = begin_pass(&mut encoder, "gradient");
-                for layer in bound.layers.iter().rev() {
-                    layer.record_inverse(&mut pass, &dims);
-                }
-                bound.base.record_gradient(&mut pass, &dims);
-                for layer in &bound.layers {
-                    layer.record_backward(&mut pass, &dims);
-                }
-            }
+            bound.record(ProfiledCall::Gradient, &mut begin_pass(&mut encoder, "gradient"), &dims);
             bound.staging.copy(&mut encoder, &bound.batch.log_q, n_padded);
             bound.staging.copy(&mut encoder, &bound.batch.g_context, c * n_padded);
             if last {
@@ -146,7 +145,7 @@ impl FlowExecutor {
         }
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         call: &'static str,
         what: &'static str,
@@ -162,7 +161,7 @@ impl FlowExecutor {
         Ok(n)
     }
 
-    fn pieces<'a>(&self, x: &'a [f32], context: &'a [f32], n: usize) -> Vec<Piece<'a>> {
+    pub(super) fn pieces<'a>(&self, x: &'a [f32], context: &'a [f32], n: usize) -> Vec<Piece<'a>> {
         let (d, c) = (self.spec.dim, self.spec.context_dim);
         (0..n)
             .step_by(self.max_capacity)
@@ -174,7 +173,7 @@ impl FlowExecutor {
     }
 
     /// Uploads a piece and begins its encoder, growing the buffers if need be.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         piece: Piece<'_>,
         use_control: bool,
@@ -201,7 +200,7 @@ impl FlowExecutor {
         })
     }
 
-    fn upload_weights(
+    pub(super) fn upload_weights(
         &mut self,
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
@@ -252,7 +251,7 @@ impl FlowExecutor {
     }
 }
 
-fn bound(bound: &mut Option<Bound>) -> Result<&mut Bound, EngineError> {
+pub(super) fn bound(bound: &mut Option<Bound>) -> Result<&mut Bound, EngineError> {
     bound.as_mut().ok_or_else(|| EngineError::Binding {
         kernel: "flow".into(),
         message: "buffers were not reserved before use".into(),

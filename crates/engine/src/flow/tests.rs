@@ -195,3 +195,29 @@ fn tiling_for_gpus_computes_the_same() {
         }
     }
 }
+
+#[test]
+fn profiling_counts_every_dispatch_and_changes_nothing() {
+    let Some(mut engine) = engine() else { return };
+    // With the device's timestamps where it has them, and as on a device without.
+    for timestamps in [engine.gpu.info.timestamps, false] {
+        Arc::get_mut(&mut engine.gpu).unwrap().info.timestamps = timestamps;
+        let mut executor = executor(&engine, Activation::Silu);
+        let before = gradient(&mut executor, 70);
+        for call in
+            [ProfiledCall::Inverse, ProfiledCall::Forward, ProfiledCall::LogProb, ProfiledCall::Gradient]
+        {
+            let times = executor.profile(call, &wave(5 * 70), &wave(2 * 70)).unwrap();
+            assert!(times.iter().all(|t| t.seconds.is_finite() && t.seconds >= 0.0), "{times:?}");
+            assert!(times.iter().map(|t| t.seconds).sum::<f64>() > 0.0, "{times:?}");
+            let dispatches = |name: &str| times.iter().find(|t| t.kernel == name).map(|t| t.dispatches);
+            let with_base = matches!(call, ProfiledCall::LogProb | ProfiledCall::Gradient);
+            assert_eq!(dispatches("mixture_log_prob"), with_base.then_some(1), "{times:?}");
+            // Two layers and the base sum over chunks.
+            if call == ProfiledCall::Gradient {
+                assert!(dispatches("reduce_partials") >= Some(3), "{times:?}");
+            }
+        }
+        assert_eq!(before, gradient(&mut executor, 70));
+    }
+}

@@ -8,6 +8,7 @@ mod passes;
 mod pipeline;
 mod readback;
 mod recording;
+mod timing;
 mod uniform;
 
 pub(crate) use buffers::{BatchBuffers, FlowBuffers, Need, Region, round_up};
@@ -15,7 +16,8 @@ pub use device::{DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
 pub(crate) use device::{Gpu, enumerate};
 pub(crate) use passes::{BasePass, BasePlan, LayerPass, LayerPlan, Place};
 pub(crate) use readback::{Staging, Wait};
-pub(crate) use recording::{BatchDims, SAMPLE_PAD, StepBuilder};
+pub(crate) use recording::{BatchDims, Recorder, SAMPLE_PAD, StepBuilder};
+pub(crate) use timing::Timer;
 
 #[cfg(test)]
 pub(crate) mod tests {

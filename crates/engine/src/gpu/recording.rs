@@ -76,7 +76,7 @@ impl Grid {
 }
 
 /// One recorded dispatch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Step {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
@@ -84,19 +84,38 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Records the dispatch for a piece.
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
-        let (x, y) = self.grid.extent(dims);
-        pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.dispatch_workgroups(x, y, 1);
+    /// The name of its kernel.
+    pub fn kernel(&self) -> &str {
+        &self.pipeline.kernel.name
+    }
+}
+
+/// What steps are recorded into.
+pub(crate) trait Recorder {
+    /// Records the dispatch of `step` for a piece.
+    fn dispatch(&mut self, step: &Step, dims: &BatchDims);
+}
+
+impl Recorder for wgpu::ComputePass<'_> {
+    fn dispatch(&mut self, step: &Step, dims: &BatchDims) {
+        let (x, y) = step.grid.extent(dims);
+        self.set_pipeline(&step.pipeline.pipeline);
+        self.set_bind_group(0, &step.group, &[]);
+        self.dispatch_workgroups(x, y, 1);
+    }
+}
+
+/// A list, for a caller that wants to dispatch the steps one by one.
+impl Recorder for Vec<Step> {
+    fn dispatch(&mut self, step: &Step, _: &BatchDims) {
+        self.push(step.clone());
     }
 }
 
 /// Records all of `steps` in order.
-pub(crate) fn record_all(steps: &[Step], pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+pub(crate) fn record_all(steps: &[Step], pass: &mut impl Recorder, dims: &BatchDims) {
     for step in steps {
-        step.record(pass, dims);
+        pass.dispatch(step, dims);
     }
 }
 

@@ -8,7 +8,7 @@ use super::Place;
 use super::conditioner::{Conditioner, workgroup};
 use crate::EngineError;
 use crate::gpu::pipeline::Bound;
-use crate::gpu::recording::{BatchDims, Grid, Step, StepBuilder, record_all};
+use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::{Gpu, Need, round_up};
 
 /// Sizes of one layer on the tiled path.
@@ -159,21 +159,21 @@ pub(crate) struct TiledCoupling {
 
 impl TiledCoupling {
     /// Data to base.
-    pub fn record_inverse(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_inverse(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.input, pass, dims);
         record_all(&self.conditioner, pass, dims);
-        self.inverse.record(pass, dims);
+        pass.dispatch(&self.inverse, dims);
     }
 
     /// Base to data.
-    pub fn record_forward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_forward(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.input, pass, dims);
         record_all(&self.conditioner, pass, dims);
-        self.forward.record(pass, dims);
+        pass.dispatch(&self.forward, dims);
     }
 
     /// Gradient through `inverse`.
-    pub fn record_backward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_backward(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.input, pass, dims);
         record_all(&self.backward, pass, dims);
     }

@@ -8,7 +8,7 @@ use super::Place;
 use super::conditioner::{reduce, workgroup};
 use crate::EngineError;
 use crate::gpu::pipeline::Bound;
-use crate::gpu::recording::{BatchDims, Grid, Step, StepBuilder, record_all};
+use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::uniform::Value;
 use crate::gpu::{Gpu, Need, round_up};
 
@@ -257,12 +257,12 @@ pub(crate) struct BasePass {
 
 impl BasePass {
     /// log_q from x = z and log_det.
-    pub fn record_log_prob(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_log_prob(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.log_prob, pass, dims);
     }
 
     /// log_q, w_eff and g from x = z, log_det and the weights; adds to the base's gradient region.
-    pub fn record_gradient(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_gradient(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.gradient, pass, dims);
     }
 }

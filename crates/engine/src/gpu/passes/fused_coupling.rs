@@ -10,7 +10,7 @@ use super::affine_coupling::index_buffer;
 use super::conditioner::{activation_name, reduce};
 use crate::EngineError;
 use crate::gpu::pipeline::Bound;
-use crate::gpu::recording::{BatchDims, Grid, Step, StepBuilder, record_all};
+use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::{Gpu, Need, round_up};
 
 /// Lanes of the subgroups that the kernels are written for.
@@ -74,7 +74,7 @@ impl FusedCouplingPlan {
             linears: [first, second, third],
             h1,
             h2,
-            groups: if h2 % 16 == 0 { 2 } else { 1 },
+            groups: if h2.is_multiple_of(16) { 2 } else { 1 },
         })
     }
 
@@ -250,17 +250,17 @@ pub(crate) struct FusedCoupling {
 
 impl FusedCoupling {
     /// Data to base; keeps s and t for [`FusedCoupling::record_backward`].
-    pub fn record_inverse(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
-        self.inverse.record(pass, dims);
+    pub fn record_inverse(&self, pass: &mut impl Recorder, dims: &BatchDims) {
+        pass.dispatch(&self.inverse, dims);
     }
 
     /// Base to data.
-    pub fn record_forward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
-        self.forward.record(pass, dims);
+    pub fn record_forward(&self, pass: &mut impl Recorder, dims: &BatchDims) {
+        pass.dispatch(&self.forward, dims);
     }
 
     /// Gradient through `inverse`, which must have been recorded before on the same piece.
-    pub fn record_backward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_backward(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.backward, pass, dims);
     }
 }

@@ -9,7 +9,7 @@ mod fused_coupling;
 
 use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
 
-use super::recording::{BatchDims, StepBuilder};
+use super::recording::{BatchDims, Recorder, StepBuilder};
 use super::{Gpu, Need, Region};
 use crate::EngineError;
 use affine_coupling::{TiledCoupling, TiledCouplingPlan};
@@ -112,7 +112,7 @@ pub(crate) enum LayerPass {
 
 impl LayerPass {
     /// Data to base: x and log_det in place.
-    pub fn record_inverse(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_inverse(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         match self {
             Self::Tiled(layer) => layer.record_inverse(pass, dims),
             Self::Fused(layer) => layer.record_inverse(pass, dims),
@@ -120,7 +120,7 @@ impl LayerPass {
     }
 
     /// Base to data: x and log_det in place.
-    pub fn record_forward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_forward(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         match self {
             Self::Tiled(layer) => layer.record_forward(pass, dims),
             Self::Fused(layer) => layer.record_forward(pass, dims),
@@ -129,7 +129,7 @@ impl LayerPass {
 
     /// Gradient of the loss through `inverse`: x and g from the layer's base side to its data side, adding to
     /// g_context and to the layer's gradient region.
-    pub fn record_backward(&self, pass: &mut wgpu::ComputePass<'_>, dims: &BatchDims) {
+    pub fn record_backward(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         match self {
             Self::Tiled(layer) => layer.record_backward(pass, dims),
             Self::Fused(layer) => layer.record_backward(pass, dims),

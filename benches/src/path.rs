@@ -1,0 +1,167 @@
+//! One flow on one kernel path with its inputs, and the calls that are measured on it.
+//! Invariant: a call does the same work every time it is made.
+
+use anyhow::Result;
+use lwflow_engine::{DeviceChoice, Engine, EngineSettings, FlowExecutor, KernelTime, ProfiledCall};
+use lwflow_host::adam::{Adam, AdamSettings};
+use lwflow_model::Flow;
+
+use crate::Shape;
+use crate::shape::multiply_adds;
+
+/// What is measured as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// Data to base.
+    Inverse,
+    /// Base to data.
+    Forward,
+    /// Log density.
+    LogProb,
+    /// Loss and all gradients.
+    Gradient,
+    /// Upload of new parameters.
+    SetParams,
+    /// The optimiser's step on the host.
+    Adam,
+    /// Gradient, Adam and upload of the parameters: one step of training.
+    TrainStep,
+}
+
+impl Call {
+    /// All calls.
+    pub const ALL: [Self; 7] = [
+        Self::Inverse,
+        Self::Forward,
+        Self::LogProb,
+        Self::Gradient,
+        Self::SetParams,
+        Self::Adam,
+        Self::TrainStep,
+    ];
+
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inverse => "inverse",
+            Self::Forward => "forward",
+            Self::LogProb => "log_prob",
+            Self::Gradient => "gradient",
+            Self::SetParams => "set_params",
+            Self::Adam => "adam",
+            Self::TrainStep => "train_step",
+        }
+    }
+
+    /// Model FLOP per multiply-add, for calls that run the linear maps.
+    #[must_use]
+    pub fn flop(self) -> Option<f64> {
+        match self {
+            Self::Inverse | Self::Forward | Self::LogProb => Some(2.0),
+            Self::Gradient | Self::TrainStep => Some(6.0),
+            Self::SetParams | Self::Adam => None,
+        }
+    }
+}
+
+/// Inputs of all calls.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    x: Vec<f32>,
+    context: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Workload {
+    /// Points that fill [-1, 1] per coordinate, equal weights.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        let wave = |n: usize, step: f64| (0..n).map(|i| (step * i as f64).sin() as f32).collect();
+        Self {
+            x: wave(shape.batch * shape.dim, 0.37),
+            context: wave(shape.batch * shape.context_dim, 0.53),
+            weights: vec![1.0 / shape.batch as f32; shape.batch],
+        }
+    }
+}
+
+/// A flow on one kernel path.
+#[derive(Debug)]
+pub struct PathBench {
+    /// `fused` or `tiled`.
+    pub name: &'static str,
+    executor: FlowExecutor,
+    adam: Adam,
+    params: Vec<f32>,
+    grad: Vec<f32>,
+}
+
+/// The kernel paths of `shape` on a device: the device's own choice, and the tiled one where it differs.
+///
+/// # Errors
+/// Any error of the device or the shape.
+pub fn paths(device: &DeviceChoice, shape: &Shape) -> Result<Vec<PathBench>> {
+    let small = Shape { batch: 1, ..*shape };
+    let mut paths: Vec<PathBench> = Vec::new();
+    for portable_kernels in [false, true] {
+        let settings = EngineSettings { device: device.clone(), portable_kernels, ..Default::default() };
+        let spec = shape.spec()?;
+        let mut executor = Engine::new(&settings)?.flow(&spec)?;
+        let params = Flow::<f32>::init(spec, 1)?.params().to_vec();
+        executor.set_params(&params)?;
+        let work = Workload::new(&small);
+        let kernels = executor.profile(ProfiledCall::Inverse, &work.x, &work.context)?;
+        let fused = kernels.iter().any(|k| k.kernel.starts_with("fused_"));
+        let name = if fused { "fused" } else { "tiled" };
+        if paths.iter().all(|p| p.name != name) {
+            let adam = Adam::new(params.len(), AdamSettings::default())?;
+            let grad = params.iter().enumerate().map(|(i, _)| (i as f32).sin()).collect();
+            paths.push(PathBench { name, executor, adam, params, grad });
+        }
+    }
+    Ok(paths)
+}
+
+impl PathBench {
+    /// Multiply-adds of the linear maps for one sample.
+    #[must_use]
+    pub fn multiply_adds(&self) -> usize {
+        multiply_adds(self.executor.layout())
+    }
+
+    /// Makes a call once.
+    ///
+    /// # Errors
+    /// Any error of the device.
+    pub fn call(&mut self, call: Call, work: &Workload) -> Result<()> {
+        // The rate is so small that the parameters stay what they are for all purposes.
+        const RATE: f64 = 1e-9;
+        match call {
+            Call::Inverse => drop(self.executor.inverse(&work.x, &work.context)?),
+            Call::Forward => drop(self.executor.forward(&work.x, &work.context)?),
+            Call::LogProb => drop(self.executor.log_prob(&work.x, &work.context)?),
+            Call::Gradient => {
+                drop(self.executor.gradient(&work.x, &work.context, &work.weights, None)?);
+            }
+            Call::SetParams => self.executor.set_params(&self.params)?,
+            Call::Adam => {
+                self.adam.step(&mut self.params, &self.grad, RATE, None)?;
+            }
+            Call::TrainStep => {
+                let gradient = self.executor.gradient(&work.x, &work.context, &work.weights, None)?;
+                self.adam.step(&mut self.params, &gradient.grad, RATE, None)?;
+                self.executor.set_params(&self.params)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Time of each kernel in a call.
+    ///
+    /// # Errors
+    /// Any error of the device.
+    pub fn profile(&mut self, call: ProfiledCall, work: &Workload) -> Result<Vec<KernelTime>> {
+        Ok(self.executor.profile(call, &work.x, &work.context)?)
+    }
+}

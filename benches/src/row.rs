@@ -1,0 +1,120 @@
+//! One measured number with everything that says what it is a measurement of.
+//! Invariant: a row stands on its own; rows of different runs can be put into one table.
+
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+/// A row of the table and of the JSON file (one object per line).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Short hash of the commit, if there is a repository around the working directory.
+    pub commit: Option<String>,
+    /// Day of the run in UTC, `YYYY-MM-DD`.
+    pub date: String,
+    /// The device with its driver.
+    pub device: String,
+    /// Kernel path: `fused`, `tiled`, or `host` for what runs on neither.
+    pub path: &'static str,
+    /// `pass` for a call, `kernel` for one kernel within a call.
+    pub kind: &'static str,
+    /// The call, or the call and the kernel: `gradient/linear_forward`.
+    pub name: String,
+    /// The flow.
+    pub shape: String,
+    /// Samples per call.
+    pub batch: usize,
+    /// Dispatches of the kernel in one call; absent for a pass.
+    pub dispatches: Option<usize>,
+    /// Number of measurements.
+    pub repeats: usize,
+    /// Fastest measurement, seconds per call.
+    pub seconds_min: f64,
+    /// Middle measurement, seconds per call.
+    pub seconds_median: f64,
+    /// Batch over the median.
+    pub samples_per_second: f64,
+    /// Model GFLOP over the median: 2 per multiply-add of the linear maps for a forward pass or one kernel's product, 6
+    /// for a gradient. Absent for what runs none of the linear maps.
+    pub gflops: Option<f64>,
+}
+
+impl Row {
+    /// The heading of the table that [`Row::line`] fills.
+    #[must_use]
+    pub fn heading() -> String {
+        format!(
+            "{:<5} {:<30} {:>4} {:>7} {:>10} {:>10} {:>12} {:>7}",
+            "path", "pass or call/kernel", "n", "batch", "min ms", "median ms", "samples/s", "GF/s"
+        )
+    }
+
+    /// The row as a line of the table.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let dispatches = self.dispatches.map_or_else(String::new, |n| n.to_string());
+        let gflops = self.gflops.map_or_else(|| "-".to_owned(), |g| format!("{g:.2}"));
+        format!(
+            "{:<5} {:<30} {:>4} {:>7} {:>10.3} {:>10.3} {:>12.0} {:>7}",
+            self.path,
+            self.name,
+            dispatches,
+            self.batch,
+            1e3 * self.seconds_min,
+            1e3 * self.seconds_median,
+            self.samples_per_second,
+            gflops
+        )
+    }
+}
+
+/// Short hash of the commit in the working directory, if git knows one.
+#[must_use]
+pub fn commit() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    let hash = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !hash.is_empty()).then_some(hash)
+}
+
+/// Today in UTC, `YYYY-MM-DD`.
+#[must_use]
+pub fn date() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of a number of days since 1970-01-01, by walking the years and months.
+fn civil(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(11_017), (2000, 3, 1));
+        assert_eq!(civil(20_453), (2025, 12, 31));
+        assert_eq!(civil(20_454), (2026, 1, 1));
+    }
+}

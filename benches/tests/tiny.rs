@@ -1,0 +1,91 @@
+//! The tiny bench, in this process on the software adapter: every promised row is there with numbers that can be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+use lwflow_benches::{Options, Row, run};
+use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings};
+
+/// Whether there is a software adapter; without one the skip is printed, or a failure if an adapter is required.
+fn adapter(test: &str) -> bool {
+    let settings = EngineSettings { device: DeviceChoice::Software, ..EngineSettings::default() };
+    match Engine::new(&settings) {
+        Ok(_) => true,
+        Err(error @ EngineError::NoDevice { .. }) => {
+            let required = std::env::var("LWFLOW_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
+            assert!(!required, "LWFLOW_REQUIRE_ADAPTER is set, but: {error}");
+            println!("SKIP {test}: {error}");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn every_promised_row_is_there() {
+    if !adapter("every_promised_row_is_there") {
+        return;
+    }
+    let options = Options::tiny(DeviceChoice::Software);
+    let mut all: Vec<Row> = Vec::new();
+    run(&options, |_, rows| {
+        all.extend_from_slice(rows);
+        Ok(())
+    })
+    .unwrap();
+    for row in &all {
+        let json = serde_json::to_value(row).unwrap();
+        for field in ["seconds_min", "seconds_median", "samples_per_second"] {
+            let value = json[field].as_f64().unwrap();
+            assert!(value.is_finite() && value > 0.0, "{field} of {row:?}");
+        }
+        assert!(row.gflops.is_none_or(|g| g.is_finite() && g > 0.0), "{row:?}");
+        assert!(row.seconds_min <= row.seconds_median && row.repeats == options.repeats, "{row:?}");
+        assert_eq!(json["date"].as_str().unwrap().len(), 10);
+        assert!(!row.device.is_empty());
+        for word in row.name.split_whitespace() {
+            assert!(row.line().contains(word), "{}", row.line());
+        }
+    }
+    for shape in &options.shapes {
+        let find = |path: &str, name: &str| {
+            let label = shape.to_string();
+            let n = all
+                .iter()
+                .filter(|r| r.shape == label && r.batch == shape.batch && r.path == path && r.name == name)
+                .count();
+            assert_eq!(n, 1, "rows of {path} {name} for {label}");
+        };
+        find("host", "adam");
+        let mixture = shape.to_string().contains("mixture");
+        let base = if mixture {
+            &["mixture_whiten", "mixture_log_prob", "mixture_grad", "mixture_statistics"][..]
+        } else {
+            &["gaussian_base"]
+        };
+        // The tiled path is there on every device; a fused one is another set of the same rows.
+        let tiled = [
+            "conditioner_input",
+            "linear_forward",
+            "affine_coupling_inverse",
+            "affine_coupling_backward",
+            "linear_backward_data",
+            "linear_weight_grad",
+            "conditioner_input_grad",
+        ];
+        let fused = ["fused_inverse", "fused_backward_data", "fused_weight_grad"];
+        let has_fused = all.iter().any(|r| r.path == "fused");
+        for (path, kernels, forward) in
+            [("tiled", &tiled[..], "affine_coupling_forward"), ("fused", &fused[..], "fused_forward")]
+        {
+            if path == "fused" && !has_fused {
+                continue;
+            }
+            for pass in ["inverse", "forward", "log_prob", "gradient", "set_params", "train_step"] {
+                find(path, pass);
+            }
+            find(path, &format!("forward/{forward}"));
+            for kernel in kernels.iter().chain(base).chain(&["reduce_partials"]) {
+                find(path, &format!("gradient/{kernel}"));
+            }
+        }
+    }
+}
