@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
         case(Target::Gauss3d, 0.01, Some(0.97), true, 400_000, 512),
         case(Target::TwoMoonsS, 0.005, None, false, 1_000_000, 512),
         case(Target::Circle8, 0.005, None, true, 400_000, 512),
-        case(Target::Rings2, 0.15, None, false, 2_000_000, 512),
+        case(Target::Rings2, 0.15, None, false, 3_000_000, 512),
     ]
 }
 
