@@ -2,7 +2,7 @@
 
 use crate::demo::{DemoArgs, demo};
 use crate::exit::{CommandError, Status};
-use crate::progress::{Console, catch_interrupts, interrupted};
+use crate::progress::{Console, catch_interrupts, interrupted, print};
 use crate::report;
 use crate::source;
 use crate::task::{self, Task};
@@ -383,19 +383,16 @@ fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
+        print(&(serde_json::to_string_pretty(&list)? + "\n"))?;
     } else {
         for (info, state) in &rows {
-            match info.index {
-                Some(index) => println!("{index}: {info}"),
-                None => println!("{info}"),
-            }
-            println!(
-                "    buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; self-test: {state}",
+            let index = info.index.map(|i| format!("{i}: ")).unwrap_or_default();
+            print(&format!(
+                "{index}{info}\n    buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; self-test: {state}\n",
                 info.max_storage_bytes >> 20,
                 info.max_uniform_bytes >> 10,
                 info.max_workgroup_bytes >> 10
-            );
+            ))?;
         }
     }
     if devices.is_empty() {

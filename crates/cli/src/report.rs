@@ -6,7 +6,7 @@ use crate::figures::{
     CornerSeries, DensityMapSettings, FigureAxis, FigureError, Label, LogDensityGrid, LossRow, SeriesRole,
     corner, density_map, loss_curves,
 };
-use crate::progress::Console;
+use crate::progress::{Console, print};
 use crate::source::Source;
 use crate::task::Task;
 use lwflow_engine::{Engine, FlowExecutor};
@@ -147,8 +147,7 @@ pub fn write(
     if task.output.figures {
         figures(out, run, samples.as_ref(), &mut executor)?;
     }
-    print!("{}", summary(run, evaluation.as_ref(), out));
-    Ok(())
+    print(&summary(run, evaluation.as_ref(), out))
 }
 
 fn figures(
@@ -287,8 +286,8 @@ fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>, out: &Path) -> String
     };
     let _ = writeln!(
         text,
-        "fit: base {base}, {} parameters, {} visits, validation loss {:.5} nats ({}), {:.1} s",
-        report.n_params, t.visits, t.best_validation_loss, kept, run.seconds
+        "fit: base {base}, {} parameters, {} visits, validation loss {:.5} nats on {} points ({kept}), {:.1} s",
+        report.n_params, t.visits, t.best_validation_loss, t.n_validation, run.seconds
     );
     if t.skipped_steps > 0 {
         let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);

@@ -2,7 +2,7 @@
 //! The worst ratio of every pass is printed; one above the constant fails.
 
 use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec};
-use lwflow_tests::{Batch, Bounded, cast, compare, engine, random_flow};
+use lwflow_tests::{Batch, Bounded, SLACK, cast, compare, engine, error_in_bounds, random_flow};
 
 fn mixture(covariance: Covariance) -> BaseSpec {
     BaseSpec::Mixture(MixtureSpec {
@@ -60,5 +60,36 @@ fn passes_stay_within_the_propagated_bound() {
         worst.push(("loss", compare("loss", &[got.loss as f32], &[want.loss])));
         assert_eq!(got.log_prob, log_prob, "log_prob and gradient give different bits");
         println!("D {d}, C {c}, n {n}, {activation:?}: error / bound {worst:.3?}");
+    }
+}
+
+/// The comparison can fail: one parameter of 200 that is off by one part in a hundred is seen in every pass.
+#[test]
+fn a_small_mistake_is_out_of_bounds() {
+    let Some(engine) = engine() else { return };
+    let settings = FlowSettings { n_layers: 2, hidden: vec![8, 8], ..FlowSettings::default() };
+    let spec = FlowSpec::build(2, 0, &settings, BaseSpec::Gaussian, 11).unwrap();
+    let flow = random_flow(&spec, 12);
+    let batch = Batch::random(&spec, 300, 13);
+    let (exact, theta) = (flow.cast::<Bounded>(), cast::<Bounded>(&batch.theta));
+    let mut params = flow.params().to_vec();
+    let weight = flow.layout().block("layer1/linear2/weight").unwrap().offset;
+    params[weight] *= 1.01;
+    let mut executor = engine.flow(&spec).unwrap();
+    executor.set_params(&params).unwrap();
+    let (z, _) = executor.inverse(&batch.theta, &[]).unwrap();
+    let (x, _) = executor.forward(&batch.theta, &[]).unwrap();
+    let got = executor.gradient(&batch.theta, &[], &batch.weights, None).unwrap();
+    let want = exact.gradient(&theta, &[], &cast(&batch.weights), None).unwrap();
+    let z_want = exact.inverse_and_log_det(&theta, &[]).unwrap().0;
+    let x_want = exact.forward_and_log_det(&theta, &[]).unwrap().0;
+    for (what, got, want) in [
+        ("inverse", &z, &z_want),
+        ("forward", &x, &x_want),
+        ("log_prob", &got.log_prob, &want.log_prob),
+        ("gradient", &got.grad, &want.params),
+    ] {
+        let (ratio, _) = error_in_bounds(what, got, want);
+        assert!(ratio > SLACK, "{what}: a mistake of 1e-2 is only {ratio:.2} times the bound");
     }
 }

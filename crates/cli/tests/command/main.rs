@@ -1,6 +1,6 @@
 //! The command `lwflow` run as its users run it: as a process, with files, statuses and what it prints.
 //! Every test uses the software adapter where there is one, small fits and a folder of its own.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod harness;
 mod interrupt;

@@ -59,6 +59,7 @@ fn fit_writes_all_it_promises() {
     let truth = (0.8 * (2.0 * std::f64::consts::PI).sqrt() / 10.0 * (1.0 - (-4f64).exp()) / 4.0).ln();
     let log_z = m["pairs"]["evidence"]["log_z"].as_f64().unwrap();
     assert!((log_z - truth).abs() < 0.02, "{log_z} {truth}");
+    assert!(m["fit"]["training"]["n_validation"].as_u64().is_some_and(|n| n > 100));
     assert!(m["fit"]["training"]["best_validation_loss"].is_f64() && m["target"].is_null());
 
     let samples = table(&out.join("samples.npz"));
@@ -131,6 +132,12 @@ fn a_reader_that_stops_early_is_no_error() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(line, "a,b,log_prob\n");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+
+    let mut child =
+        command(folder).arg("devices").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
 
