@@ -58,7 +58,7 @@ struct FitArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// auto, software, an index or part of a name (see `lwflow devices`).
-    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE")]
+    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
     /// No progress and no remarks.
     #[arg(long)]
@@ -82,10 +82,10 @@ struct SampleArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Device.
-    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE")]
+    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
     /// Context values, separated by commas, for a conditional model.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     context: Vec<f64>,
 }
 
@@ -100,7 +100,7 @@ struct LogProbArgs {
     #[arg(long)]
     out: PathBuf,
     /// Device.
-    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE")]
+    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
 }
 
@@ -134,6 +134,11 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.status as u8)
         }
     }
+}
+
+/// A device as the user names it; the empty text of an unset variable is `auto`.
+fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
+    if text.trim().is_empty() { Ok(DeviceChoice::Auto) } else { text.parse() }
 }
 
 /// Opens the device and makes sure that it computes right.
@@ -289,6 +294,12 @@ fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
     let console = Console { quiet: args.out == Path::new("-") };
     let posterior = read_model(&args.model)?;
     check_output(&args.out)?;
+    if let Some(x) = args.context.iter().find(|x| !x.is_finite()) {
+        return Err(CommandError::new(
+            Status::Usage,
+            format!("--context holds {x}, expected finite numbers"),
+        ));
+    }
     let (got, expected) = (args.context.len(), posterior.spec().context_dim);
     if got != expected {
         let message =

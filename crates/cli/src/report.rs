@@ -289,6 +289,16 @@ fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>, out: &Path) -> String
         "fit: base {base}, {} parameters, {} visits, validation loss {:.5} nats on {} points ({kept}), {:.1} s",
         report.n_params, t.visits, t.best_validation_loss, t.n_validation, run.seconds
     );
+    // Statistical floor of a fit of P parameters to E effective points: P / (2 E) nats of forward KL.
+    let ess = source.autocorrelation_ess.unwrap_or(report.ess);
+    let floor = report.n_params as f64 / (2.0 * ess);
+    if floor > 0.1 {
+        let _ = writeln!(
+            text,
+            "  few effective points: {} parameters for {ess:.0} of them; more draws or a smaller flow may do better",
+            report.n_params
+        );
+    }
     if t.skipped_steps > 0 {
         let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);
     }

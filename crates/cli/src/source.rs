@@ -200,6 +200,7 @@ pub fn from_pairs(
     let report = weights::weight_report(&pairs.log_weights, None, &pairs.theta)?;
     let log_z = pairs.log_z();
     let how = match pairs.evidence {
+        Evidence::Unavailable if pairs.context_dim > 0 => "with context there is no single evidence",
         Evidence::Unavailable => "the weights have an unknown common factor, so there is no evidence",
         Evidence::Known(_) => "nested sampling",
         _ => "mean weight of the draws",

@@ -271,7 +271,7 @@ mod tests {
         let hard =
             Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), upper: None, sharpness: 1.0 };
         let mut outer = OuterTransform::new(vec![Bijection::UNBOUNDED, hard]);
-        // The last needs all 17 digits and a parser that rounds correctly.
+        // Numbers that need all 17 digits.
         outer.location = vec![0.1, 1.0 / 3.0];
         outer.scale = vec![0.5948724772085402, 1.1111111111111112e-7];
         Posterior {

@@ -1,7 +1,7 @@
 //! What the command refuses, with which status and in which words: file, row, field, and what would have been right.
 //! A refused fit leaves no folder behind.
 
-use crate::harness::{fitted, has_device, lwflow, points, task, workplace};
+use crate::harness::{command, fitted, has_device, lwflow, points, task, workplace};
 use std::fs;
 
 #[test]
@@ -92,6 +92,10 @@ fn unknown_device_is_status_4() {
     let folder = workplace();
     lwflow(folder.path(), "fit TASK.toml --out run --device nonsense").expect(4, &["nonsense", "no device"]);
     lwflow(folder.path(), "fit TASK.toml --out run --device 99").expect(4, &["99"]);
+    // An empty variable is an unset one: the next thing that is wrong is the model.
+    let arguments = ["sample", "none.safetensors", "-n", "1", "--out", "-"];
+    let output = command(folder.path()).args(arguments).env("LWFLOW_DEVICE", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
 }
 
 #[test]

@@ -27,9 +27,14 @@ fn fit_writes_all_it_promises() {
     }
     let (folder, run) = fitted();
     let out = folder.join("run");
-    for line in
-        ["pairs: 2000 rows", "log Z = -3.0", "fit: base Gaussian", "mass of the flow", "results in run"]
-    {
+    for line in [
+        "pairs: 2000 rows",
+        "log Z = -3.0",
+        "fit: base Gaussian",
+        "few effective points: 212 parameters",
+        "mass of the flow",
+        "results in run",
+    ] {
         assert!(run.out.contains(line), "no `{line}` in\n{}", run.out);
     }
     for line in ["draws are taken to come from the prior", "device: ", "b: lower bound 0 gets a hard"] {
@@ -174,6 +179,39 @@ fn weights_alone_give_no_evidence() {
     assert!(m["pairs"]["evidence"]["log_z"].is_null() && m["pairs"]["evidence"]["log_z_sd"].is_null());
     assert!(m["pairs"]["weights"].get("log_z").is_none(), "a second log Z beside the evidence");
     assert!(!folder.path().join("run/loss.png").exists() && !folder.path().join("run/samples.npz").exists());
+}
+
+#[test]
+fn context_is_given_and_asked_for() {
+    if !has_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("a,context_0,log_weight\n");
+    for i in 0..2000 {
+        // a is uniform around its context.
+        let (u, v) = ((0.7549 * i as f64).fract(), (0.5698 * i as f64).fract());
+        text.push_str(&format!("{},{},0\n", 4.0 * u - 2.0 + v - 0.5, 4.0 * u - 2.0));
+    }
+    fs::write(folder.path().join("c.csv"), text).unwrap();
+    let text = "[likelihood]\npairs = \"c.csv\"\n[flow]\nn_layers = 2\nhidden = [8, 8]\n[base]\nkind = \"gaussian\"\n\
+                [training]\nbatch_size = 128\nmax_visits = 20000\n";
+    fs::write(folder.path().join("c.toml"), text).unwrap();
+    lwflow(folder.path(), "fit c.toml --out run").expect(0, &["log Z: none (with context"]);
+    for context in ["-1.5", "1"] {
+        let ask = format!("sample run/model.safetensors -n 400 --out - --context {context}");
+        let run = lwflow(folder.path(), &ask).expect(0, &[]);
+        let column = run.out.lines().skip(1).map(|l| l.split(',').next().unwrap().parse::<f64>().unwrap());
+        let mean = column.sum::<f64>() / 400.0;
+        assert!((mean - context.parse::<f64>().unwrap()).abs() < 0.3, "mean {mean} at context {context}");
+    }
+    lwflow(folder.path(), "sample run/model.safetensors -n 4 --out - --context nan").expect(2, &["NaN"]);
+    lwflow(folder.path(), "sample run/model.safetensors -n 4 --out -")
+        .expect(3, &["--context has 0", "takes 1"]);
+    lwflow(folder.path(), "log-prob run/model.safetensors --in c.csv --out l.npz").expect(0, &["2000 rows"]);
+    fs::write(folder.path().join("bare.csv"), "a\n1\n").unwrap();
+    let words = &["bare.csv", "0 context values", "takes 1"];
+    lwflow(folder.path(), "log-prob run/model.safetensors --in bare.csv --out -").expect(3, words);
 }
 
 #[test]
