@@ -2,13 +2,13 @@
 
 use crate::demo::{DemoArgs, demo};
 use crate::exit::{CommandError, Status};
-use crate::progress::{Console, catch_interrupts, interrupted};
+use crate::progress::{Console, catch_interrupts, interrupted, print};
 use crate::report;
 use crate::source;
 use crate::task::{self, Task};
 use clap::{Args, Parser, Subcommand};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings, list_devices};
-use lwflow_host::files::{ColumnChoice, SampleTable, read_theta, write_samples};
+use lwflow_host::files::{ColumnChoice, FileError, SampleTable, check_output, read_theta, write_samples};
 use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
 use lwflow_host::model_file::{Precision, read_model};
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
@@ -38,7 +38,7 @@ enum Command {
         after_help = "Example: lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet"
     )]
     Sample(SampleArgs),
-    /// Add the model's log density to a table of theta.
+    /// Evaluate the model's log density at the theta of a table: theta and log_prob, other columns are not copied.
     #[command(after_help = "Example: lwflow log-prob model.safetensors --in points.csv --out -")]
     LogProb(LogProbArgs),
     /// List the devices with their limits and the state of their self-test.
@@ -58,7 +58,7 @@ struct FitArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// auto, software, an index or part of a name (see `lwflow devices`).
-    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE")]
+    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
     /// No progress and no remarks.
     #[arg(long)]
@@ -82,10 +82,10 @@ struct SampleArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Device.
-    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE")]
+    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
     /// Context values, separated by commas, for a conditional model.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     context: Vec<f64>,
 }
 
@@ -100,7 +100,7 @@ struct LogProbArgs {
     #[arg(long)]
     out: PathBuf,
     /// Device.
-    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE")]
+    #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
 }
 
@@ -136,6 +136,11 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// A device as the user names it; the empty text of an unset variable is `auto`.
+fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
+    if text.trim().is_empty() { Ok(DeviceChoice::Auto) } else { text.parse() }
+}
+
 /// Opens the device and makes sure that it computes right.
 ///
 /// # Errors
@@ -143,10 +148,8 @@ pub fn run() -> ExitCode {
 pub fn open_engine(device: &DeviceChoice, console: Console) -> Result<Engine, CommandError> {
     let engine = Engine::new(&EngineSettings { device: device.clone(), ..EngineSettings::default() })?;
     if engine.info().kind == DeviceKind::Software {
-        console.remark(format!(
-            "device: {} (software: kernels may compile for some seconds at first use)",
-            engine.info()
-        ));
+        console
+            .remark(format!("device: {}; its kernels compile at first use, for some seconds", engine.info()));
     } else {
         console.remark(format!("device: {}", engine.info()));
     }
@@ -158,15 +161,17 @@ fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
     let console = Console { quiet: args.quiet };
     let task = Task::read(&args.task)?;
-    prepare_folder(&args.out, args.force)?;
+    refuse_results(&args.out, args.force)?;
     let source = source::load(&task, args.seed)?;
+    prepare_folder(&args.out)?;
     source.notes.iter().for_each(|note| console.remark(note));
     let engine = open_engine(&args.device, console)?;
     let settings = fit_settings(&task);
     let bar = console.bar("training", settings.training.max_visits as u64);
     let (posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| {
         bar.update(p.visits as u64, p.max_visits as u64)
-    })?;
+    })
+    .map_err(|error| of_task(&task, error.into()))?;
     drop(bar);
     report.notes.iter().for_each(|note| console.remark(note));
     let stopped = report.training.stop == StopReason::Interrupted;
@@ -186,14 +191,32 @@ fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
 }
 
-/// Makes the folder, and refuses one that holds results unless `force`.
-fn prepare_folder(out: &Path, force: bool) -> Result<(), CommandError> {
+/// A complaint about the points or the settings, with the file that they come from.
+fn of_task(task: &Task, error: CommandError) -> CommandError {
+    if error.status != Status::Input {
+        return error;
+    }
+    let file = match &task.likelihood {
+        task::Likelihood::Target { .. } => &task.file,
+        task::Likelihood::Pairs { path } => path,
+        task::Likelihood::Chain { root, .. } => root,
+    };
+    CommandError::new(error.status, format!("{}: {}", file.display(), error.message))
+}
+
+/// Refuses a folder that holds results unless `force`.
+fn refuse_results(out: &Path, force: bool) -> Result<(), CommandError> {
     let model = out.join(report::MODEL_FILE);
     if model.exists() && !force {
         let message =
             format!("{}: holds the results of an earlier fit; use --force to overwrite them", out.display());
         return Err(CommandError::new(Status::Input, message));
     }
+    Ok(())
+}
+
+/// Makes the folder.
+fn prepare_folder(out: &Path) -> Result<(), CommandError> {
     std::fs::create_dir_all(out)
         .and_then(|()| tempfile_probe(out))
         .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot write there: {e}", out.display())))
@@ -270,25 +293,59 @@ pub fn fit_settings(task: &Task) -> FitSettings {
 fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
     let console = Console { quiet: args.out == Path::new("-") };
     let posterior = read_model(&args.model)?;
+    check_output(&args.out)?;
+    if let Some(x) = args.context.iter().find(|x| !x.is_finite()) {
+        return Err(CommandError::new(
+            Status::Usage,
+            format!("--context holds {x}, expected finite numbers"),
+        ));
+    }
+    let (got, expected) = (args.context.len(), posterior.spec().context_dim);
+    if got != expected {
+        let message =
+            format!("{}: --context has {got} values, the model takes {expected}", args.model.display());
+        return Err(CommandError::new(Status::Input, message));
+    }
     let engine = open_engine(&args.device, console)?;
     let mut executor = engine.flow(posterior.spec())?;
     let samples = posterior.sample(&mut executor, args.n, &args.context, args.seed)?;
     let mut table = SampleTable::new(posterior.names.clone(), samples.theta)?;
     table.log_prob = Some(samples.log_prob);
-    write_samples(&args.out, &table, &mut std::io::stdout().lock())?;
+    write_table(&args.out, &table)?;
     console.remark(format!("{} samples written to {}", args.n, args.out.display()));
     Ok(Status::Success)
+}
+
+/// Writes a table to a file or to stdout. A reader of stdout that has seen enough (`head`) is no error.
+fn write_table(out: &Path, table: &SampleTable) -> Result<(), CommandError> {
+    match write_samples(out, table, &mut std::io::stdout().lock()) {
+        Err(FileError::Io { source, .. })
+            if out == Path::new("-") && source.kind() == std::io::ErrorKind::BrokenPipe =>
+        {
+            Ok(())
+        }
+        written => Ok(written?),
+    }
 }
 
 fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
     let console = Console { quiet: args.out == Path::new("-") };
     let posterior = read_model(&args.model)?;
     let choice = ColumnChoice { parameters: Some(posterior.names.clone()), context: None };
+    check_output(&args.out)?;
     let mut table = read_theta(&args.input, &choice)?;
+    let (got, expected) = (table.context_dim, posterior.spec().context_dim);
+    if got != expected {
+        let message = format!(
+            "{}: holds {got} context values per row, the model takes {expected}",
+            args.input.display()
+        );
+        return Err(CommandError::new(Status::Input, message));
+    }
     let engine = open_engine(&args.device, console)?;
     let mut executor = engine.flow(posterior.spec())?;
     table.log_prob = Some(posterior.log_prob(&mut executor, &table.theta, &table.context)?);
-    write_samples(&args.out, &table, &mut std::io::stdout().lock())?;
+    write_table(&args.out, &table)?;
     console.remark(format!("log_prob of {} rows written to {}", table.n, args.out.display()));
     Ok(Status::Success)
 }
@@ -337,16 +394,16 @@ fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
+        print(&(serde_json::to_string_pretty(&list)? + "\n"))?;
     } else {
         for (info, state) in &rows {
-            println!("{info}");
-            println!(
-                "    buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; self-test: {state}",
+            let index = info.index.map(|i| format!("{i}: ")).unwrap_or_default();
+            print(&format!(
+                "{index}{info}\n    buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; self-test: {state}\n",
                 info.max_storage_bytes >> 20,
                 info.max_uniform_bytes >> 10,
                 info.max_workgroup_bytes >> 10
-            );
+            ))?;
         }
     }
     if devices.is_empty() {

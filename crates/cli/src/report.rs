@@ -6,7 +6,7 @@ use crate::figures::{
     CornerSeries, DensityMapSettings, FigureAxis, FigureError, Label, LogDensityGrid, LossRow, SeriesRole,
     corner, density_map, loss_curves,
 };
-use crate::progress::Console;
+use crate::progress::{Console, print};
 use crate::source::Source;
 use crate::task::Task;
 use lwflow_engine::{Engine, FlowExecutor};
@@ -16,7 +16,7 @@ use lwflow_host::files::{SampleTable, write_samples};
 use lwflow_host::fit::FitReport;
 use lwflow_host::model_file::{Precision, write_atomically, write_model};
 use lwflow_host::posterior::Posterior;
-use lwflow_host::train::HistoryRow;
+use lwflow_host::train::{HistoryRow, StopReason};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -116,12 +116,22 @@ pub fn write(
         samples = Some(table);
     }
     let evaluation = match source.target {
+        Some(_) if report.training.stop == StopReason::Interrupted => {
+            console.remark("not compared with the known target, because the fit was interrupted");
+            None
+        }
         Some(target) => {
             console.remark("comparing with the known target");
             Some(judge(posterior, &mut executor, target, &EvaluationSettings::default(), run.seed)?)
         }
         None => None,
     };
+    let mut weights = serde_json::to_value(&source.weights)?;
+    if let Some(fields) = weights.as_object_mut() {
+        // What the weights say of log Z holds only for some sources; the evidence says which and stands alone.
+        fields.retain(|key, _| !key.starts_with("log_z"));
+        fields.insert("autocorrelation_ess".into(), json!(source.autocorrelation_ess));
+    }
     let metrics = json!({
         "lwflow": env!("CARGO_PKG_VERSION"),
         "command": std::env::args().collect::<Vec<_>>(),
@@ -129,7 +139,7 @@ pub fn write(
         "device": run.device,
         "seconds": run.seconds,
         "task": task,
-        "pairs": { "weights": source.weights, "evidence": source.evidence, "notes": source.notes },
+        "pairs": { "weights": weights, "evidence": source.evidence, "notes": source.notes },
         "fit": report,
         "target": evaluation,
     });
@@ -137,8 +147,7 @@ pub fn write(
     if task.output.figures {
         figures(out, run, samples.as_ref(), &mut executor)?;
     }
-    print!("{}", summary(run, evaluation.as_ref(), out));
-    Ok(())
+    print(&summary(run, evaluation.as_ref(), out))
 }
 
 fn figures(
@@ -257,8 +266,12 @@ fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>, out: &Path) -> String
         "pairs: {} rows, {} weighted, effective sample size {:.0}, largest share {:.3}",
         report.n, report.n_weighted, report.ess, source.weights.largest_share
     );
+    if let Some(ess) = source.autocorrelation_ess {
+        let _ = writeln!(text, "  with the autocorrelation of the chain: effective sample size {ess:.0}");
+    }
     let _ = match (source.evidence.log_z, source.evidence.log_z_sd) {
         (Some(z), Some(sd)) => writeln!(text, "log Z = {z:.4} +- {sd:.4} ({})", source.evidence.how),
+        (Some(z), None) => writeln!(text, "log Z = {z:.4} ({})", source.evidence.how),
         _ => writeln!(text, "log Z: none ({})", source.evidence.how),
     };
     let base = if report.n_components == 0 {
@@ -267,21 +280,39 @@ fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>, out: &Path) -> String
         format!("mixture of {}", report.n_components)
     };
     let t = &report.training;
+    let kept = match t.best_step {
+        0 => "the start: no step improved on it".to_owned(),
+        step => format!("step {step} of {}", t.steps),
+    };
     let _ = writeln!(
         text,
-        "fit: base {base}, {} parameters, {} visits, validation loss {:.5} nats (step {}), {:.1} s",
-        report.n_params, t.visits, t.best_validation_loss, t.best_step, run.seconds
+        "fit: base {base}, {} parameters, {} visits, validation loss {:.5} nats on {} points ({kept}), {:.1} s",
+        report.n_params, t.visits, t.best_validation_loss, t.n_validation, run.seconds
     );
+    // Statistical floor of a fit of P parameters to E effective points: P / (2 E) nats of forward KL.
+    let ess = source.autocorrelation_ess.unwrap_or(report.ess);
+    let floor = report.n_params as f64 / (2.0 * ess);
+    if floor > 0.1 {
+        let _ = writeln!(
+            text,
+            "  few effective points: {} parameters for {ess:.0} of them; more draws or a smaller flow may do better",
+            report.n_params
+        );
+    }
     if t.skipped_steps > 0 {
         let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);
     }
     if let Some(mass) = t.flow_mass {
-        let warning = if (mass - 1.0).abs() > 0.05 {
-            "  <- not 1: the flow may hide mass between the points"
-        } else {
-            ""
+        // The mean of q / r over n draws; at q = p its noise is that of the evidence's weights.
+        let noise = ((1.0 / source.weights.ess_fraction - 1.0).max(0.0) / source.weights.n as f64).sqrt();
+        let warning = match mass - 1.0 {
+            gap if gap.abs() <= 0.05_f64.max(3.0 * noise) => "",
+            gap if gap < 0.0 => "  <- below 1: the flow may hide mass between the points",
+            _ => "  <- above 1: the flow is too dense where the draws are",
         };
-        let _ = writeln!(text, "mass of the flow seen by the draws: {mass:.4}{warning}");
+        let n = report.n;
+        let _ =
+            writeln!(text, "mass of the flow seen by the {n} draws: {mass:.4} (noise {noise:.3}){warning}");
     }
     if let Some(e) = evaluation {
         text.push_str(&comparison(e));

@@ -36,6 +36,8 @@ pub struct Source {
     pub evidence: PairsEvidence,
     /// What the weights are worth.
     pub weights: WeightReport,
+    /// Effective sample size of a Markov chain, which Kish's alone overstates: the least of its parameters.
+    pub autocorrelation_ess: Option<f64>,
     /// Remarks for people.
     pub notes: Vec<String>,
 }
@@ -59,10 +61,17 @@ pub fn draw_target(target: Target, n: usize, seed: u64) -> Result<Source, Comman
         .map(|(lower, upper)| Support { lower, upper, ..Support::default() })
         .collect();
     let report = weights::weight_report(&log_weights, Some(&points.blocks), &theta)?;
+    let sd = Some(report.log_z_sd).filter(|sd| report.log_z_available && sd.is_finite());
     let evidence = PairsEvidence {
         log_z: report.log_z_available.then_some(report.log_z),
-        log_z_sd: report.log_z_available.then_some(report.log_z_sd),
-        how: "mean weight of the prior draws; standard error from independent scramblings",
+        log_z_sd: sd,
+        how: match (report.log_z_available, sd) {
+            (false, _) => "effective sample size below 100: unavailable",
+            (true, None) => {
+                "mean weight of the prior draws; too few independent scramblings for a standard error"
+            }
+            (true, Some(_)) => "mean weight of the prior draws; standard error from independent scramblings",
+        },
     };
     let input = FitInput {
         names: target.parameter_names(),
@@ -75,7 +84,7 @@ pub fn draw_target(target: Target, n: usize, seed: u64) -> Result<Source, Comman
         blocks: Some(points.blocks),
     };
     let notes = vec![format!("{n} prior draws of {} (scrambled Sobol points)", target.name())];
-    Ok(Source { input, target: Some(target), evidence, weights: report, notes })
+    Ok(Source { input, target: Some(target), evidence, weights: report, autocorrelation_ess: None, notes })
 }
 
 /// Loads what the task names.
@@ -124,21 +133,19 @@ pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
                 ChainFormat::Polychord => FileFormat::DeadBirth,
             };
             if samples.report.format != expected {
+                let (said, found) = match format {
+                    ChainFormat::Getdist => ("getdist", "polychord"),
+                    ChainFormat::Polychord => ("polychord", "getdist"),
+                };
                 let message = format!(
-                    "{}: likelihood.format says {format:?}, but {} holds files of the other format",
+                    "{}: `likelihood.format` is \"{said}\", but the files of {} are those of \"{found}\"",
                     task.file.display(),
                     root.display()
                 );
                 return Err(CommandError::new(Status::Input, message));
             }
             let mut source = from_pairs(task, samples.pairs, None)?;
-            source.notes.push(format!(
-                "effective sample size of the chain weights (Kish): {:.0}",
-                samples.report.kish_ess
-            ));
-            if let Some(ess) = samples.report.autocorrelation_ess {
-                source.notes.push(format!("effective sample size with autocorrelation: {ess:.0}"));
-            }
+            source.autocorrelation_ess = samples.report.autocorrelation_ess;
             Ok(source)
         }
     }
@@ -193,6 +200,7 @@ pub fn from_pairs(
     let report = weights::weight_report(&pairs.log_weights, None, &pairs.theta)?;
     let log_z = pairs.log_z();
     let how = match pairs.evidence {
+        Evidence::Unavailable if pairs.context_dim > 0 => "with context there is no single evidence",
         Evidence::Unavailable => "the weights have an unknown common factor, so there is no evidence",
         Evidence::Known(_) => "nested sampling",
         _ => "mean weight of the draws",
@@ -225,5 +233,6 @@ pub fn from_pairs(
         log_proposal,
         blocks: None,
     };
-    Ok(Source { input, target: None, evidence, weights: report, notes: pairs.notes })
+    let notes = pairs.notes;
+    Ok(Source { input, target: None, evidence, weights: report, autocorrelation_ess: None, notes })
 }

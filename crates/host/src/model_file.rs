@@ -271,7 +271,9 @@ mod tests {
         let hard =
             Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), upper: None, sharpness: 1.0 };
         let mut outer = OuterTransform::new(vec![Bijection::UNBOUNDED, hard]);
+        // Numbers that need all 17 digits.
         outer.location = vec![0.1, 1.0 / 3.0];
+        outer.scale = vec![0.5948724772085402, 1.1111111111111112e-7];
         Posterior {
             names: vec!["mass".into(), "Größe λ".into()],
             labels: vec!["m".into(), "\\lambda".into()],

@@ -79,10 +79,15 @@ pub fn fit_outer(
         column.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mean: f64 = column.iter().map(|(x, w)| x * w).sum();
         let sd = column.iter().map(|(x, w)| w * (x - mean).powi(2)).sum::<f64>().sqrt();
-        if !(sd > 0.0 && sd.is_finite()) {
+        // A spread of the size of the rounding of the mean is none either.
+        let scale = column.iter().fold(0.0_f64, |a, (x, _)| a.max(x.abs()));
+        if !(sd > 1e-14 * scale && sd.is_finite()) {
             return Err(HostError::invalid(
                 format!("parameter {}", names[j]),
-                format!("the same value ({mean}) in every weighted point"),
+                format!(
+                    "the same value ({}) in every weighted point",
+                    column.first().map_or(mean, |(x, _)| *x)
+                ),
                 "a parameter that varies; remove it from the fit",
             ));
         }

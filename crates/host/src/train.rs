@@ -165,6 +165,8 @@ pub struct TrainReport {
     pub visits: usize,
     /// Steps refused because the loss or the gradient was not finite.
     pub skipped_steps: usize,
+    /// Points behind every validation loss.
+    pub n_validation: usize,
     /// Validation loss of the parameters that were kept.
     pub best_validation_loss: f64,
     /// Step whose parameters were kept (0: the start).
@@ -431,6 +433,7 @@ pub fn train(
         steps: 0,
         visits: 0,
         skipped_steps: 0,
+        n_validation: picked.len(),
         best_validation_loss: if start.is_finite() { start } else { f64::INFINITY },
         best_step: 0,
         control_variate: control,

@@ -28,7 +28,7 @@ pub use error::{FileError, Place};
 pub use fields::{ColumnChoice, RESERVED_NAMES};
 pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};
-pub use samples::{SampleTable, read_samples, read_theta, write_samples};
+pub use samples::{SampleTable, check_output, read_samples, read_theta, write_samples};
 
 /// The table formats, chosen by the file's extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -156,6 +156,26 @@ pub fn read_theta(path: &Path, choice: &ColumnChoice) -> Result<SampleTable, Fil
     Fields::read(path, choice, &[]).map(SampleTable::from_fields)
 }
 
+/// Finds out before any work whether `path` can be written as a table: its extension and its folder. `-` is stdout.
+///
+/// # Errors
+/// [`FileError::UnknownExtension`], or [`FileError::Io`] if the folder does not exist.
+pub fn check_output(path: &Path) -> Result<(), FileError> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    Format::of(path)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::metadata(folder) {
+        Ok(m) if m.is_dir() => Ok(()),
+        Ok(_) => Err(io_error(path, std::io::Error::other(format!("{} is not a folder", folder.display())))),
+        Err(_) => {
+            let message = format!("the folder {} does not exist", folder.display());
+            Err(io_error(path, std::io::Error::new(std::io::ErrorKind::NotFound, message)))
+        }
+    }
+}
+
 /// Writes a sample table; the extension gives the format, and the path `-` is CSV on `stdout`.
 ///
 /// # Errors

@@ -1,0 +1,9 @@
+//! The command `lwflow` run as its users run it: as a process, with files, statuses and what it prints.
+//! Every test uses the software adapter where there is one, small fits and a folder of its own.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod harness;
+mod interrupt;
+mod model_format;
+mod refusals;
+mod results;

@@ -1,0 +1,140 @@
+//! docs/model-format.md is complete: its NumPy program, which shares no code with lwflow, reproduces `lwflow log-prob`
+//! for a file that holds every bijection, both covariances, every activation and a context.
+
+use crate::harness::{has_device, lwflow};
+use lwflow_host::files::{ColumnChoice, SampleTable, read_samples, write_samples};
+use lwflow_host::model_file::{Precision, write_model};
+use lwflow_host::posterior::Posterior;
+use lwflow_model::{
+    Activation, BaseSpec, Bijection, Bound, Covariance, Edge, Flow, FlowSettings, FlowSpec, MixtureSpec,
+    OuterTransform,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Allowed difference of log q in nats.
+const TOLERANCE: f64 = 1e-4;
+
+/// A Python with NumPy: the system's, or that of an environment made once under the target folder.
+fn python() -> Option<PathBuf> {
+    let works = |python: &Path| {
+        Command::new(python).args(["-c", "import numpy"]).output().is_ok_and(|o| o.status.success())
+    };
+    let system = PathBuf::from("python3");
+    if works(&system) {
+        return Some(system);
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("numpy");
+    let inside = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python3" });
+    if !works(&inside) {
+        let run = |program: &Path, arguments: &[&str]| {
+            Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success())
+        };
+        let made = run(&system, &["-m", "venv", &folder.display().to_string()])
+            && run(&inside, &["-m", "pip", "install", "--quiet", "numpy"]);
+        if !made || !works(&inside) {
+            println!("SKIP docs/model-format.md: no python3 with numpy, and none could be installed");
+            return None;
+        }
+    }
+    Some(inside)
+}
+
+fn bijections() -> Vec<Bijection> {
+    let side = |value, edge: Option<Edge>| edge.map(|edge| Bound { value, edge });
+    let edges = [None, Some(Edge::Soft), Some(Edge::Hard)];
+    edges
+        .iter()
+        .flat_map(|&l| edges.iter().map(move |&u| (l, u)))
+        .map(|(l, u)| Bijection { lower: side(-1.5, l), upper: side(2.5, u), sharpness: 3.0 })
+        .collect()
+}
+
+/// A posterior over all nine bijections whose parameters are nowhere trivial.
+fn posterior(activation: Activation, base: BaseSpec, context_dim: usize) -> Posterior {
+    let bijections = bijections();
+    let d = bijections.len();
+    let settings = FlowSettings { n_layers: 3, hidden: vec![8, 8], activation, ..FlowSettings::default() };
+    let spec = FlowSpec::build(d, context_dim, &settings, base, 5).unwrap();
+    let mut flow = Flow::<f32>::init(spec, 5).unwrap();
+    for (i, p) in flow.params_mut().iter_mut().enumerate() {
+        *p += 0.3 * (1.7 * i as f32 + 0.4).sin();
+    }
+    let mut outer = OuterTransform::new(bijections);
+    for j in 0..d {
+        outer.location[j] = 0.1 * j as f64 - 0.3;
+        outer.scale[j] = 0.5 + 0.1 * j as f64;
+    }
+    Posterior {
+        names: (0..d).map(|j| format!("p{j}")).collect(),
+        labels: (0..d).map(|j| format!("p_{j}")).collect(),
+        outer,
+        flow,
+        context_location: vec![0.5; context_dim],
+        context_scale: vec![2.0; context_dim],
+        seed: 5,
+    }
+}
+
+#[test]
+fn numpy_program_reproduces_log_prob() {
+    if !has_device() {
+        return;
+    }
+    let Some(python) = python() else { return };
+    let text = include_str!("../../../../docs/model-format.md");
+    let program = text.split("```python\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("reader.py"), program).unwrap();
+    let mixture = |covariance| {
+        BaseSpec::Mixture(MixtureSpec {
+            n_components: 3,
+            covariance,
+            weight_floor: 0.05,
+            ..MixtureSpec::default()
+        })
+    };
+    let cases = [
+        (Activation::Silu, mixture(Covariance::Full), 2, Precision::F32),
+        (Activation::Tanh, mixture(Covariance::Diagonal), 0, Precision::F16),
+        (Activation::Relu, BaseSpec::Gaussian, 0, Precision::F32),
+    ];
+    for (activation, base, context_dim, precision) in cases {
+        let posterior = posterior(activation, base, context_dim);
+        write_model(&at("model.safetensors"), &posterior, precision).unwrap();
+        let (n, d) = (200, posterior.dim());
+        let mut theta = Vec::new();
+        for i in 0..n {
+            let x: Vec<f64> = (0..d).map(|j| 2.0 * (1.3 * (i * d + j) as f64).sin()).collect();
+            let mut row = vec![0.0; d];
+            posterior.outer.from_flow(&x, &mut row);
+            theta.extend(row);
+        }
+        theta[d - 1] = 2.5; // On a bound.
+        theta[2 * d - 1] = -9.0; // Outside.
+        let mut points = SampleTable::new(posterior.names.clone(), theta).unwrap();
+        points.context_dim = context_dim;
+        points.context = (0..n * context_dim).map(|i| (0.9 * i as f64).cos()).collect();
+        write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
+
+        let run = lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz");
+        run.expect(0, &[]);
+        let ours = read_samples(&at("ours.npz"), &ColumnChoice::default()).unwrap().log_prob.unwrap();
+        let output = Command::new(&python)
+            .current_dir(folder.path())
+            .args(["reader.py", "model.safetensors", "points.npz"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let theirs: Vec<f64> = said.lines().map(|l| l.parse().unwrap()).collect();
+        assert_eq!((theirs.len(), ours.len()), (n, n));
+        assert_eq!((ours[0], ours[1]), (f64::NEG_INFINITY, f64::NEG_INFINITY));
+        for (i, (t, o)) in theirs.iter().zip(&ours).enumerate() {
+            let allowed = TOLERANCE * (1.0 + 0.01 * o.abs());
+            assert!(t == o || (t - o).abs() < allowed, "{activation:?}, row {i}: NumPy {t}, lwflow {o}");
+        }
+    }
+}
