@@ -4,13 +4,12 @@
 use crate::commands::open_engine;
 use crate::exit::{CommandError, Status};
 use crate::figures::{GridCell, GridRow, Label, LogDensityGrid, density_grid as draw_grid};
-use crate::progress::{Console, interrupted};
+use crate::progress::{Console, interrupted, print};
 use crate::report::{density_grid, judge, write_file};
 use crate::source::{Source, draw_target, from_pairs};
 use crate::task::Task;
 use clap::Args;
 use lwflow_engine::{DeviceChoice, Engine};
-use lwflow_host::HostError;
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings, ks_distance};
 use lwflow_host::files::{ChainSettings, read_chains};
 use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit, fit_mixture_only};
@@ -82,7 +81,7 @@ fn cases() -> Vec<Case> {
         case(Target::Gauss3d, 0.01, Some(0.97), true, 400_000, 512),
         case(Target::TwoMoonsS, 0.005, None, false, 1_000_000, 512),
         case(Target::Circle8, 0.005, None, true, 400_000, 512),
-        case(Target::Rings2, 0.15, None, false, 3_000_000, 512),
+        case(Target::Rings2, 0.15, None, false, 4_000_000, 512),
     ]
 }
 
@@ -121,7 +120,7 @@ pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
     let seeds = if args.seeds.is_empty() { vec![args.seed] } else { args.seeds.clone() };
     let (mut rows, mut missed, mut pictures, mut chain_rows) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    println!("{}", header());
+    print(&format!("{}\n", header()))?;
     for &seed in &seeds {
         for case in cases().iter().filter(|c| wanted(&c.target.name())) {
             let draw = seed == seeds[0] && case.target.dim() == 2;
@@ -142,19 +141,21 @@ pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
         let columns = ["truth", "Gaussian base", "mixture base"].map(Label::plain);
         let path = args.out.join("bridges.png");
         draw_grid(&path, &columns, &pictures, 14.0)?;
-        println!("\ndensity maps: {}", path.display());
+        print(&format!("\ndensity maps: {}\n", path.display()))?;
     }
-    println!("numbers: {}", args.out.join("demo.json").display());
-    println!("{:.0} s in all on {}", started.elapsed().as_secs_f64(), engine.info());
+    print(&format!("numbers: {}\n", args.out.join("demo.json").display()))?;
+    print(&format!("{:.0} s in all on {}\n", started.elapsed().as_secs_f64(), engine.info()))?;
     if interrupted() {
         return Ok(Status::Interrupted);
     }
     if missed.is_empty() {
-        println!("every bound holds for the mixture base");
+        print("every bound holds for the mixture base\n")?;
         return Ok(Status::Success);
     }
-    println!("{} bounds do not hold:", missed.len());
-    missed.iter().for_each(|m: &String| println!("  {m}"));
+    print(&format!("{} bounds do not hold:\n", missed.len()))?;
+    for m in &missed {
+        print(&format!("  {m}\n"))?;
+    }
     Ok(Status::Fit)
 }
 
@@ -227,7 +228,7 @@ fn run_case(
         let evaluation = judge(posterior, &mut executor, case.target, &EvaluationSettings::default(), seed)?;
         let (mode_difference, mode_z) = modes(&source, case.target, &evaluation);
         let row = Row { target: name.clone(), seed, base, seconds, mode_difference, mode_z, evaluation };
-        println!("{}", line(&row));
+        print(&format!("{}\n", line(&row)))?;
         rows.push(row);
         Ok(())
     };
@@ -424,7 +425,7 @@ fn run_chain(
             .iter()
             .filter(|&&x| support.lower.is_some_and(|b| x <= b) || support.upper.is_some_and(|b| x >= b))
             .count();
-        let ks = ks_distance(&column, None, cdf).map_err(HostError::from)?;
+        let ks = ks_distance(&column, None, cdf)?;
         let parameter = posterior.names[j].clone();
         let _ = writeln!(
             text,
@@ -437,7 +438,7 @@ fn run_chain(
         }
         out.push(ChainRow { parameter, seed, ks_distance: ks, bound, n: N_CHAIN, outside });
     }
-    print!("{text}");
-    println!("  {:.1} s", start.elapsed().as_secs_f64());
+    print(&text)?;
+    print(&format!("  {:.1} s\n", start.elapsed().as_secs_f64()))?;
     Ok(out)
 }
