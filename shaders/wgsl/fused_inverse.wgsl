@@ -8,9 +8,9 @@
 @group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;         // (D, n_vec4)
 @group(0) @binding(5) var<storage, read_write> log_det: array<vec4<f32>>;   // (n_vec4)
 {% if n_c > 0 %}
-@group(0) @binding(6) var<storage, read> context: array<vec4<f32>>;         // (C, n_vec4)
+@group(0) @binding(7) var<storage, read> context: array<vec4<f32>>;         // (C, n_vec4)
 {% endif %}
-@group(0) @binding(7) var<storage, read_write> saved: array<vec4<f32>>;     // (2 n_b, n_vec4) s, then t, for the backward pass
+@group(0) @binding(6) var<storage, read_write> saved: array<vec4<f32>>;     // (2 n_b, n_vec4) s, then t, for the backward pass
 
 @compute @workgroup_size(8)
 fn fused_inverse(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {

@@ -4,17 +4,17 @@
 {% from "include/fused_macros.wgsl" import weight, vec4s %}
 {% include "include/fused.wgsl" %}
 {% if n_a > 0 %}
-@group(0) @binding(2) var<storage, read> index: array<u32>;  // coordinates of A, then of B
+@group(0) @binding(6) var<storage, read> index: array<u32>;  // coordinates of A, then of B
 {% endif %}
-@group(0) @binding(3) var<storage, read> stream: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> rows_of_stream: array<f32>;     // the same buffer, by single weights
+@group(0) @binding(2) var<storage, read> stream: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> rows_of_stream: array<f32>;     // the same buffer, by single weights
 {% if n_a > 0 %}
-@group(0) @binding(5) var<storage, read> x: array<vec4<f32>>;            // (D, n_vec4)
+@group(0) @binding(7) var<storage, read> x: array<vec4<f32>>;            // (D, n_vec4)
 {% endif %}
-@group(0) @binding(6) var<storage, read> delta: array<vec4<f32>>;        // (2 n_b, n_vec4)
-@group(0) @binding(7) var<storage, read_write> partial: array<f32>;      // (n_chunks, stride)
+@group(0) @binding(4) var<storage, read> delta: array<vec4<f32>>;        // (2 n_b, n_vec4)
+@group(0) @binding(5) var<storage, read_write> partial: array<f32>;      // (n_chunks, stride)
 {% if n_c > 0 %}
-@group(0) @binding(8) var<storage, read> context: array<vec4<f32>>;      // (C, n_vec4)
+@group(0) @binding({{ 8 if n_a > 0 else 6 }}) var<storage, read> context: array<vec4<f32>>;      // (C, n_vec4)
 {% endif %}
 {% set n_in = n_a + n_c %}
 {% set n_out = 2 * n_b %}

@@ -330,16 +330,17 @@ struct Evaluated {
     log_prob: Vec<f32>,
 }
 
-/// Whether `best` is better than `last` on the weighted points by more than two standard errors of the difference.
-fn clearly_better(best: &[f32], last: &[f32], part: &Part, picked: &[usize]) -> bool {
-    let gain = |k: usize| f64::from(best[k]) - f64::from(last[k]);
+/// Whether the first log densities are better than the second on the weighted points by more than `n_se` standard errors
+/// of the difference.
+fn clearly_better(first: &[f32], second: &[f32], part: &Part, picked: &[usize], n_se: f64) -> bool {
+    let gain = |k: usize| f64::from(first[k]) - f64::from(second[k]);
     let mean: f64 = picked.iter().enumerate().map(|(k, &p)| part.weight[p] * gain(k)).sum();
     if !mean.is_finite() {
         return true;
     }
     let variance: f64 =
         picked.iter().enumerate().map(|(k, &p)| (part.weight[p] * (gain(k) - mean)).powi(2)).sum();
-    mean > 2.0 * variance.sqrt()
+    mean > n_se * variance.sqrt()
 }
 
 /// Loss of a part under the executor's parameters, `-sum w log q`, and the flow's mass seen by it, `sum q / (n r)`.
@@ -442,6 +443,7 @@ pub fn train(
     };
     let (mut skipped, mut waited, mut loss_sum, mut loss_n) = (0, 0, 0.0, 0usize);
     let mut last_log_prob = best_log_prob.clone();
+    let (start_params, start_log_prob) = (params.clone(), best_log_prob.clone());
     let mut validation_loss = start;
     for step in 1..=n_steps {
         let share = if control { control_share(settings, step, n_steps) } else { 0.0 };
@@ -512,10 +514,17 @@ pub fn train(
     }
     // The validation loss has noise of its own; the annealed end of a complete run is kept unless it is clearly worse.
     let complete = report.stop == StopReason::MaxVisits && waited > 0;
-    if complete && !clearly_better(&best_log_prob, &last_log_prob, judged, &picked) {
+    if complete && !clearly_better(&best_log_prob, &last_log_prob, judged, &picked, 2.0) {
         best.copy_from_slice(&params);
+        best_log_prob = last_log_prob;
         report.best_step = report.steps;
         report.best_validation_loss = validation_loss;
+    }
+    // Nor is a start that was right already (EM on a Gaussian mixture) given up for steps that gained nothing.
+    if start.is_finite() && !clearly_better(&best_log_prob, &start_log_prob, judged, &picked, 1.0) {
+        best.copy_from_slice(&start_params);
+        report.best_step = 0;
+        report.best_validation_loss = start;
     }
     executor.set_params(&best)?;
     if data.log_proposal.is_some() {

@@ -125,7 +125,9 @@ fn tiny_bench(device: &str) -> anyhow::Result<Outcome> {
     // cargo has put the program next to us, unless we are the release build and it is not.
     let dir = if dir.ends_with("release") { dir.with_file_name("debug") } else { dir.to_owned() };
     let program = dir.join(format!("bench{}", std::env::consts::EXE_SUFFIX));
-    status(Command::new(program).args(["--device", device, "--tiny"]))
+    let mut command = Command::new(program);
+    crate::tools::quiet_driver(&mut command);
+    status(command.args(["--device", device, "--tiny"]))
 }
 
 /// Runs a command with its output where ours goes.

@@ -31,8 +31,16 @@ pub fn cargo(subcommand: &str) -> Command {
             command.env_remove(&*name);
         }
     }
+    quiet_driver(&mut command);
     command.arg(subcommand).arg("--manifest-path").arg(workspace_root().join("Cargo.toml"));
     command
+}
+
+/// Without a display, Mesa's device-select layer complains on stderr about every opened device; this turns it off.
+pub fn quiet_driver(command: &mut Command) {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("NODEVICE_SELECT", "1");
+    }
 }
 
 /// The file that running `program` would start.

@@ -1,7 +1,7 @@
 // The piece of the batch that is on the device. Every per-sample array is feature-major, rows of n_vec4 vec4s:
 // element (row, i) is component i % 4 of array[row * n_vec4 + i / 4]. Samples at and beyond n_samples are padding.
 // Loop bounds that come from a uniform have the workgroup's z added, which is always 0: Mesa's lavapipe would otherwise
-// take them for constants worth inlining and compile the kernel anew at every dispatch (1 to 2 ms each, measured).
+// take them for constants worth inlining and compile the kernel anew at every dispatch.
 struct Batch {
     n_samples: u32,
     n_vec4: u32,      // padded samples / 4, a multiple of 16

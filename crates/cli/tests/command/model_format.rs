@@ -138,3 +138,49 @@ fn numpy_program_reproduces_log_prob() {
         }
     }
 }
+
+/// The short program, for what a fit writes by default.
+#[test]
+fn short_numpy_program_reproduces_log_prob() {
+    if !has_device() {
+        return;
+    }
+    let Some(python) = python() else { return };
+    let text = include_str!("../../../../docs/model-format.md");
+    let program = text.split("```py\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("reader.py"), program).unwrap();
+    let base = BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() });
+    let mut posterior = posterior(Activation::Silu, base, 0);
+    let soft = |value| Some(Bound { value, edge: Edge::Soft });
+    for b in &mut posterior.outer.bijections {
+        *b = match b.lower {
+            None => Bijection::UNBOUNDED,
+            Some(_) => Bijection { lower: soft(-1.5), upper: soft(2.5), sharpness: 3.0 },
+        };
+    }
+    write_model(&at("model.safetensors"), &posterior, Precision::F32).unwrap();
+    let (n, d) = (100, posterior.dim());
+    let mut theta = vec![0.0; n * d];
+    for (i, row) in theta.chunks_exact_mut(d).enumerate() {
+        let x: Vec<f64> = (0..d).map(|j| 2.0 * (1.3 * (i * d + j) as f64).sin()).collect();
+        posterior.outer.from_flow(&x, row);
+    }
+    let points = SampleTable::new(posterior.names.clone(), theta).unwrap();
+    write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
+    lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz").expect(0, &[]);
+    let ours = read_samples(&at("ours.npz"), &ColumnChoice::default()).unwrap().log_prob.unwrap();
+    let output = Command::new(&python)
+        .current_dir(folder.path())
+        .args(["reader.py", "model.safetensors", "points.npz"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: Vec<f64> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|l| l.parse().unwrap()).collect();
+    assert_eq!(theirs.len(), n);
+    for (i, (t, o)) in theirs.iter().zip(&ours).enumerate() {
+        assert!((t - o).abs() < TOLERANCE * (1.0 + 0.01 * o.abs()), "row {i}: NumPy {t}, lwflow {o}");
+    }
+}

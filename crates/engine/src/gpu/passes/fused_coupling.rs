@@ -15,6 +15,8 @@ use crate::gpu::{Gpu, Need, round_up};
 
 /// Lanes of the subgroups that the kernels are written for.
 const LANES: u32 = 8;
+/// Storage buffers of the largest kernel, backward_data with context.
+const STORAGE_BUFFERS: u32 = 10;
 /// Rows of W2 that the inverse, forward and backward_data kernels take at a time.
 const ROWS: usize = 4;
 /// vec4s of samples per lane in the inverse and forward kernels.
@@ -54,8 +56,9 @@ impl FusedCouplingPlan {
         linears: &[LinearBlock],
         gpu: &Gpu,
     ) -> Option<Self> {
-        let fits_device =
-            gpu.is_software() && gpu.info.subgroup.is_some_and(|s| s.min == LANES && s.max == LANES);
+        let fits_device = gpu.is_software()
+            && gpu.limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
+            && gpu.info.subgroup.is_some_and(|s| s.min == LANES && s.max == LANES);
         let &[first, second, third] = linears else { return None };
         let h1 = round_up(first.n_out, 8);
         let h2 = round_up(second.n_out, 8);
