@@ -119,7 +119,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Model`] for an invalid specification, [`EngineError::Limit`] if it does not fit the device.
     pub fn flow(&self, spec: &FlowSpec) -> Result<FlowExecutor, EngineError> {
-        FlowExecutor::new(self.gpu.clone(), &self.settings, spec)
+        FlowExecutor::new(self, spec)
     }
 
     /// Compares every pass of a small flow on this device with the f64 definition.

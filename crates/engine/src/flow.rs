@@ -1,20 +1,10 @@
-//! Runs one flow on a device: splits batches into pieces, moves rows in and out, and keeps every buffer, bind group and
-//! pipeline between calls. Invariant: results do not depend on earlier calls, only on the parameters and arguments.
-
-use std::sync::Arc;
+//! A flow on a device, whatever kind of device that is.
+//! Invariant: nothing above this file knows what runs the flow; results depend on the parameters and arguments alone.
 
 use lwflow_model::{FlowSpec, ParamLayout};
 
-use crate::gpu::{
-    BasePass, BasePlan, BatchBuffers, BatchDims, FlowBuffers, Gpu, LayerPass, LayerPlan, Need, Region,
-    SAMPLE_PAD, Staging, Wait,
-};
-use crate::{EngineError, EngineSettings, rows};
-
-mod profile;
-mod run;
-
-pub use profile::{KernelTime, ProfiledCall};
+use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
+use crate::{Engine, EngineError};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -30,103 +20,33 @@ pub struct Gradient {
     pub log_prob: Vec<f32>,
 }
 
-/// Everything whose size depends on the capacity of a piece.
-#[derive(Debug)]
-struct Bound {
-    batch: BatchBuffers,
-    layers: Vec<LayerPass>,
-    base: BasePass,
-    staging: Staging,
-    dims: Option<BatchDims>,
-}
-
 /// A flow on a device.
 #[derive(Debug)]
 pub struct FlowExecutor {
-    gpu: Arc<Gpu>,
-    spec: FlowSpec,
-    layout: ParamLayout,
-    layers: Vec<LayerPlan>,
-    base: BasePlan,
-    param_regions: Vec<Region>,
-    grad_regions: Vec<Region>,
-    n_grads: usize,
-    buffers: FlowBuffers,
-    need: Need,
-    max_chunks: usize,
-    max_capacity: usize,
-    bound: Option<Bound>,
-    params: Option<Vec<f32>>,
-    packed: Vec<f32>,
-    upload: Vec<f32>,
-    download: Vec<f32>,
+    gpu: GpuFlow,
 }
 
 impl FlowExecutor {
-    pub(crate) fn new(
-        gpu: Arc<Gpu>,
-        settings: &EngineSettings,
-        spec: &FlowSpec,
-    ) -> Result<Self, EngineError> {
-        spec.validate()?;
-        let layout = ParamLayout::new(spec);
-        let layers: Vec<LayerPlan> = spec
-            .layers
-            .iter()
-            .zip(&layout.layers)
-            .enumerate()
-            .map(|(l, (layer, linears))| {
-                LayerPlan::new(spec, l, layer, linears, &gpu, settings.portable_kernels)
-            })
-            .collect();
-        let base = BasePlan::new(spec, &gpu);
-        let mut need = base.need();
-        for layer in &layers {
-            need.merge(&layer.need());
-        }
-        let (param_regions, n_params) =
-            Region::sequence(layers.iter().map(LayerPlan::n_params).chain([base.n_params()]));
-        let (grad_regions, n_grads) =
-            Region::sequence(layers.iter().map(LayerPlan::n_grads).chain([base.n_grads()]));
-        let (max_chunks, max_capacity) = capacity(&gpu, settings, spec, &need)?;
-        let buffers = FlowBuffers::new(&gpu, n_params, n_grads)?;
-        Ok(Self {
-            gpu,
-            spec: spec.clone(),
-            layout,
-            layers,
-            base,
-            param_regions,
-            grad_regions,
-            n_grads,
-            buffers,
-            need,
-            max_chunks,
-            max_capacity,
-            bound: None,
-            params: None,
-            packed: vec![0.0; n_params],
-            upload: Vec::new(),
-            download: Vec::new(),
-        })
+    pub(crate) fn new(engine: &Engine, spec: &FlowSpec) -> Result<Self, EngineError> {
+        Ok(Self { gpu: GpuFlow::new(engine.gpu.clone(), &engine.settings, spec)? })
     }
 
     /// The flow's specification.
     #[must_use]
     pub fn spec(&self) -> &FlowSpec {
-        &self.spec
+        self.gpu.spec()
     }
 
     /// The layout of the flat parameter vector.
     #[must_use]
     pub fn layout(&self) -> &ParamLayout {
-        &self.layout
+        self.gpu.layout()
     }
 
     /// Samples that are on the device at once; larger batches run in pieces of this size.
     #[must_use]
     pub fn piece_samples(&self) -> usize {
-        self.max_capacity
+        self.gpu.piece_samples()
     }
 
     /// Sets the parameters, a flat vector in the order of [`ParamLayout`].
@@ -134,21 +54,7 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] if the vector does not fit; the old one stays.
     pub fn set_params(&mut self, params: &[f32]) -> Result<(), EngineError> {
-        rows::check("params", params, 1, self.layout.len)?;
-        for (layer, region) in self.layers.iter().zip(&self.param_regions) {
-            layer.pack(params, &mut self.packed[region.range()]);
-        }
-        if let Some(region) = self.param_regions.last() {
-            self.base.pack(&params[self.layout.base..], &mut self.packed[region.range()]);
-        }
-        self.gpu.scoped("setting parameters", || {
-            self.gpu.queue.write_buffer(&self.buffers.params, 0, bytemuck::cast_slice(&self.packed));
-            Ok(())
-        })?;
-        let kept = self.params.get_or_insert_default();
-        kept.clear();
-        kept.extend_from_slice(params);
-        Ok(())
+        self.gpu.set_params(params)
     }
 
     /// log q(theta | context), `[n]`, of theta `[n, D]` given context `[n, C]`.
@@ -156,7 +62,7 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit; any error of the device.
     pub fn log_prob(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        pollster::block_on(self.run_log_prob(theta, context, Wait::Block))
+        pollster::block_on(self.gpu.run_log_prob(theta, context, Wait::Block))
     }
 
     /// [`FlowExecutor::log_prob`] without blocking.
@@ -164,7 +70,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub async fn log_prob_async(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        self.run_log_prob(theta, context, Wait::Await).await
+        self.gpu.run_log_prob(theta, context, Wait::Await).await
     }
 
     /// Data to base: z `[n, D]` and the forward map's log_det `[n]` of theta `[n, D]` given context `[n, C]`.
@@ -172,7 +78,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn inverse(&mut self, theta: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        pollster::block_on(self.run_map("inverse", theta, context, Wait::Block))
+        pollster::block_on(self.gpu.run_map("inverse", theta, context, Wait::Block))
     }
 
     /// [`FlowExecutor::inverse`] without blocking.
@@ -184,7 +90,7 @@ impl FlowExecutor {
         theta: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        self.run_map("inverse", theta, context, Wait::Await).await
+        self.gpu.run_map("inverse", theta, context, Wait::Await).await
     }
 
     /// Base to data: theta `[n, D]` and log_det `[n]` of z `[n, D]` given context `[n, C]`.
@@ -192,7 +98,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn forward(&mut self, z: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        pollster::block_on(self.run_map("forward", z, context, Wait::Block))
+        pollster::block_on(self.gpu.run_map("forward", z, context, Wait::Block))
     }
 
     /// [`FlowExecutor::forward`] without blocking.
@@ -204,7 +110,7 @@ impl FlowExecutor {
         z: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        self.run_map("forward", z, context, Wait::Await).await
+        self.gpu.run_map("forward", z, context, Wait::Await).await
     }
 
     /// Weighted loss `-sum_i w_i log q(theta_i | c_i)` and its gradients; theta `[n, D]`, context `[n, C]`, weights
@@ -219,7 +125,7 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        pollster::block_on(self.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block))
+        pollster::block_on(self.gpu.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block))
     }
 
     /// [`FlowExecutor::gradient`] without blocking.
@@ -233,43 +139,22 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        self.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+        self.gpu.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+    }
+
+    /// Time of every kernel in one call on x `[n, D]` (theta, or z for `forward`) given context `[n, C]`, in the order
+    /// in which the kernels first run. The first piece runs once before it is timed, because drivers compile at first
+    /// use. On a device with timestamps the times are the device's own; on one without, each dispatch is submitted and
+    /// waited for alone, so that its time includes the wait. Transfers to and from the device are no part of either.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::log_prob`].
+    pub fn profile(
+        &mut self,
+        call: ProfiledCall,
+        x: &[f32],
+        context: &[f32],
+    ) -> Result<Vec<KernelTime>, EngineError> {
+        self.gpu.profile(call, x, context)
     }
 }
-
-/// Chunks of gradient sums and samples per piece that the device's limits and the settings allow.
-fn capacity(
-    gpu: &Gpu,
-    settings: &EngineSettings,
-    spec: &FlowSpec,
-    need: &Need,
-) -> Result<(usize, usize), EngineError> {
-    // Indices are u32 and count floats.
-    let binding = gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size).min(4 << 32);
-    let chunk_bytes = 4 * need.partial.max(1) as u64;
-    if chunk_bytes > binding {
-        let what = "gradient of one layer: number of bytes".to_owned();
-        return Err(EngineError::Limit { what, needed: chunk_bytes, limit: binding });
-    }
-    let wanted = if gpu.is_software() { 32 } else { 128 };
-    let max_chunks = (binding / chunk_bytes).min(wanted) as usize;
-
-    let sample_bytes = 4 * BatchBuffers::largest_rows(spec.dim, spec.context_dim, need) as u64;
-    let piece_bytes = sample_bytes * SAMPLE_PAD as u64;
-    if piece_bytes > binding {
-        let what = format!("{SAMPLE_PAD} samples of the widest layer: number of bytes");
-        return Err(EngineError::Limit { what, needed: piece_bytes, limit: binding });
-    }
-    let total_bytes = 4 * BatchBuffers::total_rows(spec.dim, spec.context_dim, need) as u64;
-    // One workgroup covers at least 8 lanes of one vec4.
-    let dispatch = u64::from(gpu.limits.max_compute_workgroups_per_dimension) * 32;
-    let samples = (binding / sample_bytes)
-        .min(settings.scratch_bytes / total_bytes)
-        .min(dispatch)
-        .min(settings.piece_samples.map_or(u64::MAX, |n| n as u64));
-    let samples = (samples as usize / SAMPLE_PAD * SAMPLE_PAD).max(SAMPLE_PAD);
-    Ok((max_chunks, samples))
-}
-
-#[cfg(test)]
-mod tests;

@@ -24,6 +24,6 @@ mod self_test;
 
 pub use engine::{Engine, EngineSettings, list_devices};
 pub use error::EngineError;
-pub use flow::{FlowExecutor, Gradient, KernelTime, ProfiledCall};
-pub use gpu::{DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
+pub use flow::{FlowExecutor, Gradient};
+pub use gpu::{DeviceChoice, DeviceInfo, DeviceKind, KernelTime, ProfiledCall, SubgroupSizes};
 pub use self_test::{SelfTestCheck, SelfTestReport};

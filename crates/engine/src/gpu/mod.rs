@@ -4,6 +4,7 @@
 mod buffers;
 mod device;
 mod faults;
+mod flow;
 mod passes;
 mod pipeline;
 mod readback;
@@ -14,6 +15,8 @@ mod uniform;
 pub(crate) use buffers::{BatchBuffers, FlowBuffers, Need, Region, round_up};
 pub use device::{DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
 pub(crate) use device::{Gpu, enumerate};
+pub(crate) use flow::GpuFlow;
+pub use flow::{KernelTime, ProfiledCall};
 pub(crate) use passes::{BasePass, BasePlan, LayerPass, LayerPlan, Place};
 pub(crate) use readback::{Staging, Wait};
 pub(crate) use recording::{BatchDims, Recorder, SAMPLE_PAD, StepBuilder};

@@ -1,21 +1,21 @@
 //! Takes one call apart by kernel: the same steps as the call itself, each timed on its own.
 //! Invariant: profiling runs what the call runs, in its order and on its buffers; only where the time goes is returned.
 
-use super::FlowExecutor;
+use super::super::Timer;
+use super::GpuFlow;
 use super::run::bound;
 use crate::EngineError;
-use crate::gpu::Timer;
 
-/// A call that [`FlowExecutor::profile`] can take apart.
+/// A call that [`FlowExecutor::profile`](crate::FlowExecutor::profile) can take apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProfiledCall {
-    /// [`FlowExecutor::inverse`].
+    /// [`FlowExecutor::inverse`](crate::FlowExecutor::inverse).
     Inverse,
-    /// [`FlowExecutor::forward`].
+    /// [`FlowExecutor::forward`](crate::FlowExecutor::forward).
     Forward,
-    /// [`FlowExecutor::log_prob`].
+    /// [`FlowExecutor::log_prob`](crate::FlowExecutor::log_prob).
     LogProb,
-    /// [`FlowExecutor::gradient`] with equal weights and no control variate.
+    /// [`FlowExecutor::gradient`](crate::FlowExecutor::gradient) with equal weights and no control variate.
     Gradient,
 }
 
@@ -43,14 +43,8 @@ pub struct KernelTime {
     pub seconds: f64,
 }
 
-impl FlowExecutor {
-    /// Time of every kernel in one call on x `[n, D]` (theta, or z for `forward`) given context `[n, C]`, in the order
-    /// in which the kernels first run. The first piece runs once before it is timed, because drivers compile at first
-    /// use. On a device with timestamps the times are the device's own; on one without, each dispatch is submitted and
-    /// waited for alone, so that its time includes the wait. Transfers to and from the device are no part of either.
-    ///
-    /// # Errors
-    /// As [`FlowExecutor::log_prob`].
+impl GpuFlow {
+    /// See [`FlowExecutor::profile`](crate::FlowExecutor::profile).
     pub fn profile(
         &mut self,
         call: ProfiledCall,

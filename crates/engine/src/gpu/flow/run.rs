@@ -1,9 +1,9 @@
 //! What the calls of an executor do: pieces are uploaded, recorded, submitted and read back one after another.
 //! Invariant: one encoder, one submit and one map per piece, and nothing else made once the buffers have their size.
 
-use super::{Bound, FlowExecutor, Gradient, ProfiledCall};
-use crate::gpu::{BatchBuffers, BatchDims, Place, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
-use crate::{EngineError, rows};
+use super::super::{BatchBuffers, BatchDims, Place, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
+use super::{Bound, GpuFlow, ProfiledCall};
+use crate::{EngineError, Gradient, rows};
 
 /// One piece of a batch.
 #[derive(Clone, Copy)]
@@ -33,8 +33,8 @@ impl Bound {
     }
 }
 
-impl FlowExecutor {
-    pub(super) async fn run_log_prob(
+impl GpuFlow {
+    pub async fn run_log_prob(
         &mut self,
         theta: &[f32],
         context: &[f32],
@@ -53,7 +53,7 @@ impl FlowExecutor {
         Ok(out)
     }
 
-    pub(super) async fn run_map(
+    pub async fn run_map(
         &mut self,
         call: &'static str,
         x: &[f32],
@@ -78,7 +78,7 @@ impl FlowExecutor {
         Ok((out, log_det))
     }
 
-    pub(super) async fn run_gradient(
+    pub async fn run_gradient(
         &mut self,
         theta: &[f32],
         context: &[f32],

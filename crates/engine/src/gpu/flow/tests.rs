@@ -3,8 +3,9 @@
 
 use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec};
 
+use super::super::Wait;
 use super::*;
-use crate::Engine;
+use crate::{Engine, Gradient};
 
 fn engine() -> Option<Engine> {
     match Engine::new(&EngineSettings::default()) {
@@ -20,15 +21,31 @@ fn engine() -> Option<Engine> {
     }
 }
 
+type Result<T> = std::result::Result<T, EngineError>;
+
+impl GpuFlow {
+    fn log_prob(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>> {
+        pollster::block_on(self.run_log_prob(theta, context, Wait::Block))
+    }
+
+    fn inverse(&mut self, theta: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        pollster::block_on(self.run_map("inverse", theta, context, Wait::Block))
+    }
+
+    fn forward(&mut self, z: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        pollster::block_on(self.run_map("forward", z, context, Wait::Block))
+    }
+}
+
 /// A flow with odd sizes everywhere and parameters of order one.
-fn executor(engine: &Engine, activation: Activation) -> FlowExecutor {
+fn executor(engine: &Engine, activation: Activation) -> GpuFlow {
     let settings =
         FlowSettings { n_layers: 2, hidden: vec![9, 3], activation, s_max: 2.0, mixing: Mixing::Alternate };
     let mixture = MixtureSpec { n_components: 3, covariance: Covariance::Full, ..MixtureSpec::default() };
     let spec = FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 3).unwrap();
     let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();
     params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.2 * (i as f32).cos());
-    let mut executor = engine.flow(&spec).unwrap();
+    let mut executor = GpuFlow::new(engine.gpu.clone(), &engine.settings, &spec).unwrap();
     executor.set_params(&params).unwrap();
     executor
 }
@@ -37,13 +54,15 @@ fn wave(n: usize) -> Vec<f32> {
     (0..n).map(|i| (0.77 * i as f32).sin()).collect()
 }
 
-fn gradient(executor: &mut FlowExecutor, n: usize) -> Gradient {
+fn gradient(executor: &mut GpuFlow, n: usize) -> Gradient {
     let weights = vec![1.0 / n as f32; n];
     let control = wave(n);
-    executor.gradient(&wave(5 * n), &wave(2 * n), &weights, Some(&control)).unwrap()
+    let (theta, context) = (wave(5 * n), wave(2 * n));
+    let run = executor.run_gradient(&theta, &context, &weights, Some(&control), Wait::Block);
+    pollster::block_on(run).unwrap()
 }
 
-fn fill(executor: &FlowExecutor, value: f32) {
+fn fill(executor: &GpuFlow, value: f32) {
     let arrays = executor.bound.as_ref().unwrap().batch.arrays();
     for (_, buffer) in arrays {
         let values = vec![value; buffer.size() as usize / 4];
@@ -155,7 +174,7 @@ fn hanging_device_times_out() {
     );
     gpu.faults = engine.gpu.faults.clone();
     let spec = executor(&engine, Activation::Relu).spec().clone();
-    let mut executor = FlowExecutor::new(Arc::new(gpu), &EngineSettings::default(), &spec).unwrap();
+    let mut executor = GpuFlow::new(Arc::new(gpu), &EngineSettings::default(), &spec).unwrap();
     executor.set_params(&vec![0.1; executor.layout().len]).unwrap();
     let n = 20_000;
     let error = executor.log_prob(&wave(5 * n), &wave(2 * n)).unwrap_err();
