@@ -131,12 +131,12 @@ fn install(commands: &[Argv], privilege: Privilege, terminal: bool) -> Result<()
     result
 }
 
-#[cfg(test)]
+// The programs true and false are there on Unix only.
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(unix)]
     fn the_last_command_decides() {
         let (yes, no) = (vec!["true"], vec!["false"]);
         assert_eq!(install(&[no.clone(), yes.clone()], Privilege::Root, false), Ok(()));
