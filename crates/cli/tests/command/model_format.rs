@@ -77,17 +77,60 @@ fn posterior(activation: Activation, base: BaseSpec, context_dim: usize) -> Post
     }
 }
 
+/// The program of the document between the fences of this language.
+fn program(language: &str) -> &'static str {
+    let text = include_str!("../../../../docs/model-format.md");
+    text.split(&format!("```{language}\n")).nth(1).and_then(|t| t.split("```").next()).unwrap()
+}
+
+/// Writes the model, lets lwflow and the program evaluate it at the same points, and compares. With `edges` the first
+/// point lies on a bound and the second outside.
+fn compare(python: &Path, program: &str, posterior: &Posterior, precision: Precision, edges: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("reader.py"), program).unwrap();
+    write_model(&at("model.safetensors"), posterior, precision).unwrap();
+    let (n, d, context_dim) = (200, posterior.dim(), posterior.context_location.len());
+    let mut theta = vec![0.0; n * d];
+    for (i, row) in theta.chunks_exact_mut(d).enumerate() {
+        let x: Vec<f64> = (0..d).map(|j| 2.0 * (1.3 * (i * d + j) as f64).sin()).collect();
+        posterior.outer.from_flow(&x, row);
+    }
+    if edges {
+        theta[d - 1] = 2.5;
+        theta[2 * d - 1] = -9.0;
+    }
+    let mut points = SampleTable::new(posterior.names.clone(), theta).unwrap();
+    points.context_dim = context_dim;
+    points.context = (0..n * context_dim).map(|i| (0.9 * i as f64).cos()).collect();
+    write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
+
+    lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz").expect(0, &[]);
+    let ours = read_samples(&at("ours.npz"), &ColumnChoice::default()).unwrap().log_prob.unwrap();
+    let output = Command::new(python)
+        .current_dir(folder.path())
+        .args(["reader.py", "model.safetensors", "points.npz"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: Vec<f64> = said.lines().map(|l| l.parse().unwrap()).collect();
+    assert_eq!((theirs.len(), ours.len()), (n, n));
+    if edges {
+        assert_eq!((ours[0], ours[1]), (f64::NEG_INFINITY, f64::NEG_INFINITY));
+    }
+    for (i, (t, o)) in theirs.iter().zip(&ours).enumerate() {
+        let allowed = TOLERANCE * (1.0 + 0.01 * o.abs());
+        assert!(t == o || (t - o).abs() < allowed, "row {i}: NumPy {t}, lwflow {o}");
+    }
+}
+
 #[test]
 fn numpy_program_reproduces_log_prob() {
     if !has_device() {
         return;
     }
     let Some(python) = python() else { return };
-    let text = include_str!("../../../../docs/model-format.md");
-    let program = text.split("```python\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::write(at("reader.py"), program).unwrap();
     let mixture = |covariance| {
         BaseSpec::Mixture(MixtureSpec {
             n_components: 3,
@@ -96,46 +139,13 @@ fn numpy_program_reproduces_log_prob() {
             ..MixtureSpec::default()
         })
     };
-    let cases = [
+    for (activation, base, context_dim, precision) in [
         (Activation::Silu, mixture(Covariance::Full), 2, Precision::F32),
         (Activation::Tanh, mixture(Covariance::Diagonal), 0, Precision::F16),
         (Activation::Relu, BaseSpec::Gaussian, 0, Precision::F32),
-    ];
-    for (activation, base, context_dim, precision) in cases {
+    ] {
         let posterior = posterior(activation, base, context_dim);
-        write_model(&at("model.safetensors"), &posterior, precision).unwrap();
-        let (n, d) = (200, posterior.dim());
-        let mut theta = Vec::new();
-        for i in 0..n {
-            let x: Vec<f64> = (0..d).map(|j| 2.0 * (1.3 * (i * d + j) as f64).sin()).collect();
-            let mut row = vec![0.0; d];
-            posterior.outer.from_flow(&x, &mut row);
-            theta.extend(row);
-        }
-        theta[d - 1] = 2.5; // On a bound.
-        theta[2 * d - 1] = -9.0; // Outside.
-        let mut points = SampleTable::new(posterior.names.clone(), theta).unwrap();
-        points.context_dim = context_dim;
-        points.context = (0..n * context_dim).map(|i| (0.9 * i as f64).cos()).collect();
-        write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
-
-        let run = lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz");
-        run.expect(0, &[]);
-        let ours = read_samples(&at("ours.npz"), &ColumnChoice::default()).unwrap().log_prob.unwrap();
-        let output = Command::new(&python)
-            .current_dir(folder.path())
-            .args(["reader.py", "model.safetensors", "points.npz"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let theirs: Vec<f64> = said.lines().map(|l| l.parse().unwrap()).collect();
-        assert_eq!((theirs.len(), ours.len()), (n, n));
-        assert_eq!((ours[0], ours[1]), (f64::NEG_INFINITY, f64::NEG_INFINITY));
-        for (i, (t, o)) in theirs.iter().zip(&ours).enumerate() {
-            let allowed = TOLERANCE * (1.0 + 0.01 * o.abs());
-            assert!(t == o || (t - o).abs() < allowed, "{activation:?}, row {i}: NumPy {t}, lwflow {o}");
-        }
+        compare(&python, program("python"), &posterior, precision, true);
     }
 }
 
@@ -146,11 +156,6 @@ fn short_numpy_program_reproduces_log_prob() {
         return;
     }
     let Some(python) = python() else { return };
-    let text = include_str!("../../../../docs/model-format.md");
-    let program = text.split("```py\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::write(at("reader.py"), program).unwrap();
     let base = BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() });
     let mut posterior = posterior(Activation::Silu, base, 0);
     let soft = |value| Some(Bound { value, edge: Edge::Soft });
@@ -160,27 +165,6 @@ fn short_numpy_program_reproduces_log_prob() {
             Some(_) => Bijection { lower: soft(-1.5), upper: soft(2.5), sharpness: 3.0 },
         };
     }
-    write_model(&at("model.safetensors"), &posterior, Precision::F32).unwrap();
-    let (n, d) = (100, posterior.dim());
-    let mut theta = vec![0.0; n * d];
-    for (i, row) in theta.chunks_exact_mut(d).enumerate() {
-        let x: Vec<f64> = (0..d).map(|j| 2.0 * (1.3 * (i * d + j) as f64).sin()).collect();
-        posterior.outer.from_flow(&x, row);
-    }
-    let points = SampleTable::new(posterior.names.clone(), theta).unwrap();
-    write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
-    lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz").expect(0, &[]);
-    let ours = read_samples(&at("ours.npz"), &ColumnChoice::default()).unwrap().log_prob.unwrap();
-    let output = Command::new(&python)
-        .current_dir(folder.path())
-        .args(["reader.py", "model.safetensors", "points.npz"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let theirs: Vec<f64> =
-        String::from_utf8_lossy(&output.stdout).lines().map(|l| l.parse().unwrap()).collect();
-    assert_eq!(theirs.len(), n);
-    for (i, (t, o)) in theirs.iter().zip(&ours).enumerate() {
-        assert!((t - o).abs() < TOLERANCE * (1.0 + 0.01 * o.abs()), "row {i}: NumPy {t}, lwflow {o}");
-    }
+    assert!(program("py").lines().count() <= 30);
+    compare(&python, program("py"), &posterior, Precision::F32, false);
 }
