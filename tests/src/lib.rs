@@ -22,7 +22,7 @@ pub const SLACK: f64 = 1.0;
 /// # Panics
 /// If there is no device and `LWFLOW_REQUIRE_ADAPTER` is 1.
 pub fn engine() -> Option<Engine> {
-    let device = if cfg!(target_os = "macos") { DeviceChoice::Auto } else { DeviceChoice::Software };
+    let device = if cfg!(target_os = "macos") { DeviceChoice::Gpu } else { DeviceChoice::Software };
     match Engine::new(&EngineSettings { device, ..EngineSettings::default() }) {
         Ok(engine) => Some(engine),
         Err(error) => {

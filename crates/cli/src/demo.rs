@@ -29,7 +29,7 @@ pub struct DemoArgs {
     #[arg(long, default_value = "demo")]
     out: PathBuf,
     /// Device.
-    #[arg(long, default_value = "software")]
+    #[arg(long, default_value = "gpu")]
     device: DeviceChoice,
     /// Seed of every random number.
     #[arg(long, default_value_t = 0, conflicts_with = "seeds")]

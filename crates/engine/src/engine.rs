@@ -8,7 +8,9 @@ use std::time::Duration;
 use lwflow_model::FlowSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::{DeviceChoice, DeviceInfo, Gpu, enumerate};
+use crate::cpu::{Cpu, processor_name, simd_level};
+use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
+use crate::gpu::{Gpu, adapters};
 use crate::self_test::{self, SelfTestReport};
 use crate::{EngineError, FlowExecutor};
 
@@ -26,6 +28,8 @@ pub struct EngineSettings {
     pub piece_samples: Option<usize>,
     /// Use the kernels that work everywhere, also where an adapter has faster ones of its own.
     pub portable_kernels: bool,
+    /// Threads of the cores, if not one for each; the results do not depend on it.
+    pub n_threads: Option<usize>,
     /// Folder of notes about passed self-tests, if not that of `LWFLOW_CACHE` or the user's cache folder.
     pub cache_folder: Option<PathBuf>,
 }
@@ -38,6 +42,7 @@ impl Default for EngineSettings {
             scratch_bytes: 512 << 20,
             piece_samples: None,
             portable_kernels: false,
+            n_threads: None,
             cache_folder: None,
         }
     }
@@ -55,13 +60,50 @@ impl EngineSettings {
 /// All devices that the engine can use, best kind first; the position is the index of [`DeviceChoice::Index`].
 #[must_use]
 pub fn list_devices() -> Vec<DeviceInfo> {
-    pollster::block_on(enumerate()).into_iter().map(|(info, _)| info).collect()
+    pollster::block_on(found(&EngineSettings::default())).0
+}
+
+/// Devices, best kind first and in the order of the drivers within a kind, and the adapters behind them.
+async fn found(settings: &EngineSettings) -> (Vec<DeviceInfo>, Vec<Option<wgpu::Adapter>>) {
+    let mut found: Vec<(DeviceInfo, Option<wgpu::Adapter>)> =
+        adapters().await.into_iter().map(|(info, adapter)| (info, Some(adapter))).collect();
+    found.push((cpu_info(settings.n_threads), None));
+    found.sort_by_key(|(info, _)| info.kind);
+    for (i, (info, _)) in found.iter_mut().enumerate() {
+        info.index = Some(i);
+    }
+    found.into_iter().unzip()
+}
+
+/// The cores as a device.
+fn cpu_info(n_threads: Option<usize>) -> DeviceInfo {
+    let n_threads = n_threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let s = if n_threads == 1 { "" } else { "s" };
+    DeviceInfo {
+        index: None,
+        name: processor_name(),
+        kind: DeviceKind::Cpu,
+        backend: "native".into(),
+        driver: format!("{n_threads} thread{s}, {}", simd_level()),
+        subgroup: None,
+        timestamps: false,
+        adapter: None,
+    }
+}
+
+/// What runs the flows of an engine.
+#[derive(Debug, Clone)]
+pub(crate) enum Opened {
+    /// An adapter through wgpu.
+    Gpu(Arc<Gpu>),
+    /// The cores, and what is said of them.
+    Cpu(Arc<Cpu>, DeviceInfo),
 }
 
 /// An open device.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    pub(crate) gpu: Arc<Gpu>,
+    pub(crate) opened: Opened,
     pub(crate) settings: EngineSettings,
 }
 
@@ -83,9 +125,19 @@ impl Engine {
             (DeviceChoice::Auto, Ok(name)) if !name.trim().is_empty() => name.parse()?,
             (device, _) => device.clone(),
         };
-        let gpu = Gpu::open(&named, settings.timeout()).await?;
-        tracing::debug!(device = %gpu.info, "opened device");
-        Ok(Self { gpu: Arc::new(gpu), settings: settings.clone() })
+        let (devices, adapters) = match named {
+            // Nothing of a driver is loaded that is not asked for.
+            DeviceChoice::Cpu => (vec![cpu_info(settings.n_threads)], vec![None]),
+            _ => found(settings).await,
+        };
+        let at = named.find(&devices)?;
+        let info = devices[at].clone();
+        tracing::debug!(device = %info, "opening");
+        let opened = match &adapters[at] {
+            Some(adapter) => Opened::Gpu(Arc::new(Gpu::open(info, adapter, settings.timeout()).await?)),
+            None => Opened::Cpu(Cpu::new(settings.n_threads), info),
+        };
+        Ok(Self { opened, settings: settings.clone() })
     }
 
     /// An engine on a device that the caller opened, sharing its queue. `settings.device` is not looked at. The
@@ -99,13 +151,16 @@ impl Engine {
         settings: &EngineSettings,
     ) -> Self {
         let gpu = Gpu::adopt(info, device, queue, settings.timeout());
-        Self { gpu: Arc::new(gpu), settings: settings.clone() }
+        Self { opened: Opened::Gpu(Arc::new(gpu)), settings: settings.clone() }
     }
 
     /// What is known about the device.
     #[must_use]
     pub fn info(&self) -> &DeviceInfo {
-        &self.gpu.info
+        match &self.opened {
+            Opened::Gpu(gpu) => &gpu.info,
+            Opened::Cpu(_, info) => info,
+        }
     }
 
     /// How the engine runs.

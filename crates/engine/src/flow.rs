@@ -3,6 +3,8 @@
 
 use lwflow_model::{FlowSpec, ParamLayout};
 
+use crate::cpu::CpuFlow;
+use crate::engine::Opened;
 use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
 use crate::{Engine, EngineError};
 
@@ -23,30 +25,50 @@ pub struct Gradient {
 /// A flow on a device.
 #[derive(Debug)]
 pub struct FlowExecutor {
-    gpu: GpuFlow,
+    runner: Runner,
+}
+
+/// What runs the flow. Closed: every call says what each kind does.
+#[derive(Debug)]
+enum Runner {
+    Gpu(Box<GpuFlow>),
+    Cpu(Box<CpuFlow>),
 }
 
 impl FlowExecutor {
     pub(crate) fn new(engine: &Engine, spec: &FlowSpec) -> Result<Self, EngineError> {
-        Ok(Self { gpu: GpuFlow::new(engine.gpu.clone(), &engine.settings, spec)? })
+        let runner = match &engine.opened {
+            Opened::Gpu(gpu) => Runner::Gpu(Box::new(GpuFlow::new(gpu.clone(), &engine.settings, spec)?)),
+            Opened::Cpu(cpu, _) => Runner::Cpu(Box::new(CpuFlow::new(cpu.clone(), spec)?)),
+        };
+        Ok(Self { runner })
     }
 
     /// The flow's specification.
     #[must_use]
     pub fn spec(&self) -> &FlowSpec {
-        self.gpu.spec()
+        match &self.runner {
+            Runner::Gpu(flow) => flow.spec(),
+            Runner::Cpu(flow) => flow.spec(),
+        }
     }
 
     /// The layout of the flat parameter vector.
     #[must_use]
     pub fn layout(&self) -> &ParamLayout {
-        self.gpu.layout()
+        match &self.runner {
+            Runner::Gpu(flow) => flow.layout(),
+            Runner::Cpu(flow) => flow.layout(),
+        }
     }
 
-    /// Samples that are on the device at once; larger batches run in pieces of this size.
+    /// Samples that are on the device at once; larger batches run in pieces of this size. The cores have no such limit.
     #[must_use]
     pub fn piece_samples(&self) -> usize {
-        self.gpu.piece_samples()
+        match &self.runner {
+            Runner::Gpu(flow) => flow.piece_samples(),
+            Runner::Cpu(flow) => flow.piece_samples(),
+        }
     }
 
     /// Sets the parameters, a flat vector in the order of [`ParamLayout`].
@@ -54,7 +76,10 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] if the vector does not fit; the old one stays.
     pub fn set_params(&mut self, params: &[f32]) -> Result<(), EngineError> {
-        self.gpu.set_params(params)
+        match &mut self.runner {
+            Runner::Gpu(flow) => flow.set_params(params),
+            Runner::Cpu(flow) => flow.set_params(params),
+        }
     }
 
     /// log q(theta | context), `[n]`, of theta `[n, D]` given context `[n, C]`.
@@ -62,7 +87,10 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit; any error of the device.
     pub fn log_prob(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        pollster::block_on(self.gpu.run_log_prob(theta, context, Wait::Block))
+        match &mut self.runner {
+            Runner::Gpu(flow) => pollster::block_on(flow.run_log_prob(theta, context, Wait::Block)),
+            Runner::Cpu(flow) => flow.log_prob(theta, context),
+        }
     }
 
     /// [`FlowExecutor::log_prob`] without blocking.
@@ -70,7 +98,10 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub async fn log_prob_async(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        self.gpu.run_log_prob(theta, context, Wait::Await).await
+        match &mut self.runner {
+            Runner::Gpu(flow) => flow.run_log_prob(theta, context, Wait::Await).await,
+            Runner::Cpu(flow) => flow.log_prob(theta, context),
+        }
     }
 
     /// Data to base: z `[n, D]` and the forward map's log_det `[n]` of theta `[n, D]` given context `[n, C]`.
@@ -78,7 +109,10 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn inverse(&mut self, theta: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        pollster::block_on(self.gpu.run_map("inverse", theta, context, Wait::Block))
+        match &mut self.runner {
+            Runner::Gpu(flow) => pollster::block_on(flow.run_map("inverse", theta, context, Wait::Block)),
+            Runner::Cpu(flow) => flow.inverse(theta, context),
+        }
     }
 
     /// [`FlowExecutor::inverse`] without blocking.
@@ -90,7 +124,10 @@ impl FlowExecutor {
         theta: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        self.gpu.run_map("inverse", theta, context, Wait::Await).await
+        match &mut self.runner {
+            Runner::Gpu(flow) => flow.run_map("inverse", theta, context, Wait::Await).await,
+            Runner::Cpu(flow) => flow.inverse(theta, context),
+        }
     }
 
     /// Base to data: theta `[n, D]` and log_det `[n]` of z `[n, D]` given context `[n, C]`.
@@ -98,7 +135,10 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn forward(&mut self, z: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        pollster::block_on(self.gpu.run_map("forward", z, context, Wait::Block))
+        match &mut self.runner {
+            Runner::Gpu(flow) => pollster::block_on(flow.run_map("forward", z, context, Wait::Block)),
+            Runner::Cpu(flow) => flow.forward(z, context),
+        }
     }
 
     /// [`FlowExecutor::forward`] without blocking.
@@ -110,7 +150,10 @@ impl FlowExecutor {
         z: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        self.gpu.run_map("forward", z, context, Wait::Await).await
+        match &mut self.runner {
+            Runner::Gpu(flow) => flow.run_map("forward", z, context, Wait::Await).await,
+            Runner::Cpu(flow) => flow.forward(z, context),
+        }
     }
 
     /// Weighted loss `-sum_i w_i log q(theta_i | c_i)` and its gradients; theta `[n, D]`, context `[n, C]`, weights
@@ -125,7 +168,13 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        pollster::block_on(self.gpu.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block))
+        match &mut self.runner {
+            Runner::Gpu(flow) => {
+                let run = flow.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block);
+                pollster::block_on(run)
+            }
+            Runner::Cpu(flow) => flow.gradient(theta, context, weights, log_inv_proposal),
+        }
     }
 
     /// [`FlowExecutor::gradient`] without blocking.
@@ -139,13 +188,19 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        self.gpu.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+        match &mut self.runner {
+            Runner::Gpu(flow) => {
+                flow.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+            }
+            Runner::Cpu(flow) => flow.gradient(theta, context, weights, log_inv_proposal),
+        }
     }
 
     /// Time of every kernel in one call on x `[n, D]` (theta, or z for `forward`) given context `[n, C]`, in the order
     /// in which the kernels first run. The first piece runs once before it is timed, because drivers compile at first
     /// use. On a device with timestamps the times are the device's own; on one without, each dispatch is submitted and
-    /// waited for alone, so that its time includes the wait. Transfers to and from the device are no part of either.
+    /// waited for alone, so that its time includes the wait. Transfers to and from the device are no part of either. The
+    /// cores have no kernels, and no times.
     ///
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
@@ -155,6 +210,9 @@ impl FlowExecutor {
         x: &[f32],
         context: &[f32],
     ) -> Result<Vec<KernelTime>, EngineError> {
-        self.gpu.profile(call, x, context)
+        match &mut self.runner {
+            Runner::Gpu(flow) => flow.profile(call, x, context),
+            Runner::Cpu(_) => Ok(Vec::new()),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs a flow on a Vulkan, Metal or DX12 device through wgpu, which appears nowhere else in lwflow.
+//! Runs a flow on a Vulkan, Metal or DX12 device through wgpu, or on the cores of the machine.
 //! Invariant: a call either returns what the f64 definition in `lwflow-model` says, up to f32 rounding, or an
 //! [`EngineError`]; it never panics, never hangs and never returns numbers of a failed device.
 //!
@@ -15,6 +15,8 @@
 //! # Ok::<(), lwflow_engine::EngineError>(())
 //! ```
 
+mod cpu;
+mod device;
 mod engine;
 mod error;
 mod flow;
@@ -22,8 +24,9 @@ mod gpu;
 mod rows;
 mod self_test;
 
+pub use device::{AdapterLimits, DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
 pub use engine::{Engine, EngineSettings, list_devices};
 pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient};
-pub use gpu::{DeviceChoice, DeviceInfo, DeviceKind, KernelTime, ProfiledCall, SubgroupSizes};
+pub use gpu::{KernelTime, ProfiledCall};
 pub use self_test::{SelfTestCheck, SelfTestReport};

@@ -184,11 +184,12 @@ pub(crate) fn passed_before(engine: &Engine) -> bool {
 /// Everything that a pass depends on: device, driver and the kernels' text.
 fn fingerprint(engine: &Engine) -> String {
     let info = engine.info();
+    let numbers = info.adapter.as_ref().map_or((0, 0), |a| (a.vendor, a.device));
     format!(
         "lwflow {} self-test passed\n{info}\n{:04x}:{:04x}\nkernels {:016x}\n",
         env!("CARGO_PKG_VERSION"),
-        info.vendor,
-        info.device,
+        numbers.0,
+        numbers.1,
         lwflow_shaders::fingerprint(),
     )
 }

@@ -86,7 +86,7 @@ struct DemoArgs {
 struct BenchArgs {
     #[command(flatten)]
     driver: DriverArgs,
-    /// Device to measure: software, auto, or a name or number that `lwflow devices` lists
+    /// Device to measure: software, cpu, gpu, auto, or a name or number that `lwflow devices` lists
     #[arg(long, default_value = default_device())]
     device: String,
     /// The smallest sizes, to see that it runs: the numbers mean nothing
@@ -97,14 +97,23 @@ struct BenchArgs {
     rest: Vec<OsString>,
 }
 
-/// macOS has no software adapter, and no machine without a GPU.
+/// The kernels on a software adapter; macOS has none, and no machine without a GPU.
 const fn default_device() -> &'static str {
-    if cfg!(target_os = "macos") { "auto" } else { "software" }
+    if cfg!(target_os = "macos") { "gpu" } else { "software" }
 }
 
-/// The driver that a device choice needs.
-fn need_of(device: &str) -> Need {
-    if device.eq_ignore_ascii_case("software") { Need::Software } else { Need::Any }
+/// The driver that a device choice needs; the cores need none, and `auto` makes do with them.
+fn need_of(device: &str) -> Option<Need> {
+    match device.to_ascii_lowercase().as_str() {
+        "auto" | "cpu" => None,
+        "software" => Some(Need::Software),
+        _ => Some(Need::Any),
+    }
+}
+
+/// Makes sure of the driver that a device choice needs.
+fn ensure_driver_of(device: &str, yes: bool) -> Result<(), MissingDriver> {
+    need_of(device).map_or(Ok(()), |need| ensure_driver(need, yes))
 }
 
 fn main() -> ExitCode {
@@ -122,7 +131,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup(args) => setup::setup(args.yes)?,
         Task::Test(args) => {
             warn_without_linker();
-            let driver = ensure_driver(need_of(default_device()), args.yes);
+            let driver = ensure_driver_of(default_device(), args.yes);
             let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
             return Ok(if checks::run(driver, require, default_device()) {
                 ExitCode::SUCCESS
@@ -132,7 +141,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Demo(args) => {
             warn_without_linker();
-            ensure_driver(need_of(&args.device), args.driver.yes)?;
+            ensure_driver_of(&args.device, args.driver.yes)?;
             let mut command = cargo("run");
             command
                 .args(["--release", "--package", "lwflow-cli", "--bin", "lwflow", "--"])
@@ -141,7 +150,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Bench(args) => {
             warn_without_linker();
-            ensure_driver(need_of(&args.device), args.driver.yes)?;
+            ensure_driver_of(&args.device, args.driver.yes)?;
             let mut command = cargo("run");
             command
                 .args(["--release", "--package", "lwflow-benches", "--bin", "bench", "--"])
@@ -197,7 +206,8 @@ mod tests {
             panic!("not a demo");
         };
         assert!(args.driver.yes);
-        assert_eq!(need_of(&args.device), Need::Any);
+        assert_eq!(need_of(&args.device), Some(Need::Any));
+        assert_eq!((need_of("cpu"), need_of("auto")), (None, None));
         assert_eq!(
             args.for_lwflow(),
             ["demo", "--out", "here", "--device", "gpu", "--seeds", "0,1,2", "--quick", "-x"]
@@ -215,7 +225,7 @@ mod tests {
         let Task::Bench(args) = parse("xtask bench --device software --tiny -- --filter linear") else {
             panic!("not a bench");
         };
-        assert_eq!(need_of(&args.device), Need::Software);
+        assert_eq!(need_of(&args.device), Some(Need::Software));
         assert_eq!(args.for_bench(), ["--device", "software", "--tiny", "--filter", "linear"]);
     }
 

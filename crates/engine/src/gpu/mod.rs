@@ -13,8 +13,7 @@ mod timing;
 mod uniform;
 
 pub(crate) use buffers::{BatchBuffers, FlowBuffers, Need, Region, round_up};
-pub use device::{DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
-pub(crate) use device::{Gpu, enumerate};
+pub(crate) use device::{Gpu, adapters};
 pub(crate) use flow::GpuFlow;
 pub use flow::{KernelTime, ProfiledCall};
 pub(crate) use passes::{BasePass, BasePlan, LayerPass, LayerPlan, Place};
