@@ -15,6 +15,8 @@
 //! # Ok::<(), lwflow_engine::EngineError>(())
 //! ```
 
+#[allow(dead_code, unused_imports)] // until the engine offers the cores as a device
+mod cpu;
 mod engine;
 mod error;
 mod flow;
@@ -22,6 +24,7 @@ mod gpu;
 mod rows;
 mod self_test;
 
+pub use cpu::fma_peak;
 pub use engine::{Engine, EngineSettings, list_devices};
 pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient, KernelTime, ProfiledCall};
