@@ -123,7 +123,7 @@ impl LayerPlan {
         packed: &mut usize,
         sums: &mut usize,
     ) -> Self {
-        let mut take = |from: &mut usize, n: usize| {
+        let take = |from: &mut usize, n: usize| {
             *from += n;
             *from - n..*from
         };

@@ -452,7 +452,7 @@ impl CpuFlow {
 }
 
 /// `values` in `n` pieces of `size`, which may be zero.
-fn split<'a>(values: &'a mut [f32], size: usize, n: usize) -> impl Iterator<Item = &'a mut [f32]> {
+fn split(values: &mut [f32], size: usize, n: usize) -> impl Iterator<Item = &mut [f32]> {
     let mut rest = values;
     (0..n).map(move |_| {
         let all = std::mem::take(&mut rest);

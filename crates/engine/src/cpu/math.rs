@@ -19,7 +19,7 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) ->
 fn exp_in_range<S: Simd>(s: S, x: S::V) -> S::V {
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts: the product with the first is exact.
-    let r = s.fnma(n, s.splat(-2.121_944_4e-4), s.fnma(n, s.splat(0.693_359_375), x));
+    let r = s.fnma(n, s.splat(-2.121_944_4e-4), s.fnma(n, s.splat(0.693_359_4), x));
     let p = polynomial(s, r, [0.5, 0.166_665_76, 0.041_666_556, 0.008_363_179, 0.001_392_618_4]);
     s.scale(s.fma(s.mul(p, r), r, s.add(r, s.splat(1.0))), n)
 }
@@ -51,7 +51,7 @@ pub(super) fn ln<S: Simd>(s: S, x: S::V) -> S::V {
         s,
         f,
         [
-            0.333_333_31,
+            0.333_333_3,
             -0.250_003_07,
             0.200_010_45,
             -0.166_412_82,
@@ -64,7 +64,7 @@ pub(super) fn ln<S: Simd>(s: S, x: S::V) -> S::V {
     let square = s.mul(f, f);
     let tail = s.fnma(square, s.splat(0.5), s.mul(s.mul(square, f), p));
     let low = s.fma(n, s.splat(-2.121_944_4e-4), tail);
-    s.fma(n, s.splat(0.693_359_375), s.add(f, low))
+    s.fma(n, s.splat(0.693_359_4), s.add(f, low))
 }
 
 /// Hyperbolic tangent, at most 1 in magnitude.
@@ -80,9 +80,9 @@ pub(super) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
             0.130_669_09,
             0.003_084_878_2,
             1.095_687_3e-5,
-            -1.944_544_1e-8,
+            -1.944_544e-8,
             4.917_956_3e-11,
-            -7.611_366_9e-14,
+            -7.611_367e-14,
         ],
     );
     let q = polynomial(s, y, [1.0, 0.464_002_37, 0.024_419_112, 0.000_251_846_24]);

@@ -76,7 +76,7 @@ impl Panels {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        std::mem::size_of_val(&self.rows[..])
+        size_of_val(&self.rows[..])
     }
 
     /// Takes over samples `[n, width]`, beginning at row `first`; the last sample is repeated up to the panel's end.

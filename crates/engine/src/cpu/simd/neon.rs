@@ -20,7 +20,7 @@ impl Neon {
 
     /// Runs a job at this level.
     #[inline]
-    pub fn run<J: Job>(self, job: J) -> J::Out {
+    pub(in crate::cpu) fn run<J: Job>(self, job: J) -> J::Out {
         #[target_feature(enable = "neon")]
         fn inner<J: Job>(s: Neon, job: J) -> J::Out {
             job.run(s)

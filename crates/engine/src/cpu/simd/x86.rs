@@ -22,7 +22,7 @@ impl Avx512 {
 
     /// Runs a job at this level.
     #[inline]
-    pub fn run<J: Job>(self, job: J) -> J::Out {
+    pub(in crate::cpu) fn run<J: Job>(self, job: J) -> J::Out {
         #[target_feature(enable = "avx512f,avx2,fma")]
         fn inner<J: Job>(s: Avx512, job: J) -> J::Out {
             job.run(s)
@@ -40,7 +40,7 @@ impl Avx2 {
 
     /// Runs a job at this level.
     #[inline]
-    pub fn run<J: Job>(self, job: J) -> J::Out {
+    pub(in crate::cpu) fn run<J: Job>(self, job: J) -> J::Out {
         #[target_feature(enable = "avx2,fma")]
         fn inner<J: Job>(s: Avx2, job: J) -> J::Out {
             job.run(s)
