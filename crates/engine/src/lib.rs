@@ -24,6 +24,7 @@ mod gpu;
 mod rows;
 mod self_test;
 
+pub use cpu::fma_peak;
 pub use device::{AdapterLimits, DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
 pub use engine::{Engine, EngineSettings, list_devices};
 pub use error::EngineError;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec};
 
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, EngineSettings};
 
 /// Allowed error in units of the f32 rounding of the summed magnitudes; the same for every figure and device.
 const BOUND: f64 = 128.0;
@@ -67,17 +67,25 @@ fn error(got: &[f32], expected: &[f64], magnitude: &[f64]) -> f64 {
     errors.fold(0.0, f64::max)
 }
 
-/// The flow of the test: odd sizes, all features, deterministic parameters of order one.
-fn flow(covariance: Covariance, activation: Activation) -> Result<Flow<f64>, EngineError> {
-    let settings =
-        FlowSettings { n_layers: 3, hidden: vec![9, 6], activation, s_max: 2.0, mixing: Mixing::Alternate };
-    let mixture = MixtureSpec { n_components: 3, covariance, weight_floor: 0.01, ..MixtureSpec::default() };
-    let mut flow = Flow::<f64>::init(FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 1)?, 1)?;
+/// A flow of the test: odd sizes, all features, deterministic parameters of order one.
+fn flow(base: BaseSpec, hidden: &[usize], activation: Activation) -> Result<Flow<f64>, EngineError> {
+    let hidden = hidden.to_vec();
+    let settings = FlowSettings { n_layers: 3, hidden, activation, s_max: 2.0, mixing: Mixing::Alternate };
+    let mut flow = Flow::<f64>::init(FlowSpec::build(5, 2, &settings, base, 1)?, 1)?;
     for (i, p) in flow.params_mut().iter_mut().enumerate() {
         // Through f32, so that both sides have the same parameters.
         *p = f64::from((*p + 0.3 * (1.7 * i as f64 + 0.4).sin()) as f32);
     }
     Ok(flow)
+}
+
+fn mixture(covariance: Covariance) -> BaseSpec {
+    BaseSpec::Mixture(MixtureSpec {
+        n_components: 3,
+        covariance,
+        weight_floor: 0.01,
+        ..MixtureSpec::default()
+    })
 }
 
 /// More than one padded block of samples, and not a multiple of it.
@@ -95,12 +103,20 @@ fn inputs(d: usize, c: usize) -> (Vec<f32>, Vec<f32>) {
 /// Runs the test; an error with the figures if it fails.
 pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
     let mut checks = Vec::new();
-    for (covariance, activation) in [
-        (Covariance::Full, Activation::Silu),
-        (Covariance::Diagonal, Activation::Relu),
-        (Covariance::Full, Activation::Tanh),
+    // Two hidden layers run on kernels of their own on some adapters, one layer never does; the last engine uses none
+    // of them.
+    let portable = Engine {
+        opened: engine.opened.clone(),
+        settings: EngineSettings { portable_kernels: true, ..engine.settings.clone() },
+    };
+    for (engine, base, hidden, activation) in [
+        (engine, mixture(Covariance::Full), &[9, 6][..], Activation::Silu),
+        (engine, mixture(Covariance::Diagonal), &[9, 6], Activation::Relu),
+        (engine, mixture(Covariance::Full), &[9, 6], Activation::Tanh),
+        (engine, BaseSpec::Gaussian, &[9], Activation::Silu),
+        (&portable, BaseSpec::Gaussian, &[9, 6], Activation::Tanh),
     ] {
-        check_flow(engine, &flow(covariance, activation)?, &mut checks)?;
+        check_flow(engine, &flow(base, hidden, activation)?, &mut checks)?;
     }
     let report = SelfTestReport { device: engine.info().to_string(), cached: false, checks };
     if report.passed() { Ok(report) } else { Err(EngineError::SelfTest { report: Box::new(report) }) }
@@ -214,7 +230,7 @@ mod tests {
     /// The bound would not survive a relu whose argument rounds to the other side of zero on another device.
     #[test]
     fn relu_arguments_stay_clear_of_zero() {
-        let flow = flow(Covariance::Diagonal, Activation::Relu).unwrap();
+        let flow = flow(mixture(Covariance::Diagonal), &[9, 6], Activation::Relu).unwrap();
         let (d, c) = (flow.spec().dim, flow.spec().context_dim);
         let (theta, context) = inputs(d, c);
         let mut least = f64::INFINITY;

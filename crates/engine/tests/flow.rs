@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{compare_flow, engine, engine_with, mixture, spec};
-use lwflow_engine::EngineSettings;
+use common::{compare_flow, engines, engines_with, gpu_with, mixture, spec};
+use lwflow_engine::{Engine, EngineSettings};
 use lwflow_model::{Activation, BaseSpec, Covariance};
 
 const SIZES: [usize; 12] = [1, 2, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000];
@@ -20,30 +20,32 @@ fn bases() -> [BaseSpec; 5] {
     ]
 }
 
-fn report(name: &str, errors: Vec<(&'static str, f64)>) {
+fn report(engine: &Engine, name: &str, errors: Vec<(&'static str, f64)>) {
     let text: Vec<String> = errors.iter().map(|(what, e)| format!("{what} {e:.1}")).collect();
-    println!("{name}: {}", text.join(", "));
+    println!("{}, {name}: {}", engine.info().kind, text.join(", "));
 }
 
 #[test]
 fn every_batch_size() {
-    let Some(engine) = engine() else { return };
-    let spec = spec(3, 2, 3, &[16, 16], Activation::Silu, mixture(3, Covariance::Full, true));
-    for (i, n) in SIZES.into_iter().enumerate() {
-        report(&format!("n {n}"), compare_flow(&engine, &spec, n, 100 + i as u64, i % 2 == 0));
+    for engine in engines() {
+        let spec = spec(3, 2, 3, &[16, 16], Activation::Silu, mixture(3, Covariance::Full, true));
+        for (i, n) in SIZES.into_iter().enumerate() {
+            report(&engine, &format!("n {n}"), compare_flow(&engine, &spec, n, 100 + i as u64, i % 2 == 0));
+        }
     }
 }
 
 #[test]
 fn every_dimension_base_and_context() {
-    let Some(engine) = engine() else { return };
-    for (i, dim) in [1, 2, 3, 5, 64].into_iter().enumerate() {
-        for (b, base) in bases().into_iter().enumerate() {
-            for context in [0, 3] {
-                let activation = ACTIVATIONS[(i + b) % 3];
-                let spec = spec(dim, context, 3, &[16, 16], activation, base.clone());
-                let errors = compare_flow(&engine, &spec, 67, 7 * i as u64 + b as u64, b % 2 == 0);
-                report(&format!("D {dim}, base {b}, C {context}"), errors);
+    for engine in engines() {
+        for (i, dim) in [1, 2, 3, 5, 64].into_iter().enumerate() {
+            for (b, base) in bases().into_iter().enumerate() {
+                for context in [0, 3] {
+                    let activation = ACTIVATIONS[(i + b) % 3];
+                    let spec = spec(dim, context, 3, &[16, 16], activation, base.clone());
+                    let errors = compare_flow(&engine, &spec, 67, 7 * i as u64 + b as u64, b % 2 == 0);
+                    report(&engine, &format!("D {dim}, base {b}, C {context}"), errors);
+                }
             }
         }
     }
@@ -51,13 +53,14 @@ fn every_dimension_base_and_context() {
 
 #[test]
 fn every_conditioner() {
-    let Some(engine) = engine() else { return };
-    for hidden in [&[][..], &[7], &[16, 16], &[33, 20, 8]] {
-        for activation in ACTIVATIONS {
-            for context in [0, 3] {
-                let spec = spec(5, context, 4, hidden, activation, BaseSpec::Gaussian);
-                let errors = compare_flow(&engine, &spec, 130, 31, context == 0);
-                report(&format!("hidden {hidden:?} {activation:?} C {context}"), errors);
+    for engine in engines() {
+        for hidden in [&[][..], &[7], &[16, 16], &[33, 20, 8]] {
+            for activation in ACTIVATIONS {
+                for context in [0, 3] {
+                    let spec = spec(5, context, 4, hidden, activation, BaseSpec::Gaussian);
+                    let errors = compare_flow(&engine, &spec, 130, 31, context == 0);
+                    report(&engine, &format!("hidden {hidden:?} {activation:?} C {context}"), errors);
+                }
             }
         }
     }
@@ -66,11 +69,11 @@ fn every_conditioner() {
 #[test]
 fn pieces_add_up() {
     let settings = EngineSettings { piece_samples: Some(64), ..EngineSettings::default() };
-    let Some(engine) = engine_with(&settings) else { return };
+    let Some(engine) = gpu_with(&settings) else { return };
     let spec = spec(3, 2, 3, &[7], Activation::Tanh, mixture(3, Covariance::Full, true));
     assert_eq!(engine.flow(&spec).unwrap().piece_samples(), 64);
     for n in [63, 64, 65, 300] {
-        report(&format!("pieces of 64, n {n}"), compare_flow(&engine, &spec, n, 9, true));
+        report(&engine, &format!("pieces of 64, n {n}"), compare_flow(&engine, &spec, n, 9, true));
     }
 }
 
@@ -78,15 +81,16 @@ fn pieces_add_up() {
 fn self_test_passes_and_is_remembered() {
     let folder = std::env::temp_dir().join(format!("lwflow-self-test-{}", std::process::id()));
     let settings = EngineSettings { cache_folder: Some(folder.clone()), ..EngineSettings::default() };
-    let Some(engine) = engine_with(&settings) else { return };
-    let first = engine.ensure_tested().unwrap();
-    println!("{first}");
-    assert!(first.passed() && !first.cached && first.checks.len() == 18);
-    assert!(engine.ensure_tested().unwrap().cached);
-    // A note of another version counts for nothing.
-    for file in std::fs::read_dir(&folder).unwrap() {
-        std::fs::write(file.unwrap().path(), "another version").unwrap();
+    for engine in engines_with(&settings) {
+        let first = engine.ensure_tested().unwrap();
+        println!("{first}");
+        assert!(first.passed() && !first.cached && first.checks.len() == 30);
+        assert!(engine.ensure_tested().unwrap().cached);
+        // A note of another version counts for nothing.
+        for file in std::fs::read_dir(&folder).unwrap() {
+            std::fs::write(file.unwrap().path(), "another version").unwrap();
+        }
+        assert!(!engine.ensure_tested().unwrap().cached);
     }
-    assert!(!engine.ensure_tested().unwrap().cached);
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -6,15 +6,11 @@ use std::time::Duration;
 
 use super::faults::FaultLog;
 use super::pipeline::Pipelines;
-use crate::device::{AdapterLimits, DeviceInfo, DeviceKind, SubgroupSizes};
 use crate::EngineError;
+use crate::device::{AdapterLimits, DeviceInfo, DeviceKind, SubgroupSizes};
 
 impl DeviceInfo {
-    fn of_adapter(
-        info: &wgpu::AdapterInfo,
-        features: wgpu::Features,
-        limits: &wgpu::Limits,
-    ) -> Self {
+    fn of_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
         let kind = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => DeviceKind::Discrete,
             wgpu::DeviceType::IntegratedGpu => DeviceKind::Integrated,

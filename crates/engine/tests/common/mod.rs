@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lwflow_engine::{Engine, EngineSettings};
+use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
 use lwflow_model::{
     Activation, AffineCouplingSpec, BaseSpec, Covariance, Flow, FlowSpec, LayerSpec, MixtureSpec,
 };
@@ -14,10 +14,21 @@ pub const BOUND: f64 = 64.0;
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// The device of the tests, or `None` (printed and counted) on a machine without one. With `LWFLOW_REQUIRE_ADAPTER=1`
-/// a missing device is a failure.
-pub fn engine_with(settings: &EngineSettings) -> Option<Engine> {
-    match Engine::new(settings) {
+/// The devices of the tests: the cores and the best adapter. A machine without an adapter is printed and counted; with
+/// `LWFLOW_REQUIRE_ADAPTER=1` it is a failure.
+pub fn engines_with(settings: &EngineSettings) -> Vec<Engine> {
+    let cores = EngineSettings { device: DeviceChoice::Cpu, ..settings.clone() };
+    [Engine::new(&cores).unwrap()].into_iter().chain(gpu_with(settings)).collect()
+}
+
+pub fn engines() -> Vec<Engine> {
+    engines_with(&EngineSettings::default())
+}
+
+/// The adapter of the tests, or `None`.
+pub fn gpu_with(settings: &EngineSettings) -> Option<Engine> {
+    let settings = EngineSettings { device: DeviceChoice::Gpu, ..settings.clone() };
+    match Engine::new(&settings) {
         Ok(engine) => Some(engine),
         Err(error) => {
             assert!(
@@ -31,8 +42,8 @@ pub fn engine_with(settings: &EngineSettings) -> Option<Engine> {
     }
 }
 
-pub fn engine() -> Option<Engine> {
-    engine_with(&EngineSettings::default())
+pub fn gpu() -> Option<Engine> {
+    gpu_with(&EngineSettings::default())
 }
 
 /// A small generator, so that the inputs are the same everywhere.

@@ -5,10 +5,11 @@ use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpe
 
 use super::super::Wait;
 use super::*;
-use crate::{Engine, Gradient};
+use crate::engine::Opened;
+use crate::{DeviceChoice, Engine, Gradient};
 
 fn engine() -> Option<Engine> {
-    match Engine::new(&EngineSettings::default()) {
+    match Engine::new(&EngineSettings { device: DeviceChoice::Gpu, ..EngineSettings::default() }) {
         Ok(engine) => Some(engine),
         Err(error) => {
             assert!(
@@ -18,6 +19,13 @@ fn engine() -> Option<Engine> {
             println!("skipped: {error}");
             None
         }
+    }
+}
+
+impl Engine {
+    fn gpu(&self) -> &Arc<Gpu> {
+        let Opened::Gpu(gpu) = &self.opened else { panic!("{self:?}") };
+        gpu
     }
 }
 
@@ -45,7 +53,7 @@ fn executor(engine: &Engine, activation: Activation) -> GpuFlow {
     let spec = FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 3).unwrap();
     let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();
     params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.2 * (i as f32).cos());
-    let mut executor = GpuFlow::new(engine.gpu.clone(), &engine.settings, &spec).unwrap();
+    let mut executor = GpuFlow::new(engine.gpu().clone(), &engine.settings, &spec).unwrap();
     executor.set_params(&params).unwrap();
     executor
 }
@@ -138,7 +146,7 @@ fn lost_device_is_an_error_and_stays_one() {
     let Some(engine) = engine() else { return };
     let mut executor = executor(&engine, Activation::Relu);
     gradient(&mut executor, 8);
-    engine.gpu.device.destroy();
+    engine.gpu().device.destroy();
     for _ in 0..2 {
         let error = executor.log_prob(&wave(5 * 8), &wave(2 * 8)).unwrap_err();
         assert!(!error.is_recoverable(), "{error}");
@@ -157,7 +165,7 @@ fn uncaptured_error_fails_the_next_call() {
         usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
         mapped_at_creation: false,
     };
-    drop(engine.gpu.device.create_buffer(&wrong));
+    drop(engine.gpu().device.create_buffer(&wrong));
     let error = executor.log_prob(&wave(5), &wave(2)).unwrap_err();
     assert!(matches!(error, EngineError::Validation { .. }), "{error:?}");
     executor.log_prob(&wave(5), &wave(2)).unwrap();
@@ -167,12 +175,12 @@ fn uncaptured_error_fails_the_next_call() {
 fn hanging_device_times_out() {
     let Some(engine) = engine() else { return };
     let mut gpu = Gpu::adopt(
-        &engine.gpu.device.adapter_info(),
-        engine.gpu.device.clone(),
-        engine.gpu.queue.clone(),
+        &engine.gpu().device.adapter_info(),
+        engine.gpu().device.clone(),
+        engine.gpu().queue.clone(),
         std::time::Duration::from_nanos(1),
     );
-    gpu.faults = engine.gpu.faults.clone();
+    gpu.faults = engine.gpu().faults.clone();
     let spec = executor(&engine, Activation::Relu).spec().clone();
     let mut executor = GpuFlow::new(Arc::new(gpu), &EngineSettings::default(), &spec).unwrap();
     executor.set_params(&vec![0.1; executor.layout().len]).unwrap();
@@ -186,9 +194,9 @@ fn buffers_are_bound_by_name_and_access() {
     use crate::gpu::tests::{bind_twice, bind_unknown, bind_wrong_access};
     let Some(engine) = engine() else { return };
     for (error, text) in [
-        (bind_unknown(&engine.gpu), "has no binding `other`"),
-        (bind_twice(&engine.gpu), "binding `grad` was not given exactly once"),
-        (bind_wrong_access(&engine.gpu), "binding `grad` was given Read"),
+        (bind_unknown(engine.gpu()), "has no binding `other`"),
+        (bind_twice(engine.gpu()), "binding `grad` was not given exactly once"),
+        (bind_wrong_access(engine.gpu()), "binding `grad` was given Read"),
     ] {
         assert!(error.to_string().starts_with(&format!("kernel reduce_partials: {text}")), "{error}");
     }
@@ -198,11 +206,11 @@ fn buffers_are_bound_by_name_and_access() {
 fn tiling_for_gpus_computes_the_same() {
     let Some(engine) = engine() else { return };
     for kind in [crate::DeviceKind::Discrete, crate::DeviceKind::Software] {
-        let adapter = engine.gpu.device.adapter_info();
-        let (device, queue) = (engine.gpu.device.clone(), engine.gpu.queue.clone());
-        let mut gpu = Gpu::adopt(&adapter, device, queue, engine.gpu.timeout);
+        let adapter = engine.gpu().device.adapter_info();
+        let (device, queue) = (engine.gpu().device.clone(), engine.gpu().queue.clone());
+        let mut gpu = Gpu::adopt(&adapter, device, queue, engine.gpu().timeout);
         gpu.info.kind = kind;
-        let tiled = Engine { gpu: Arc::new(gpu), settings: EngineSettings::default() };
+        let tiled = Engine { opened: Opened::Gpu(Arc::new(gpu)), settings: EngineSettings::default() };
         let report = tiled.self_test().unwrap();
         assert!(report.passed(), "{report}");
         // More chunks than one, and more than one workgroup of samples.
@@ -219,8 +227,9 @@ fn tiling_for_gpus_computes_the_same() {
 fn profiling_counts_every_dispatch_and_changes_nothing() {
     let Some(mut engine) = engine() else { return };
     // With the device's timestamps where it has them, and as on a device without.
-    for timestamps in [engine.gpu.info.timestamps, false] {
-        Arc::get_mut(&mut engine.gpu).unwrap().info.timestamps = timestamps;
+    for timestamps in [engine.gpu().info.timestamps, false] {
+        let Opened::Gpu(gpu) = &mut engine.opened else { panic!("{engine:?}") };
+        Arc::get_mut(gpu).unwrap().info.timestamps = timestamps;
         let mut executor = executor(&engine, Activation::Silu);
         let before = gradient(&mut executor, 70);
         for call in
