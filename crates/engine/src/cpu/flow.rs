@@ -446,7 +446,7 @@ impl CpuFlow {
         for (l, layer) in self.layers.iter().enumerate() {
             // The gradient at theta itself is nobody's.
             let wanted = l + 1 < self.layers.len() || self.spec.context_dim > 0;
-            layer.backward(level, &self.packed, shared, &tapes[l], extent, chunk.partial, (set, wanted));
+            layer.backward(level, &self.packed, shared, &mut tapes[l], extent, chunk.partial, (set, wanted));
         }
     }
 }
