@@ -25,8 +25,8 @@ pub(super) fn packed_len(n_out: usize, n_in: usize, rows: usize) -> usize {
     tiles(n_out, rows).map(|(_, size)| size * (n_in + 1)).sum()
 }
 
-/// Packs a matrix `[n_out, n_in]` given by strides with its bias (or zeros): per tile of outputs the biases, then the
-/// weights of one input after the other. Outputs beyond n_out get zeros.
+/// Packs a matrix `[n_out, n_in]`, one of whose strides is 1, with its bias (or zeros): per tile of outputs the biases,
+/// then the weights of one input after the other. Outputs beyond n_out get zeros.
 pub(super) fn pack(
     out: &mut [f32],
     rows: usize,
@@ -45,9 +45,19 @@ pub(super) fn pack(
         if let Some(bias) = bias {
             head[..n].copy_from_slice(&bias[first..][..n]);
         }
-        for (i, column) in body.chunks_exact_mut(size).enumerate() {
-            for (r, value) in column.iter_mut().enumerate() {
-                *value = if r < n { weights[(first + r) * stride_out + i * stride_in] } else { 0.0 };
+        if n < size {
+            body.fill(0.0);
+        }
+        if stride_out == 1 {
+            for (i, column) in body.chunks_exact_mut(size).enumerate() {
+                column[..n].copy_from_slice(&weights[i * stride_in + first..][..n]);
+            }
+        } else {
+            for r in 0..n {
+                let row = &weights[(first + r) * stride_out..][..n_in];
+                for (column, &value) in body.chunks_exact_mut(size).zip(row) {
+                    column[r] = value;
+                }
             }
         }
     }

@@ -69,9 +69,12 @@ impl Outer {
             }
         } else {
             let tiles = self.tiles_right();
-            for i in 0..self.n_left {
-                for j in 0..self.n_right {
-                    put(i, Some(j), sums[i / SIDE * tiles + j / SIDE].0[i % SIDE * SIDE + j % SIDE]);
+            for (t, tile) in sums.iter().take(self.n_left.div_ceil(SIDE) * tiles).enumerate() {
+                let (i, j) = (t / tiles * SIDE, t % tiles * SIDE);
+                for (a, row) in tile.0.chunks_exact(SIDE).take(self.n_left - i).enumerate() {
+                    for (b, value) in row.iter().take(self.n_right.saturating_sub(j)).enumerate() {
+                        put(i + a, Some(j + b), *value);
+                    }
                 }
             }
         }
