@@ -190,7 +190,6 @@ impl LayerPlan {
         tape: &mut Tape,
         output: &mut Panels,
         extent: Extent,
-        keep: bool,
     ) {
         let Tape { input, hidden, derivative, .. } = tape;
         for (k, linear) in self.linears.iter().enumerate() {
@@ -199,14 +198,14 @@ impl LayerPlan {
             let (before, after) = hidden.split_at_mut(k);
             let input = before.last().unwrap_or(input);
             let Some(next) = after.first_mut() else {
-                level.run(Product { packed, n_out, n_in, input, output, extent, epilogue: Plain });
+                let (beside, epilogue) = (None, Plain);
+                level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
                 return;
             };
             macro_rules! product {
                 ($activation:expr) => {{
-                    let derivative = derivative.get_mut(k).filter(|_| keep);
-                    let epilogue = Hidden { activation: $activation, derivative };
-                    level.run(Product { packed, n_out, n_in, input, output: next, extent, epilogue });
+                    let (output, beside, epilogue) = (next, derivative.get_mut(k), Hidden($activation));
+                    level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
                 }};
             }
             match self.spec.activation {
@@ -235,7 +234,7 @@ impl LayerPlan {
             input: &mut tape.input,
             extent,
         });
-        self.conditioner(level, packed, tape, &mut shared.output, extent, keep);
+        self.conditioner(level, packed, tape, &mut shared.output, extent);
         let kept = keep.then_some(&mut tape.moved);
         let Shared { x, output, sample, .. } = shared;
         level.run(Move { layer: self, direction, output, x, sample, kept, extent });
@@ -248,7 +247,7 @@ impl LayerPlan {
         level: Level,
         packed: &[f32],
         shared: &mut Shared,
-        tape: &Tape,
+        tape: &mut Tape,
         extent: Extent,
         sums: &mut [Lanes],
         (set, wanted): (bool, bool),
@@ -265,23 +264,23 @@ impl LayerPlan {
             let (n_out, n_in, input) = (linear.block.n_in, linear.block.n_out, left);
             if k == 0 {
                 if wanted && n_out > 0 {
-                    let output = &mut *next;
-                    level.run(Product { packed, n_out, n_in, input, output, extent, epilogue: Plain });
+                    let (output, beside, epilogue) = (&mut *next, None, Plain);
+                    level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
                     level.run(Scatter { layer: self, below: next, g, g_context, extent });
                 }
                 return;
             }
+            let beside = tape.derivative.get_mut(k - 1).or(tape.hidden.get_mut(k - 1));
             macro_rules! product {
-                ($activation:expr, $kept:expr) => {{
-                    let epilogue = Backward { activation: $activation, kept: $kept };
-                    let output = &mut *next;
-                    level.run(Product { packed, n_out, n_in, input, output, extent, epilogue });
+                ($activation:expr) => {{
+                    let (output, epilogue) = (&mut *next, Backward($activation));
+                    level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
                 }};
             }
             match self.spec.activation {
-                Activation::Relu => product!(Relu, &tape.hidden[k - 1]),
-                Activation::Silu => product!(Silu, &tape.derivative[k - 1]),
-                Activation::Tanh => product!(Tanh, &tape.hidden[k - 1]),
+                Activation::Relu => product!(Relu),
+                Activation::Silu => product!(Silu),
+                Activation::Tanh => product!(Tanh),
             }
             std::mem::swap(&mut next, &mut current);
         }

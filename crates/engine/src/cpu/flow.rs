@@ -22,6 +22,12 @@ const MAX_CHUNKS: usize = 64;
 const TAPE_BYTES: usize = 1 << 20;
 /// Most panels of a block.
 const MAX_PANELS: usize = 8;
+/// Panels of a block whose tape leaves that cache in any case: enough that weights and their sums are not what is moved.
+const LARGE_PANELS: usize = 4;
+/// Bytes that a block's tape may take at all, as long as it has one panel.
+const LARGE_BYTES: usize = 256 << 20;
+/// Numbers that one thread moves in less time than it takes to wake a second one.
+const SMALL: usize = 1 << 16;
 /// Bytes that the partial gradients of all chunks may take.
 const PARTIAL_BYTES: usize = 1 << 30;
 
@@ -103,7 +109,10 @@ impl CpuFlow {
             .map(|l| layers.iter().position(|other| other.same_shape(l)).unwrap_or_default())
             .collect();
         let bytes = layers.iter().map(|l| l.tape(1).bytes()).sum::<usize>() + base.work_bytes();
-        let panels = (TAPE_BYTES / bytes.max(1)).clamp(2, MAX_PANELS);
+        let panels = match TAPE_BYTES / bytes.max(1) {
+            0..=2 => (LARGE_BYTES / bytes.max(1)).clamp(1, LARGE_PANELS),
+            fitting => fitting.min(MAX_PANELS),
+        };
         Ok(Self {
             cpu,
             spec: spec.clone(),
@@ -138,10 +147,17 @@ impl CpuFlow {
     pub fn set_params(&mut self, params: &[f32]) -> Result<(), EngineError> {
         rows::check("params", params, 1, self.layout.len)?;
         let level_rows = self.cpu.level().rows();
+        let mut rest = &mut self.packed[..];
+        let mut tasks = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let range = layer.packed_range();
-            layer.pack(level_rows, params, &mut self.packed[range.clone()], range.start);
+            let (own, after) = std::mem::take(&mut rest).split_at_mut(layer.packed_range().len());
+            rest = after;
+            tasks.push((layer, own));
         }
+        let n_threads = if params.len() < SMALL { 1 } else { self.cpu.n_threads() };
+        self.cpu.pool.run(tasks, &mut vec![(); n_threads], |(), (layer, packed)| {
+            layer.pack(level_rows, params, packed, layer.packed_range().start);
+        });
         self.base.set_params(&params[self.layout.base..]);
         self.has_params = true;
         Ok(())
@@ -227,7 +243,11 @@ impl CpuFlow {
     /// few enough that many cores find work.
     fn chunk_samples(&self, n: usize) -> usize {
         let bytes = self.n_sums * size_of::<Lanes>();
-        let least = if bytes > 1 << 20 { 256 } else { 128 };
+        let least = match bytes >> 20 {
+            0 => 128,
+            1..=3 => 256,
+            _ => 512,
+        };
         let most = (PARTIAL_BYTES / bytes.max(1)).clamp(1, MAX_CHUNKS);
         let n_chunks = (n / least).min(16).max(n / 512).clamp(1, most);
         n.div_ceil(n_chunks).next_multiple_of(16)
@@ -306,8 +326,7 @@ impl CpuFlow {
                 None => base.add_gradient(sums, grad),
             }
         };
-        let small = self.layout.len * n_chunks < 1 << 18;
-        let threads = if small { 1 } else { self.cpu.n_threads() };
+        let threads = if self.layout.len * n_chunks < SMALL { 1 } else { self.cpu.n_threads() };
         self.cpu.pool.run(tasks, &mut vec![(); threads], run);
     }
 
@@ -446,7 +465,7 @@ impl CpuFlow {
         for (l, layer) in self.layers.iter().enumerate() {
             // The gradient at theta itself is nobody's.
             let wanted = l + 1 < self.layers.len() || self.spec.context_dim > 0;
-            layer.backward(level, &self.packed, shared, &tapes[l], extent, chunk.partial, (set, wanted));
+            layer.backward(level, &self.packed, shared, &mut tapes[l], extent, chunk.partial, (set, wanted));
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::math::Activate;
 use super::panel::{Extent, Panels, Row, VECTORS};
-use super::simd::{Job, Simd};
+use super::simd::{Job, Lanes, Simd};
 
 /// Rows of the tiles that cover `n` outputs, at most `rows` each: `(first, size)`; the last may reach beyond n.
 fn tiles(n: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -25,8 +25,8 @@ pub(super) fn packed_len(n_out: usize, n_in: usize, rows: usize) -> usize {
     tiles(n_out, rows).map(|(_, size)| size * (n_in + 1)).sum()
 }
 
-/// Packs a matrix `[n_out, n_in]` given by strides with its bias (or zeros): per tile of outputs the biases, then the
-/// weights of one input after the other. Outputs beyond n_out get zeros.
+/// Packs a matrix `[n_out, n_in]`, one of whose strides is 1, with its bias (or zeros): per tile of outputs the biases,
+/// then the weights of one input after the other. Outputs beyond n_out get zeros.
 pub(super) fn pack(
     out: &mut [f32],
     rows: usize,
@@ -45,59 +45,69 @@ pub(super) fn pack(
         if let Some(bias) = bias {
             head[..n].copy_from_slice(&bias[first..][..n]);
         }
-        for (i, column) in body.chunks_exact_mut(size).enumerate() {
-            for (r, value) in column.iter_mut().enumerate() {
-                *value = if r < n { weights[(first + r) * stride_out + i * stride_in] } else { 0.0 };
+        if n < size {
+            body.fill(0.0);
+        }
+        if stride_out == 1 {
+            for (i, column) in body.chunks_exact_mut(size).enumerate() {
+                column[..n].copy_from_slice(&weights[i * stride_in + first..][..n]);
+            }
+        } else {
+            for r in 0..n {
+                let row = &weights[(first + r) * stride_out..][..n_in];
+                for (column, &value) in body.chunks_exact_mut(size).zip(row) {
+                    column[r] = value;
+                }
             }
         }
     }
 }
 
-/// What becomes of a result before it is stored.
+/// What becomes of a result before it is stored. `beside` is the same place in a second array.
 pub(super) trait Epilogue {
-    /// The value to store for output `o`, vector `v` of panel `p`.
-    fn finish<S: Simd>(&mut self, s: S, x: S::V, p: usize, o: usize, v: usize) -> S::V;
+    /// Whether there is a second array.
+    const BESIDE: bool;
+    /// The value to store.
+    fn finish<S: Simd>(s: S, x: S::V, beside: Option<&mut Lanes>) -> S::V;
 }
 
 /// The result as it is.
 pub(super) struct Plain;
 
 impl Epilogue for Plain {
+    const BESIDE: bool = false;
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, _: S, x: S::V, _: usize, _: usize, _: usize) -> S::V {
+    fn finish<S: Simd>(_: S, x: S::V, _: Option<&mut Lanes>) -> S::V {
         x
     }
 }
 
-/// The activation of the result; its derivative is stored where it is kept at all.
-pub(super) struct Hidden<'a, A> {
-    pub activation: A,
-    pub derivative: Option<&'a mut Panels>,
-}
+/// The activation of the result; its derivative beside it, if it is kept at all.
+pub(super) struct Hidden<A>(pub A);
 
-impl<A: Activate> Epilogue for Hidden<'_, A> {
+impl<A: Activate> Epilogue for Hidden<A> {
+    const BESIDE: bool = A::KEEPS_DERIVATIVE;
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, x: S::V, p: usize, o: usize, v: usize) -> S::V {
+    fn finish<S: Simd>(s: S, x: S::V, beside: Option<&mut Lanes>) -> S::V {
         let (value, derivative) = A::value(s, x);
-        if A::KEEPS_DERIVATIVE
-            && let Some(kept) = &mut self.derivative
-        {
-            s.store(derivative, &mut kept.panel_mut(p)[o].0[v]);
+        if let Some(beside) = beside {
+            s.store(derivative, beside);
         }
         value
     }
 }
 
-/// The result times the derivative of the activation.
-pub(super) struct Backward<'a, A> {
-    pub activation: A,
-    pub kept: &'a Panels,
-}
+/// The result times the derivative of the activation, from what was kept beside.
+pub(super) struct Backward<A>(pub A);
 
-impl<A: Activate> Epilogue for Backward<'_, A> {
+impl<A: Activate> Epilogue for Backward<A> {
+    const BESIDE: bool = true;
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, x: S::V, p: usize, o: usize, v: usize) -> S::V {
-        A::backward(s, x, s.load(&self.kept.panel(p)[o].0[v]))
+    fn finish<S: Simd>(s: S, x: S::V, beside: Option<&mut Lanes>) -> S::V {
+        match beside {
+            Some(kept) => A::backward(s, x, s.load(kept)),
+            None => x,
+        }
     }
 }
 
@@ -109,6 +119,8 @@ pub(super) struct Product<'a, E> {
     pub input: &'a Panels,
     pub output: &'a mut Panels,
     pub extent: Extent,
+    /// The second array of the epilogue, if it has one.
+    pub beside: Option<&'a mut Panels>,
     pub epilogue: E,
 }
 
@@ -119,32 +131,26 @@ impl<E: Epilogue> Job for Product<'_, E> {
         for p in 0..self.extent.panels() {
             let vectors = self.extent.vectors(p);
             let input = &self.input.panel(p)[..self.n_in];
-            let output = &mut self.output.panel_mut(p)[..self.n_out];
+            let mut out = &mut self.output.panel_mut(p)[..self.n_out];
+            let mut beside = match &mut self.beside {
+                Some(beside) if E::BESIDE => &mut beside.panel_mut(p)[..self.n_out],
+                _ => &mut [],
+            };
             let mut packed = self.packed;
-            let mut first = 0;
-            while first < self.n_out {
-                let left = self.n_out - first;
-                let mut at = At { epilogue: &mut self.epilogue, p, first };
-                let out = &mut output[first..];
-                let size = if S::ROWS == 8 && left >= 8 {
-                    panel_tile::<S, E, 8>(s, packed, input, out, vectors, &mut at)
-                } else if S::ROWS >= 4 && left >= 4 {
-                    panel_tile::<S, E, 4>(s, packed, input, out, vectors, &mut at)
+            while !out.is_empty() {
+                let size = if S::ROWS == 8 && out.len() >= 8 {
+                    panel_tile::<S, E, 8>(s, packed, input, out, beside, vectors)
+                } else if S::ROWS >= 4 && out.len() >= 4 {
+                    panel_tile::<S, E, 4>(s, packed, input, out, beside, vectors)
                 } else {
-                    panel_tile::<S, E, 2>(s, packed, input, out, vectors, &mut at)
+                    panel_tile::<S, E, 2>(s, packed, input, out, beside, vectors)
                 };
                 packed = &packed[size * (self.n_in + 1)..];
-                first += size;
+                out = out.get_mut(size..).unwrap_or_default();
+                beside = beside.get_mut(size..).unwrap_or_default();
             }
         }
     }
-}
-
-/// Where a tile lies.
-struct At<'a, E> {
-    epilogue: &'a mut E,
-    p: usize,
-    first: usize,
 }
 
 /// R outputs of a panel; returns R.
@@ -154,21 +160,21 @@ fn panel_tile<S: Simd, E: Epilogue, const R: usize>(
     packed: &[f32],
     input: &[Row],
     out: &mut [Row],
+    beside: &mut [Row],
     vectors: usize,
-    at: &mut At<'_, E>,
 ) -> usize {
     let weights = packed.as_chunks::<R>().0;
     match (S::WIDE, vectors) {
-        (true, 3) => tile::<S, E, R, 3, 0>(s, weights, input, out, at),
-        (true, 2) => tile::<S, E, R, 2, 0>(s, weights, input, out, at),
-        (true, _) => tile::<S, E, R, 1, 0>(s, weights, input, out, at),
+        (true, 3) => tile::<S, E, R, 3, 0>(s, weights, input, out, beside),
+        (true, 2) => tile::<S, E, R, 2, 0>(s, weights, input, out, beside),
+        (true, _) => tile::<S, E, R, 1, 0>(s, weights, input, out, beside),
         (false, _) => {
-            tile::<S, E, R, 1, 0>(s, weights, input, out, at);
+            tile::<S, E, R, 1, 0>(s, weights, input, out, beside);
             if vectors > 1 {
-                tile::<S, E, R, 1, 1>(s, weights, input, out, at);
+                tile::<S, E, R, 1, 1>(s, weights, input, out, beside);
             }
             if vectors > 2 {
-                tile::<S, E, R, 1, 2>(s, weights, input, out, at);
+                tile::<S, E, R, 1, 2>(s, weights, input, out, beside);
             }
         }
     }
@@ -182,7 +188,7 @@ fn tile<S: Simd, E: Epilogue, const R: usize, const N: usize, const V: usize>(
     weights: &[[f32; R]],
     input: &[Row],
     out: &mut [Row],
-    at: &mut At<'_, E>,
+    beside: &mut [Row],
 ) {
     const { assert!(N + V <= VECTORS) };
     let Some((bias, weights)) = weights.split_first() else { return };
@@ -202,12 +208,35 @@ fn tile<S: Simd, E: Epilogue, const R: usize, const N: usize, const V: usize>(
             }
         }
     }
-    for r in 0..R {
-        if let Some(row) = out.get_mut(r) {
-            for v in 0..N {
-                let value = at.epilogue.finish(s, sum[r][v], at.p, at.first + r, V + v);
-                s.store(value, &mut row.0[V + v]);
+    // Whole tiles stay in registers; only one that reaches beyond the outputs goes through memory.
+    if let Some(out) = out.first_chunk_mut::<R>() {
+        if E::BESIDE {
+            let Some(beside) = beside.first_chunk_mut::<R>() else { return };
+            for r in 0..R {
+                for v in 0..N {
+                    let value = E::finish(s, sum[r][v], Some(&mut beside[r].0[V + v]));
+                    s.store(value, &mut out[r].0[V + v]);
+                }
             }
+        } else {
+            for r in 0..R {
+                for v in 0..N {
+                    s.store(E::finish(s, sum[r][v], None), &mut out[r].0[V + v]);
+                }
+            }
+        }
+        return;
+    }
+    let mut stored = [[Lanes::ZERO; N]; R];
+    for r in 0..R {
+        for v in 0..N {
+            s.store(sum[r][v], &mut stored[r][v]);
+        }
+    }
+    for (r, out) in out.iter_mut().enumerate() {
+        for v in 0..N {
+            let beside = beside.get_mut(r).map(|row| &mut row.0[V + v]);
+            s.store(E::finish(s, s.load(&stored[r][v]), beside), &mut out.0[V + v]);
         }
     }
 }

@@ -14,14 +14,14 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) ->
     sum
 }
 
-/// x of -87 to 88: 2^n (1 + r + r^2 P(r)) with n ln 2 + r = x.
+/// x of -87 to 88: 2^n P(r) with n ln 2 + r = x.
 #[inline(always)]
 fn exp_in_range<S: Simd>(s: S, x: S::V) -> S::V {
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts: the product with the first is exact.
     let r = s.fnma(n, s.splat(-2.121_944_4e-4), s.fnma(n, s.splat(0.693_359_4), x));
-    let p = polynomial(s, r, [0.5, 0.166_665_76, 0.041_666_556, 0.008_363_179, 0.001_392_618_4]);
-    s.scale(s.fma(s.mul(p, r), r, s.add(r, s.splat(1.0))), n)
+    let p = polynomial(s, r, [1.0, 1.0, 0.5, 0.166_665_76, 0.041_666_556, 0.008_363_179, 0.001_392_618_4]);
+    s.scale(p, n)
 }
 
 /// e^x; zero below the least normal number, clamped above 88.
@@ -32,11 +32,12 @@ pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.select_lt(x, least, s.splat(0.0), e)
 }
 
-/// 1 / (1 + e^-x).
+/// 1 / (1 + e^-x) and 1 / (1 + e^x).
 #[inline(always)]
-pub(super) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
-    let c = s.max(s.splat(-80.0), s.min(s.splat(80.0), x));
-    s.recip(s.add(s.splat(1.0), exp_in_range(s, s.sub(s.splat(0.0), c))))
+pub(super) fn sigmoids<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    let e = exp_in_range(s, s.max(s.splat(-80.0), s.min(s.splat(80.0), x)));
+    let complement = s.recip(s.add(s.splat(1.0), e));
+    (s.mul(e, complement), complement)
 }
 
 /// Natural logarithm of positive normal x.
@@ -120,10 +121,10 @@ impl Activate for Silu {
     const KEEPS_DERIVATIVE: bool = true;
     #[inline(always)]
     fn value<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
-        let sigma = sigmoid(s, x);
+        let (sigma, complement) = sigmoids(s, x);
         let value = s.mul(x, sigma);
         // sigma (1 + x (1 - sigma)) = sigma + value (1 - sigma)
-        (value, s.fma(value, s.sub(s.splat(1.0), sigma), sigma))
+        (value, s.fma(value, complement, sigma))
     }
     #[inline(always)]
     fn backward<S: Simd>(s: S, g: S::V, kept: S::V) -> S::V {
@@ -152,6 +153,7 @@ mod tests {
     enum Function {
         Exp,
         Sigmoid,
+        Complement,
         Ln,
         Tanh,
     }
@@ -164,7 +166,8 @@ mod tests {
             let x = s.load(&self.1);
             let y = match self.0 {
                 Function::Exp => exp(s, x),
-                Function::Sigmoid => sigmoid(s, x),
+                Function::Sigmoid => sigmoids(s, x).0,
+                Function::Complement => sigmoids(s, x).1,
                 Function::Ln => ln(s, x),
                 Function::Tanh => tanh(s, x),
             };
@@ -194,6 +197,7 @@ mod tests {
             check(Function::Exp, -87.0, 88.0, f64::exp);
             check(Function::Exp, -1.0, 1.0, f64::exp);
             check(Function::Sigmoid, -79.0, 79.0, |x| 1.0 / (1.0 + (-x).exp()));
+            check(Function::Complement, -79.0, 79.0, |x| 1.0 / (1.0 + x.exp()));
             check(Function::Ln, 0.5, 4096.0, f64::ln);
             check(Function::Ln, 0.9, 1.1001, f64::ln);
             check(Function::Tanh, -10.0, 10.0001, f64::tanh);

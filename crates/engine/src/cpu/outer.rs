@@ -2,7 +2,7 @@
 //! moments of a mixture base. Invariant: a sum runs over one block in registers and is then added to the chunk's partial
 //! sum, so that no chain of additions grows with the number of samples of a block's chunk by more than one per block.
 
-use super::panel::{Extent, PANEL, Panels, Row, VECTORS};
+use super::panel::{Extent, PANEL, Panels, VECTORS};
 use super::simd::{Job, LANES, Lanes, Simd};
 
 /// Side of a tile of the narrow form.
@@ -25,44 +25,74 @@ impl Outer {
 
     /// Vectors of the partial sums.
     pub fn len(self) -> usize {
-        if self.wide() {
-            self.n_left * self.n_right.div_ceil(LANES) + self.n_left.div_ceil(LANES)
-        } else {
-            self.n_left.div_ceil(SIDE) * (self.n_right + 1).div_ceil(SIDE)
+        match self.left_sums() {
+            Some(first) => first + self.n_left.div_ceil(LANES),
+            None => self.n_left.div_ceil(SIDE) * self.tiles_right(),
         }
     }
 
-    /// Vectors of scratch memory for a block.
+    /// Tiles of the narrow form beside each other.
+    fn tiles_right(self) -> usize {
+        (self.n_right + usize::from(self.has_ones())).div_ceil(SIDE)
+    }
+
+    /// Whether the last tile of the narrow form has room for the row of ones, whose products are the sums of the left.
+    fn has_ones(self) -> bool {
+        !self.n_right.is_multiple_of(SIDE)
+    }
+
+    /// Where the sums of the left begin if they are apart.
+    fn left_sums(self) -> Option<usize> {
+        if self.wide() {
+            Some(self.n_left * self.n_right.div_ceil(LANES))
+        } else if self.has_ones() {
+            None
+        } else {
+            Some(self.n_left.div_ceil(SIDE) * self.tiles_right())
+        }
+    }
+
+    /// Vectors of scratch memory for a block: the widest group of transposed features.
     pub fn scratch(self, panels: usize) -> usize {
-        if self.wide() { panels * PANEL * self.n_right.div_ceil(LANES) } else { 0 }
+        if self.wide() { panels * PANEL * VECTORS } else { 0 }
     }
 
     /// Hands every sum to `put`: `(i, Some(j), value)` of `left_i right_j`, `(i, None, value)` of `left_i`.
+    #[inline]
     pub fn unpack(self, sums: &[Lanes], mut put: impl FnMut(usize, Option<usize>, f32)) {
         if self.wide() {
             let vectors = self.n_right.div_ceil(LANES);
-            for i in 0..self.n_left {
-                for j in 0..self.n_right {
-                    put(i, Some(j), sums[i * vectors + j / LANES].0[j % LANES]);
+            for (i, row) in sums.chunks_exact(vectors).take(self.n_left).enumerate() {
+                for (j, value) in row.iter().flat_map(|lanes| &lanes.0).take(self.n_right).enumerate() {
+                    put(i, Some(j), *value);
                 }
-            }
-            for i in 0..self.n_left {
-                put(i, None, sums[self.n_left * vectors + i / LANES].0[i % LANES]);
             }
         } else {
-            let tiles = (self.n_right + 1).div_ceil(SIDE);
-            for i in 0..self.n_left {
-                for j in 0..=self.n_right {
-                    let tile = sums[i / SIDE * tiles + j / SIDE].0;
-                    put(i, (j < self.n_right).then_some(j), tile[i % SIDE * SIDE + j % SIDE]);
+            let tiles = self.tiles_right();
+            for (t, tile) in sums.iter().take(self.n_left.div_ceil(SIDE) * tiles).enumerate() {
+                let (i, j) = (t / tiles * SIDE, t % tiles * SIDE);
+                for (a, row) in tile.0.chunks_exact(SIDE).take(self.n_left - i).enumerate() {
+                    for (b, value) in row.iter().take(self.n_right.saturating_sub(j)).enumerate() {
+                        put(i + a, Some(j + b), *value);
+                    }
                 }
             }
+        }
+        for i in 0..self.n_left {
+            let value = match self.left_sums() {
+                Some(first) => sums[first + i / LANES].0[i % LANES],
+                None => {
+                    let tile = (i / SIDE + 1) * self.tiles_right() - 1;
+                    sums[tile].0[i % SIDE * SIDE + self.n_right % SIDE]
+                }
+            };
+            put(i, None, value);
         }
     }
 }
 
 /// Adds the sums over a block to `sums`, or sets them. Rows of `left` and `right` are padded to a multiple of four, and
-/// row `n_right` of `right` is one.
+/// row `n_right` of `right` is one. Lanes without a sample are zero in `left`.
 pub(super) struct AddOuter<'a> {
     pub shape: Outer,
     pub left: &'a Panels,
@@ -77,7 +107,14 @@ impl Job for AddOuter<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        if self.shape.wide() { self.run_wide(s) } else { self.run_narrow(s) }
+        if self.shape.wide() {
+            self.run_wide(s);
+        } else {
+            self.run_narrow(s);
+        }
+        if let Some(first) = self.shape.left_sums() {
+            self.add_left(s, first);
+        }
     }
 }
 
@@ -91,8 +128,7 @@ impl AddOuter<'_> {
 
     #[inline(always)]
     fn run_narrow<S: Simd>(&mut self, s: S) {
-        let (tiles_left, tiles_right) =
-            (self.shape.n_left.div_ceil(SIDE), (self.shape.n_right + 1).div_ceil(SIDE));
+        let (tiles_left, tiles_right) = (self.shape.n_left.div_ceil(SIDE), self.shape.tiles_right());
         for i in 0..tiles_left {
             for j in 0..tiles_right {
                 let mut sum = [s.splat(0.0); LANES];
@@ -148,7 +184,6 @@ impl AddOuter<'_> {
                 _ => self.group::<S, 1>(s, first, vectors),
             };
         }
-        self.add_left(s, self.shape.n_left * vectors);
     }
 
     /// The sums with N vectors of right features from vector `first` on; returns N.
@@ -156,19 +191,27 @@ impl AddOuter<'_> {
     fn group<S: Simd, const N: usize>(&mut self, s: S, first: usize, vectors: usize) -> usize {
         let panels = self.extent.panels();
         // [panels, 48, N]: one sample after the other.
-        let strips = self.scratch[first * panels * PANEL..][..N * panels * PANEL].as_chunks_mut::<N>().0;
-        for (p, strip) in strips.chunks_exact_mut(PANEL).enumerate() {
+        let strips = self.scratch.as_chunks_mut::<N>().0;
+        for (p, strip) in strips.chunks_exact_mut(PANEL).take(panels).enumerate() {
             let rows = &self.right.panel(p)[..self.shape.n_right];
             for n in 0..N {
                 let features = &rows[((first + n) * LANES).min(rows.len())..];
                 for v in 0..self.extent.vectors(p) {
                     let mut square = [s.splat(0.0); LANES];
-                    for (i, row) in features.iter().take(LANES).enumerate() {
-                        square[i] = s.load(&row.0[v]);
+                    if let Some(features) = features.first_chunk::<LANES>() {
+                        for i in 0..LANES {
+                            square[i] = s.load(&features[i].0[v]);
+                        }
+                    } else {
+                        for (i, row) in features.iter().enumerate() {
+                            square[i] = s.load(&row.0[v]);
+                        }
                     }
                     s.transpose(&mut square);
-                    for (i, sample) in strip[v * LANES..][..LANES].iter_mut().enumerate() {
-                        s.store(square[i], &mut sample[n]);
+                    if let Some(samples) = strip[v * LANES..].first_chunk_mut::<LANES>() {
+                        for i in 0..LANES {
+                            s.store(square[i], &mut samples[i][n]);
+                        }
                     }
                 }
             }
@@ -197,18 +240,17 @@ impl AddOuter<'_> {
         vectors: usize,
     ) -> usize {
         let panels = self.extent.panels();
-        let strips = self.scratch[first * panels * PANEL..][..N * panels * PANEL].as_chunks::<N>().0;
+        let strips = self.scratch.as_chunks::<N>().0;
         let mut sum = [[s.splat(0.0); N]; R];
-        for (p, strip) in strips.chunks_exact(PANEL).enumerate() {
+        for (p, strip) in strips.chunks_exact(PANEL).take(panels).enumerate() {
             let panel = self.left.panel(p);
             let mut left = [&panel[i]; R];
             for (r, row) in left.iter_mut().enumerate() {
                 *row = &panel[(i + r).min(self.shape.n_left - 1)];
             }
-            let valid = self.extent.samples - p * PANEL;
-            for v in 0..self.extent.vectors(p) {
-                let samples = &strip.as_chunks::<LANES>().0[v];
-                for lane in 0..LANES.min(valid - v * LANES) {
+            // The lanes beyond the last sample have no weight.
+            for (v, samples) in strip.as_chunks::<LANES>().0.iter().take(self.extent.vectors(p)).enumerate() {
+                for lane in 0..LANES {
                     let mut right = [s.splat(0.0); N];
                     for n in 0..N {
                         right[n] = s.load(&samples[lane][n]);
@@ -236,10 +278,10 @@ impl AddOuter<'_> {
         for i in 0..self.shape.n_left.div_ceil(LANES) {
             let mut sum = [s.splat(0.0); LANES];
             for p in 0..self.extent.panels() {
-                let rows: &[Row] = &self.left.panel(p)[i * LANES..self.shape.n_left];
+                let rows = &self.left.panel(p)[i * LANES..self.shape.n_left];
                 for (sum, row) in sum.iter_mut().zip(rows) {
                     for v in 0..self.extent.vectors(p) {
-                        *sum = s.add(*sum, s.load(&row.0[v.min(VECTORS - 1)]));
+                        *sum = s.add(*sum, s.load(&row.0[v]));
                     }
                 }
             }
