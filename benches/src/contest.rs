@@ -161,6 +161,8 @@ pub struct Pairs {
     pub shape: String,
     /// Samples per call.
     pub batch: usize,
+    /// Programs that wanted a core in the last minute, these two included, where the system says so.
+    pub load: Option<f64>,
     /// Number of pairs.
     pub pairs: usize,
     /// Seconds of the rival's first call, compilation included.
@@ -251,6 +253,7 @@ impl Rival<'_> {
             turn,
             shape: shape.to_string(),
             batch,
+            load: load_average(),
             pairs: ratios.len(),
             rival_first_seconds: warmed.first_seconds,
             gflops: flop * ours.median / 1e9,
@@ -260,4 +263,9 @@ impl Rival<'_> {
             ratio: Spread::of(&ratios),
         })
     }
+}
+
+/// The load average of the last minute on Linux.
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -3,11 +3,13 @@
 
 pub mod contest;
 mod measure;
+pub mod memory;
 mod path;
 pub mod peak;
 mod problem;
 pub mod quality;
 mod row;
+pub mod scaling;
 mod shape;
 mod spread;
 mod stamp;

@@ -72,10 +72,11 @@ impl Row {
     }
 }
 
-/// Short hash of the commit in the working directory, if git knows one.
+/// Short hash of the commit in the working directory, with `-dirty` if files differ from it; `None` without git.
 #[must_use]
 pub fn commit() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    let arguments = ["describe", "--always", "--dirty", "--exclude=*"];
+    let output = Command::new("git").args(arguments).output().ok()?;
     let hash = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !hash.is_empty()).then_some(hash)
 }

@@ -208,7 +208,7 @@ fn like_for_like(args: &Args, engine: &Engine, on_gpu: bool, output: &mut Output
 
 fn heading() -> String {
     format!(
-        "{:>4} {:>6} {:<10} {:<13} {:>20} {:>20} {:>20} {:>7} {:>6} {:>7} {:>8}",
+        "{:>4} {:>6} {:<10} {:<13} {:>20} {:>20} {:>20} {:>7} {:>6} {:>7} {:>8} {:>5}",
         "H",
         "batch",
         "call",
@@ -219,7 +219,8 @@ fn heading() -> String {
         "GF/s",
         "peak",
         "theirs",
-        "first s"
+        "first s",
+        "load"
     )
 }
 
@@ -228,7 +229,7 @@ fn line(hidden: usize, pairs: &lwflow_benches::contest::Pairs, peak: Option<f64>
         format!("{:.*} ({:.*}-{:.*})", digits, s.median * scale, digits, s.min * scale, digits, s.max * scale)
     };
     format!(
-        "{:>4} {:>6} {:<10} {:<13} {:>20} {:>20} {:>20} {:>7.1} {:>6} {:>7.1} {:>8.1}",
+        "{:>4} {:>6} {:<10} {:<13} {:>20} {:>20} {:>20} {:>7.1} {:>6} {:>7.1} {:>8.1} {:>5}",
         hidden,
         pairs.batch,
         pairs.turn.name(),
@@ -240,6 +241,7 @@ fn line(hidden: usize, pairs: &lwflow_benches::contest::Pairs, peak: Option<f64>
         peak.map_or_else(|| "-".to_owned(), |p| format!("{:.0} %", 100.0 * pairs.gflops / p)),
         pairs.rival_gflops,
         pairs.rival_first_seconds,
+        pairs.load.map_or_else(|| "-".to_owned(), |l| format!("{l:.1}")),
     )
 }
 
