@@ -16,6 +16,9 @@ use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use lwflow_host::targets::Target;
 use lwflow_model::{Activation, ParamLayout};
 
+/// Threads of every contestant: lwflow takes the cores that this process may use, the others are told.
+const THREADS: usize = 2;
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Same formula, parameters and points
@@ -42,9 +45,6 @@ struct Args {
     /// Parts to run
     #[arg(long, value_delimiter = ',', default_value = "like,quality")]
     parts: Vec<Part>,
-    /// Threads of every contestant
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
     /// Contestants: torch, torch.compile, jax.jit
     #[arg(long, value_delimiter = ',', default_value = "torch,torch.compile,jax.jit")]
     rivals: Vec<String>,
@@ -113,6 +113,12 @@ fn main() -> Result<()> {
     if args.batch.is_empty() {
         args.batch = if on_gpu { vec![1024, 16_384, 131_072] } else { vec![1024, 16_384] };
     }
+    let cores = std::thread::available_parallelism()?.get();
+    if cores > THREADS {
+        println!(
+            "NOTE: lwflow may use {cores} cores, the others {THREADS}; start it with taskset to make them equal"
+        );
+    }
     create_dir_all(&args.out).with_context(|| format!("{}", args.out.display()))?;
     let path = args.out.join("peers.jsonl");
     let json = BufWriter::new(File::create(&path).with_context(|| format!("{}", path.display()))?);
@@ -144,7 +150,7 @@ fn like_for_like(args: &Args, engine: &Engine, on_gpu: bool, output: &mut Output
     let device = if on_gpu { "cuda" } else { "cpu" };
     let mut workers = Vec::new();
     for framework in ["torch", "jax"].into_iter().filter(|f| rivals.iter().any(|(_, of)| of == f)) {
-        let (worker, hello) = Worker::start(&args.python, &scripts, framework, args.threads, device)?;
+        let (worker, hello) = Worker::start(&args.python, &scripts, framework, THREADS, device)?;
         println!("{framework} {} on {}", hello.version, hello.device);
         workers.push((framework, worker));
     }
@@ -153,7 +159,7 @@ fn like_for_like(args: &Args, engine: &Engine, on_gpu: bool, output: &mut Output
          pair by pair.\nGF/s: model FLOPs, 6 per multiply-add of a training step, 2 otherwise.\n\n{}",
         args.pairs,
         args.seconds,
-        args.threads,
+        THREADS,
         heading()
     );
     for &hidden in &args.hidden {
@@ -258,8 +264,7 @@ fn time_to_quality(args: &Args, engine: &Engine, output: &mut Output) -> Result<
         }
         for library in args.libraries.iter().filter(|l| *l != "none") {
             // Each has a process of its own, so that none pays for what another has left behind.
-            let (mut worker, _) =
-                Worker::start(&args.python, &scripts(args), "quality", args.threads, "cpu")?;
+            let (mut worker, _) = Worker::start(&args.python, &scripts(args), "quality", THREADS, "cpu")?;
             for &seed in args.seeds.iter().take(args.rival_seeds) {
                 let row = race.theirs(&mut worker, library, target, seed)?;
                 println!("{row}");

@@ -153,11 +153,12 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             warn_without_linker();
             ensure_driver(need_of(&args.device), args.driver.yes)?;
             let python = args.peers.then(peers::environment).transpose()?;
+            let paired = args.peers;
             let mut command = cargo("run");
             command
                 .args(["--release", "--package", "lwflow-benches", "--bin", args.program(), "--"])
                 .args(args.for_bench(python));
-            replace_with(&mut command)?;
+            replace_with(&mut if paired { peers::on_two_cores(command) } else { command })?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -56,6 +56,20 @@ pub fn environment() -> anyhow::Result<PathBuf> {
     Ok(python)
 }
 
+/// The command on two cores where `taskset` is at hand, so that no contestant has more than another.
+pub fn on_two_cores(command: Command) -> Command {
+    let Some(taskset) = in_path("taskset") else { return command };
+    let mut wrapped = Command::new(taskset);
+    wrapped.args(["--cpu-list", "0,1"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
+}
+
 fn run(command: &mut Command) -> anyhow::Result<()> {
     eprintln!("xtask: {}", display(command));
     let status = command.stdin(Stdio::null()).status();
@@ -75,6 +89,18 @@ mod tests {
         for name in ["worker.py", "requirements.txt", "requirements-cuda.txt"] {
             assert!(scripts().join(name).is_file(), "{name}");
         }
+    }
+
+    #[test]
+    fn the_wrapped_command_is_the_same_command() {
+        let mut command = Command::new("cargo");
+        command.args(["run", "--bin", "peers"]).env("A", "1").env_remove("B");
+        let wrapped = on_two_cores(command);
+        let words: Vec<_> = wrapped.get_args().collect();
+        let tail = words.len() - 3;
+        assert_eq!(words[tail..], ["run", "--bin", "peers"]);
+        assert!(wrapped.get_envs().any(|(name, value)| name == "A" && value == Some("1".as_ref())));
+        assert!(wrapped.get_envs().any(|(name, value)| name == "B" && value.is_none()));
     }
 
     #[test]
