@@ -69,7 +69,7 @@ pub struct Row {
     pub seeds: Vec<u64>,
     /// The quality to reach, nats.
     pub bound: f64,
-    /// Forward KL at the end, nats, by seed.
+    /// Forward KL at the end, nats, by seed; NaN (null in JSON) for a fit that is not finite.
     pub kl: Vec<f64>,
     /// Standard error of the last forward KL.
     pub kl_se: f64,
@@ -107,8 +107,9 @@ struct Command<'a> {
 
 #[derive(Deserialize)]
 struct Fitted {
-    kl: f64,
-    kl_se: f64,
+    /// None where the density of the fit is not finite at an exact draw.
+    kl: Option<f64>,
+    kl_se: Option<f64>,
     seconds: f64,
     first_seconds: f64,
     steps: usize,
@@ -212,8 +213,8 @@ impl Race<'_> {
             who: library.to_owned(),
             seeds: vec![seed],
             bound,
-            kl: vec![fitted.kl],
-            kl_se: fitted.kl_se,
+            kl: vec![fitted.kl.unwrap_or(f64::NAN)],
+            kl_se: fitted.kl_se.unwrap_or(f64::NAN),
             seconds: vec![fitted.seconds],
             first_seconds: Some(fitted.first_seconds),
             steps: vec![fitted.steps],
