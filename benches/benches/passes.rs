@@ -5,6 +5,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lwflow_benches::{Base, Call, Shape, Workload, paths};
 use lwflow_engine::{DeviceChoice, list_devices};
+use lwflow_model::Activation;
 
 fn passes(criterion: &mut Criterion) {
     if list_devices().is_empty() {
@@ -16,6 +17,7 @@ fn passes(criterion: &mut Criterion) {
         context_dim: 0,
         n_layers: 8,
         hidden,
+        activation: Activation::Silu,
         base: Base::Mixture(components),
         batch,
     };

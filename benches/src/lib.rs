@@ -1,12 +1,25 @@
-//! Measures every kernel, pass and training step of the engine on one device, side by side in one run.
+//! Measures every kernel, pass and training step of the engine on one device, and lwflow beside other frameworks.
 //! Invariant: what is compared takes turns, so that a change of the machine's load falls on all of it alike.
 
+pub mod contest;
 mod measure;
+pub mod memory;
 mod path;
+pub mod peak;
+mod problem;
+pub mod quality;
 mod row;
+pub mod scaling;
 mod shape;
+mod spread;
+mod stamp;
+mod worker;
 
 pub use measure::{Options, run};
 pub use path::{Call, PathBench, Workload, paths};
+pub use problem::{CHECK_STEPS, Difference, Outcome, Problem, compare};
 pub use row::{Row, commit, date};
-pub use shape::{Base, Shape};
+pub use shape::{Base, Shape, multiply_adds};
+pub use spread::Spread;
+pub use stamp::Stamp;
+pub use worker::{Hello, Worker};

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, ProfiledCall};
+use lwflow_model::Activation;
 
-use crate::{Base, Call, PathBench, Row, Shape, Workload, commit, date, paths};
+use crate::{Base, Call, PathBench, Row, Shape, Stamp, Workload, paths, peak};
 
 /// A measurement repeats a quick call until this many seconds are full.
 const ENOUGH_SECONDS: f64 = 5e-3;
@@ -29,7 +30,7 @@ impl Options {
     #[must_use]
     pub fn grid(
         device: DeviceChoice,
-        (dim, n_layers, components): (usize, usize, usize),
+        (dim, n_layers, components, activation): (usize, usize, usize, Activation),
         hidden: &[usize],
         batch: &[usize],
         repeats: usize,
@@ -37,7 +38,7 @@ impl Options {
         let mut shapes = Vec::new();
         for &hidden in hidden {
             for base in [Base::Mixture(components), Base::Gaussian] {
-                let shape = |&batch| Shape { dim, context_dim: 0, n_layers, hidden, base, batch };
+                let shape = |&batch| Shape { dim, context_dim: 0, n_layers, hidden, activation, base, batch };
                 shapes.extend(batch.iter().map(shape));
             }
         }
@@ -50,26 +51,37 @@ impl Options {
     /// A run of seconds that still passes through every kind of row.
     #[must_use]
     pub fn tiny(device: DeviceChoice) -> Self {
-        let shape =
-            Shape { dim: 4, context_dim: 0, n_layers: 2, hidden: 16, base: Base::Mixture(2), batch: 64 };
+        let shape = Shape {
+            dim: 4,
+            context_dim: 0,
+            n_layers: 2,
+            hidden: 16,
+            activation: Activation::Silu,
+            base: Base::Mixture(2),
+            batch: 64,
+        };
         let shapes = vec![shape, Shape { base: Base::Gaussian, ..shape }, Shape { context_dim: 3, ..shape }];
         Self { device, shapes, repeats: 2 }
     }
 }
 
-/// Measures everything and hands over the rows of each shape as soon as they are complete.
+/// Measures everything: first `begin` gets the stamp of the run, then `report` the rows of each shape as soon as they are
+/// complete.
 ///
 /// # Errors
-/// Any error of the device, of a shape, or of `report`.
-pub fn run(options: &Options, mut report: impl FnMut(&Shape, &[Row]) -> Result<()>) -> Result<()> {
+/// Any error of the device, of a shape, of `begin` or of `report`.
+pub fn run(
+    options: &Options,
+    begin: impl FnOnce(&Stamp) -> Result<()>,
+    mut report: impl FnMut(&Shape, &[Row]) -> Result<()>,
+) -> Result<()> {
     let settings = EngineSettings { device: options.device.clone(), ..EngineSettings::default() };
-    let device = Engine::new(&settings)?.info().to_string();
-    let (commit, date) = (commit(), date());
+    let engine = Engine::new(&settings)?;
+    let stamp = Stamp::now(engine.info().to_string(), peak::measured_gflops(engine.info())?);
+    begin(&stamp)?;
     for shape in &options.shapes {
         let blank = |path: &'static str| Row {
-            commit: commit.clone(),
-            date: date.clone(),
-            device: device.clone(),
+            stamp: stamp.clone(),
             path,
             kind: "pass",
             name: String::new(),
@@ -81,6 +93,7 @@ pub fn run(options: &Options, mut report: impl FnMut(&Shape, &[Row]) -> Result<(
             seconds_median: 0.0,
             samples_per_second: 0.0,
             gflops: None,
+            peak_share: None,
         };
         let rows = measure(options, shape, blank).with_context(|| format!("measuring {shape}"))?;
         report(shape, &rows)?;
@@ -188,12 +201,14 @@ impl Case {
     fn finish(mut self, batch: usize) -> Row {
         self.seconds.sort_by(f64::total_cmp);
         let median = self.seconds.get(self.seconds.len() / 2).copied().unwrap_or(f64::NAN);
+        let gflops = self.flop.map(|flop| flop / median / 1e9);
         Row {
             repeats: self.seconds.len(),
             seconds_min: self.seconds.first().copied().unwrap_or(f64::NAN),
             seconds_median: median,
             samples_per_second: batch as f64 / median,
-            gflops: self.flop.map(|flop| flop / median / 1e9),
+            gflops,
+            peak_share: gflops.zip(self.row.stamp.peak_gflops).map(|(gflops, peak)| gflops / peak),
             ..self.row
         }
     }

@@ -2,7 +2,9 @@
 //! Invariant: a call does the same work every time it is made.
 
 use anyhow::Result;
-use lwflow_engine::{DeviceChoice, Engine, EngineSettings, FlowExecutor, KernelTime, ProfiledCall};
+use lwflow_engine::{
+    DeviceChoice, DeviceKind, Engine, EngineSettings, FlowExecutor, KernelTime, ProfiledCall,
+};
 use lwflow_host::adam::{Adam, AdamSettings};
 use lwflow_model::Flow;
 
@@ -107,13 +109,18 @@ pub fn paths(device: &DeviceChoice, shape: &Shape) -> Result<Vec<PathBench>> {
     for portable_kernels in [false, true] {
         let settings = EngineSettings { device: device.clone(), portable_kernels, ..Default::default() };
         let spec = shape.spec()?;
-        let mut executor = Engine::new(&settings)?.flow(&spec)?;
+        let engine = Engine::new(&settings)?;
+        let mut executor = engine.flow(&spec)?;
         let params = Flow::<f32>::init(spec, 1)?.params().to_vec();
         executor.set_params(&params)?;
         let work = Workload::new(&small);
         let kernels = executor.profile(ProfiledCall::Inverse, &work.x, &work.context)?;
         let fused = kernels.iter().any(|k| k.kernel.starts_with("fused_"));
-        let name = if fused { "fused" } else { "tiled" };
+        let name = match (engine.info().kind, fused) {
+            (DeviceKind::Cpu, _) => "native",
+            (_, true) => "fused",
+            (_, false) => "tiled",
+        };
         if paths.iter().all(|p| p.name != name) {
             let adam = Adam::new(params.len(), AdamSettings::default())?;
             let grad = params.iter().enumerate().map(|(i, _)| (i as f32).sin()).collect();

@@ -6,15 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::Stamp;
+
 /// A row of the table and of the JSON file (one object per line).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    /// Short hash of the commit, if there is a repository around the working directory.
-    pub commit: Option<String>,
-    /// Day of the run in UTC, `YYYY-MM-DD`.
-    pub date: String,
-    /// The device with its driver.
-    pub device: String,
+    /// Commit, day, device and its measured peak.
+    #[serde(flatten)]
+    pub stamp: Stamp,
     /// Kernel path: `fused`, `tiled`, or `host` for what runs on neither.
     pub path: &'static str,
     /// `pass` for a call, `kernel` for one kernel within a call.
@@ -38,6 +37,8 @@ pub struct Row {
     /// Model GFLOP over the median: 2 per multiply-add of the linear maps for a forward pass or one kernel's product, 6
     /// for a gradient. Absent for what runs none of the linear maps.
     pub gflops: Option<f64>,
+    /// `gflops` over the device's measured peak.
+    pub peak_share: Option<f64>,
 }
 
 impl Row {
@@ -45,8 +46,8 @@ impl Row {
     #[must_use]
     pub fn heading() -> String {
         format!(
-            "{:<5} {:<30} {:>4} {:>7} {:>10} {:>10} {:>12} {:>7}",
-            "path", "pass or call/kernel", "n", "batch", "min ms", "median ms", "samples/s", "GF/s"
+            "{:<5} {:<30} {:>4} {:>7} {:>10} {:>10} {:>12} {:>7} {:>5}",
+            "path", "pass or call/kernel", "n", "batch", "min ms", "median ms", "samples/s", "GF/s", "peak"
         )
     }
 
@@ -55,8 +56,9 @@ impl Row {
     pub fn line(&self) -> String {
         let dispatches = self.dispatches.map_or_else(String::new, |n| n.to_string());
         let gflops = self.gflops.map_or_else(|| "-".to_owned(), |g| format!("{g:.2}"));
+        let share = self.peak_share.map_or_else(|| "-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
         format!(
-            "{:<5} {:<30} {:>4} {:>7} {:>10.3} {:>10.3} {:>12.0} {:>7}",
+            "{:<5} {:<30} {:>4} {:>7} {:>10.3} {:>10.3} {:>12.0} {:>7} {:>5}",
             self.path,
             self.name,
             dispatches,
@@ -64,15 +66,17 @@ impl Row {
             1e3 * self.seconds_min,
             1e3 * self.seconds_median,
             self.samples_per_second,
-            gflops
+            gflops,
+            share
         )
     }
 }
 
-/// Short hash of the commit in the working directory, if git knows one.
+/// Short hash of the commit in the working directory, with `-dirty` if files differ from it; `None` without git.
 #[must_use]
 pub fn commit() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    let arguments = ["describe", "--always", "--dirty", "--exclude=*"];
+    let output = Command::new("git").args(arguments).output().ok()?;
     let hash = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !hash.is_empty()).then_some(hash)
 }

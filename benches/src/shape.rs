@@ -25,6 +25,8 @@ pub struct Shape {
     pub n_layers: usize,
     /// Width of both hidden layers.
     pub hidden: usize,
+    /// Activation of the hidden layers.
+    pub activation: Activation,
     /// Base distribution.
     pub base: Base,
     /// Samples per call.
@@ -33,7 +35,12 @@ pub struct Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "D{} C{} L{} H{} ", self.dim, self.context_dim, self.n_layers, self.hidden)?;
+        let activation = match self.activation {
+            Activation::Relu => "relu",
+            Activation::Silu => "silu",
+            Activation::Tanh => "tanh",
+        };
+        write!(f, "D{} C{} L{} H{} {activation} ", self.dim, self.context_dim, self.n_layers, self.hidden)?;
         match self.base {
             Base::Gaussian => f.write_str("gaussian"),
             Base::Mixture(k) => write!(f, "mixture{k}"),
@@ -50,7 +57,7 @@ impl Shape {
         let settings = FlowSettings {
             n_layers: self.n_layers,
             hidden: vec![self.hidden; 2],
-            activation: Activation::Silu,
+            activation: self.activation,
             ..FlowSettings::default()
         };
         let base = match self.base {
@@ -65,6 +72,7 @@ impl Shape {
 
 /// Multiply-adds of the conditioners' linear maps for one sample: what a model FLOP count is made of. The base and the
 /// coupling itself are left out.
-pub(crate) fn multiply_adds(layout: &ParamLayout) -> usize {
+#[must_use]
+pub fn multiply_adds(layout: &ParamLayout) -> usize {
     layout.layers.iter().flatten().map(|linear| linear.n_in * linear.n_out).sum()
 }

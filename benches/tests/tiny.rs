@@ -26,10 +26,14 @@ fn every_promised_row_is_there() {
     }
     let options = Options::tiny(DeviceChoice::Software);
     let mut all: Vec<Row> = Vec::new();
-    run(&options, |_, rows| {
-        all.extend_from_slice(rows);
-        Ok(())
-    })
+    run(
+        &options,
+        |_| Ok(()),
+        |_, rows| {
+            all.extend_from_slice(rows);
+            Ok(())
+        },
+    )
     .unwrap();
     for row in &all {
         let json = serde_json::to_value(row).unwrap();
@@ -40,7 +44,8 @@ fn every_promised_row_is_there() {
         assert!(row.gflops.is_none_or(|g| g.is_finite() && g > 0.0), "{row:?}");
         assert!(row.seconds_min <= row.seconds_median && row.repeats == options.repeats, "{row:?}");
         assert_eq!(json["date"].as_str().unwrap().len(), 10);
-        assert!(!row.device.is_empty());
+        assert!(!row.stamp.device.is_empty());
+        assert_eq!(row.peak_share.is_some(), row.gflops.is_some(), "an adapter has a peak: {row:?}");
         for word in row.name.split_whitespace() {
             assert!(row.line().contains(word), "{}", row.line());
         }

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use lwflow_benches::{Options, Row, run};
-use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
+use lwflow_benches::{Options, Row, Stamp, run};
+use lwflow_engine::DeviceChoice;
+use lwflow_model::Activation;
 
 #[derive(Parser)]
 #[command(about = "Samples per second of every kernel, pass and training step")]
@@ -36,6 +37,9 @@ struct Args {
     /// Coupling layers
     #[arg(long, default_value_t = 8, conflicts_with = "tiny")]
     layers: usize,
+    /// Activation of the hidden layers: relu, silu or tanh
+    #[arg(long, value_parser = activation, default_value = "relu", conflicts_with = "tiny")]
+    activation: Activation,
     /// Components of the mixture base
     #[arg(long, default_value_t = 3, conflicts_with = "tiny")]
     components: usize,
@@ -44,20 +48,24 @@ struct Args {
     repeats: usize,
 }
 
+fn activation(text: &str) -> Result<Activation, String> {
+    match text {
+        "relu" => Ok(Activation::Relu),
+        "silu" => Ok(Activation::Silu),
+        "tanh" => Ok(Activation::Tanh),
+        _ => Err("expected relu, silu or tanh".to_owned()),
+    }
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let options = if args.tiny {
         Options::tiny(args.device)
     } else {
         let batch: Vec<usize> = args.batch.iter().map(|&b| b as usize).collect();
-        let flow = (args.dim, args.layers, args.components);
+        let flow = (args.dim, args.layers, args.components, args.activation);
         Options::grid(args.device, flow, &args.hidden, &batch, args.repeats)
     };
-    let settings = EngineSettings { device: options.device.clone(), ..EngineSettings::default() };
-    println!("{}", Engine::new(&settings)?.info());
-    println!(
-        "n: dispatches of a kernel in one call. GF/s: model FLOPs, 2 per multiply-add, 6 for a gradient."
-    );
     let mut json = args
         .json
         .map(|path| {
@@ -65,7 +73,14 @@ fn main() -> Result<()> {
             anyhow::Ok(BufWriter::new(file))
         })
         .transpose()?;
-    run(&options, |shape, rows| {
+    let begin = |stamp: &Stamp| {
+        println!(
+            "{stamp}\nn: dispatches of a kernel in one call. GF/s: model FLOPs, 2 per multiply-add, 6 for a gradient; \
+             peak: their share of the measured peak."
+        );
+        Ok(())
+    };
+    run(&options, begin, |shape, rows| {
         println!("\n{shape} batch {}\n{}", shape.batch, Row::heading());
         for row in rows {
             println!("{}", row.line());

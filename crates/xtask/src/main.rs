@@ -6,6 +6,7 @@ mod adapter;
 mod checks;
 mod counts;
 mod packages;
+mod peers;
 mod setup;
 mod tools;
 
@@ -48,7 +49,7 @@ enum Task {
     /// Tests that need a GPU or the software driver are skipped and counted when there is none;
     /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure.
     Test(DriverArgs),
-    /// Samples per second of every kernel and pass
+    /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow
     Bench(BenchArgs),
     /// Only installs the software driver
     Setup(DriverArgs),
@@ -90,8 +91,17 @@ struct BenchArgs {
     #[arg(long, default_value = default_device())]
     device: String,
     /// The smallest sizes, to see that it runs: the numbers mean nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "peers")]
     tiny: bool,
+    /// Compare with PyTorch, JAX, normflows, zuko and flowjax instead
+    ///
+    /// Makes a Python environment in target/peers with the pinned packages of benches/peers (python3 with venv, 2 GB from
+    /// PyPI, 5 GB on disk). All take turns on the same cores; a result that differs from the definition's is a failure.
+    #[arg(long)]
+    peers: bool,
+    /// Measure how time and memory grow with samples, layers and weights instead
+    #[arg(long, conflicts_with = "peers")]
+    scaling: bool,
     /// Passed on to the bench program
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -151,11 +161,13 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Bench(args) => {
             warn_without_linker();
             ensure_driver_of(&args.device, args.driver.yes)?;
+            let python = args.peers.then(peers::environment).transpose()?;
+            let paired = args.peers;
             let mut command = cargo("run");
             command
-                .args(["--release", "--package", "lwflow-benches", "--bin", "bench", "--"])
-                .args(args.for_bench());
-            replace_with(&mut command)?;
+                .args(["--release", "--package", "lwflow-benches", "--bin", args.program(), "--"])
+                .args(args.for_bench(python));
+            replace_with(&mut if paired { peers::on_two_cores(command) } else { command })?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -180,11 +192,24 @@ impl DemoArgs {
 }
 
 impl BenchArgs {
-    /// The arguments of the bench program.
-    fn for_bench(self) -> Vec<OsString> {
+    /// The program of the benches package.
+    fn program(&self) -> &'static str {
+        match (self.peers, self.scaling) {
+            (true, _) => "peers",
+            (_, true) => "scaling",
+            _ => "bench",
+        }
+    }
+
+    /// The arguments of that program; `python` is that of the environment, for --peers.
+    fn for_bench(self, python: Option<PathBuf>) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--device".into(), self.device.into()];
         if self.tiny {
             args.push("--tiny".into());
+        }
+        if let Some(python) = python {
+            args.extend(["--python".into(), python.into(), "--scripts".into(), peers::scripts().into()]);
+            args.extend(["--out".into(), peers::folder().into()]);
         }
         args.extend(self.rest);
         args
@@ -226,7 +251,19 @@ mod tests {
             panic!("not a bench");
         };
         assert_eq!(need_of(&args.device), Some(Need::Software));
-        assert_eq!(args.for_bench(), ["--device", "software", "--tiny", "--filter", "linear"]);
+        assert_eq!(args.program(), "bench");
+        assert_eq!(args.for_bench(None), ["--device", "software", "--tiny", "--filter", "linear"]);
+
+        let Task::Bench(args) = parse("xtask bench --peers -- --parts like") else { panic!("not a bench") };
+        assert_eq!(args.program(), "peers");
+        let words = args.for_bench(Some("py".into()));
+        assert_eq!(words[2..4], ["--python", "py"]);
+        assert_eq!(words[words.len() - 2..], ["--parts", "like"]);
+        assert!(PathBuf::from(&words[5]).join("worker.py").is_file());
+
+        let Task::Bench(args) = parse("xtask bench --scaling --tiny") else { panic!("not a bench") };
+        assert_eq!(args.program(), "scaling");
+        assert!(Cli::try_parse_from(["xtask", "bench", "--scaling", "--peers"]).is_err());
     }
 
     #[test]

@@ -297,7 +297,9 @@ fn devices_in_words_and_as_json() {
     assert!(!list.is_empty());
     for device in list {
         assert!(words.out.contains(device["name"].as_str().unwrap()));
-        assert!(device["kind"] == "cpu" || device["limits"]["max_storage_bytes"].as_u64().unwrap() >= 1 << 20);
+        assert!(
+            device["kind"] == "cpu" || device["limits"]["max_storage_bytes"].as_u64().unwrap() >= 1 << 20
+        );
         assert!(device["self_test"].is_string() && device["index"].is_u64());
     }
 }

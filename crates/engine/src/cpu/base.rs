@@ -298,8 +298,8 @@ impl Job for LogProb<'_> {
                 let lv = &per_sample[sample::LOG_INV_PROPOSAL].0[v];
                 let w = effective_weight(s, w, log_prob, lv, control);
                 s.store(w, &mut per_sample[sample::WEIGHT].0[v]);
-                // The sum is at least 1 unless there is no density at all.
-                let share = s.recip(sum);
+                // The sum is at least 1 unless there is no density at all, and then no component has a share.
+                let share = s.select_lt(s.splat(0.0), sum, s.recip(sum), s.splat(0.0));
                 for term in terms.iter_mut() {
                     s.store(s.mul(s.load(&term.0[v]), share), &mut term.0[v]);
                 }

@@ -121,6 +121,7 @@ pub(super) struct Product<'a, E> {
     pub extent: Extent,
     /// The second array of the epilogue, if it has one.
     pub beside: Option<&'a mut Panels>,
+    #[expect(dead_code, reason = "its type says what it does, and inference wants a value")]
     pub epilogue: E,
 }
 
