@@ -4,7 +4,7 @@
 use lwflow_model::{FlowSpec, ParamLayout};
 
 use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -140,6 +140,63 @@ impl FlowExecutor {
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
         self.gpu.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+    }
+
+    /// Keeps the training points on the device: theta `[N, D]`, context `[N, C]`.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::Limit`] for more
+    /// points than one buffer of the device holds.
+    pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
+        self.gpu.set_data(theta, context)
+    }
+
+    /// Begins or resumes training from the parameters as they are: how the optimiser steps, and its state.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::NoParams`]
+    /// before the first parameters; any error of the device.
+    pub fn set_optimiser(
+        &mut self,
+        settings: &OptimiserSettings,
+        state: &OptimiserState,
+    ) -> Result<(), EngineError> {
+        pollster::block_on(self.gpu.run_set_optimiser(settings, state, Wait::Block))
+    }
+
+    /// Makes training steps on the points of [`FlowExecutor::set_data`] without reading anything back but the report.
+    /// A step whose loss, gradient or result is not finite is refused whole and reported.
+    ///
+    /// # Errors
+    /// [`EngineError::NotSet`] before data and optimiser are set, [`EngineError::Limit`] for a batch larger than
+    /// [`FlowExecutor::piece_samples`]; [`EngineError::Length`], [`EngineError::NonFinite`] or [`EngineError::Index`]
+    /// for arrays that do not fit; any error of the device.
+    pub fn train_steps(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
+        pollster::block_on(self.gpu.run_train_steps(steps, Wait::Block))
+    }
+
+    /// [`FlowExecutor::train_steps`] without blocking.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::train_steps`].
+    pub async fn train_steps_async(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
+        self.gpu.run_train_steps(steps, Wait::Await).await
+    }
+
+    /// The parameters as they are now, a flat vector in the order of [`ParamLayout`].
+    ///
+    /// # Errors
+    /// [`EngineError::NoParams`] before the first parameters; any error of the device.
+    pub fn params(&mut self) -> Result<Vec<f32>, EngineError> {
+        pollster::block_on(self.gpu.run_params(Wait::Block))
+    }
+
+    /// The optimiser's state as it is now, to be stored and given back to [`FlowExecutor::set_optimiser`].
+    ///
+    /// # Errors
+    /// [`EngineError::NotSet`] before an optimiser is set; any error of the device.
+    pub fn optimiser_state(&mut self) -> Result<OptimiserState, EngineError> {
+        pollster::block_on(self.gpu.run_optimiser_state(Wait::Block))
     }
 
     /// Time of every kernel in one call on x `[n, D]` (theta, or z for `forward`) given context `[n, C]`, in the order

@@ -21,9 +21,11 @@ mod flow;
 mod gpu;
 mod rows;
 mod self_test;
+mod training;
 
 pub use engine::{Engine, EngineSettings, list_devices};
 pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient};
 pub use gpu::{DeviceChoice, DeviceInfo, DeviceKind, KernelTime, ProfiledCall, SubgroupSizes};
 pub use self_test::{SelfTestCheck, SelfTestReport};
+pub use training::{OptimiserSettings, OptimiserState, StepsReport, TrainSteps};

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use lwflow_model::{FlowSpec, ParamLayout};
 
 use super::{
-    BasePass, BasePlan, BatchBuffers, BatchDims, FlowBuffers, Gpu, LayerPass, LayerPlan, Need, Region,
+    BasePass, BasePlan, BatchBuffers, BatchDims, FlowBuffers, Gpu, LayerPass, LayerPlan, Need, Place, Region,
     SAMPLE_PAD, Staging,
 };
 use crate::{EngineError, EngineSettings, rows};
 
 mod profile;
 mod run;
+mod train;
 
 pub use profile::{KernelTime, ProfiledCall};
 
@@ -42,6 +43,9 @@ pub(crate) struct GpuFlow {
     max_chunks: usize,
     max_capacity: usize,
     bound: Option<Bound>,
+    /// Counts the times that `bound` was made anew.
+    generation: u64,
+    training: train::Training,
     params: Option<Vec<f32>>,
     packed: Vec<f32>,
     upload: Vec<f32>,
@@ -90,6 +94,8 @@ impl GpuFlow {
             max_chunks,
             max_capacity,
             bound: None,
+            generation: 0,
+            training: train::Training::default(),
             params: None,
             packed: vec![0.0; n_params],
             upload: Vec::new(),
@@ -131,11 +137,17 @@ impl GpuFlow {
             self.gpu.queue.write_buffer(&self.buffers.params, 0, bytemuck::cast_slice(&self.packed));
             Ok(())
         })?;
+        self.replace_trained(params);
         let kept = self.params.get_or_insert_default();
         kept.clear();
         kept.extend_from_slice(params);
         Ok(())
     }
+}
+
+/// The regions of layer `l`, or of the base behind the last layer.
+fn place<'a>(buffers: &'a FlowBuffers, params: &[Region], grads: &[Region], l: usize) -> Place<'a> {
+    Place { params: (&buffers.params, params[l]), grads: (&buffers.grads, grads[l]) }
 }
 
 /// Chunks of gradient sums and samples per piece that the device's limits and the settings allow.

@@ -58,12 +58,12 @@ impl TiledCouplingPlan {
     }
 
     /// Packs the layer's parameters.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
         self.conditioner.pack(params, region);
     }
 
     /// Unpacks the layer's gradient.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         self.conditioner.unpack_grad(region, grad);
     }
 

@@ -76,6 +76,50 @@ impl BasePlan {
         }
     }
 
+    /// Makes the steps that keep a mixture's parameters on the device: `state` begins with the flat parameters, the
+    /// mixture's from `base` on, and `gradient` is the flat gradient.
+    pub fn bind_training(
+        &self,
+        builder: &mut StepBuilder<'_>,
+        place: Place<'_>,
+        base: usize,
+        state: &wgpu::Buffer,
+        gradient: &wgpu::Buffer,
+    ) -> Result<BaseTraining, EngineError> {
+        let mut steps = BaseTraining::default();
+        let Some(mixture) = self.mixture.as_ref().filter(|m| m.spec.trainable) else { return Ok(steps) };
+        let spec = &mixture.spec;
+        let workgroup = self.workgroup;
+        let constants =
+            Constants::new().with("workgroup", workgroup).with("full", spec.covariance == Covariance::Full);
+        let log_norm = -0.5 * self.dim as f64 * (2.0 * std::f64::consts::PI).ln();
+        let shape = [
+            ("base", (base as u32).into()),
+            ("dim", (self.dim as u32).into()),
+            ("n_components", (spec.n_components as u32).into()),
+            ("stride", (mixture.stride() as u32).into()),
+            ("inverse_offset", ((4 + round_up(self.dim, 4)) as u32).into()),
+            ("weight_floor", (spec.weight_floor as f32).into()),
+            ("log_norm", (log_norm as f32).into()),
+        ];
+        let ((params, packed), (grads, statistics)) = (place.params, place.grads);
+        let ((offset, size), (grad_offset, grad_size)) = (packed.bytes(), statistics.bytes());
+        let grid = |n: usize| Grid::Fixed { groups: (n as u32).div_ceil(workgroup) };
+        let state = ("state", Bound::Read(state));
+        let buffers = [state, ("mixture", Bound::WriteRange(params, offset, size))];
+        let n = spec.n_components * self.dim;
+        steps.pack.push(builder.step("mixture_pack", &constants, grid(n), &shape, &buffers)?);
+        let buffers = [
+            state,
+            ("mixture", Bound::ReadRange(params, offset, size)),
+            ("statistics", Bound::ReadRange(grads, grad_offset, grad_size)),
+            ("gradient", Bound::Write(gradient)),
+        ];
+        let n = spec.n_components * mixture.n_statistics();
+        steps.gradient.push(builder.step("mixture_parameter_grad", &constants, grid(n), &shape, &buffers)?);
+        Ok(steps)
+    }
+
     /// Makes all steps.
     pub fn bind(&self, builder: &mut StepBuilder<'_>, place: Place<'_>) -> Result<BasePass, EngineError> {
         match &self.mixture {
@@ -262,6 +306,25 @@ impl BasePass {
     }
 
     /// log_q, w_eff and g from x = z, log_det and the weights; adds to the base's gradient region.
+    pub fn record_gradient(&self, pass: &mut impl Recorder, dims: &BatchDims) {
+        record_all(&self.gradient, pass, dims);
+    }
+}
+
+/// The recorded steps that keep a trainable mixture's parameters on the device.
+#[derive(Debug, Default)]
+pub(crate) struct BaseTraining {
+    pack: Vec<Step>,
+    gradient: Vec<Step>,
+}
+
+impl BaseTraining {
+    /// The packed mixture from the flat parameters.
+    pub fn record_pack(&self, pass: &mut impl Recorder, dims: &BatchDims) {
+        record_all(&self.pack, pass, dims);
+    }
+
+    /// The mixture's part of the flat gradient from the base's gradient region.
     pub fn record_gradient(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.gradient, pass, dims);
     }

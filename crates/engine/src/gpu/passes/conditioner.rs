@@ -133,8 +133,8 @@ impl Conditioner {
     }
 
     /// Writes the padded matrices, both ways round, and biases.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
-        region.fill(0.0);
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
+        region.fill(T::default());
         for linear in &self.linears {
             let LinearBlock { n_in, n_out, weight, bias } = linear.block;
             let (columns, transposed_columns) = (linear.columns(), linear.transposed_columns());
@@ -150,7 +150,7 @@ impl Conditioner {
     }
 
     /// Reads the gradients of weights and biases out of their padded layout.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         for linear in &self.linears {
             let LinearBlock { n_in, n_out, weight, bias } = linear.block;
             for o in 0..n_out {
@@ -290,7 +290,7 @@ impl Conditioner {
     }
 }
 
-/// Adds the first `len` floats of every chunk of `partial` (stride `len`) to the place's gradient region.
+/// Sums the first `len` floats of every chunk of `partial` (stride `len`) into the place's gradient region.
 pub(crate) fn reduce(
     builder: &mut StepBuilder<'_>,
     len: usize,

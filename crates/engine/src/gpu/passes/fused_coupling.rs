@@ -122,10 +122,10 @@ impl FusedCouplingPlan {
     }
 
     /// Packs the layer's parameters in the order in which the kernels use them.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
         let [first, second, third] = self.linears;
         let (n_in, n_out) = (self.n_in(), self.n_out());
-        region.fill(0.0);
+        region.fill(T::default());
         for j in 0..first.n_out {
             let to = &mut region[j * (n_in + 1)..][..n_in + 1];
             to[..n_in].copy_from_slice(&params[first.weight + j * n_in..][..n_in]);
@@ -151,7 +151,7 @@ impl FusedCouplingPlan {
     }
 
     /// Unpacks the layer's gradient.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         let padded = [(self.h1, self.n_in()), (self.h2, self.h1), (self.n_out(), self.h2)];
         let mut at = 0;
         for (linear, (rows, columns)) in self.linears.iter().zip(padded) {

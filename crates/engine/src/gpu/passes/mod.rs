@@ -13,7 +13,8 @@ use super::recording::{BatchDims, Recorder, StepBuilder};
 use super::{Gpu, Need, Region};
 use crate::EngineError;
 use affine_coupling::{TiledCoupling, TiledCouplingPlan};
-pub(crate) use base::{BasePass, BasePlan};
+pub(crate) use base::{BasePass, BasePlan, BaseTraining};
+pub(crate) use conditioner::workgroup;
 use fused_coupling::{FusedCoupling, FusedCouplingPlan};
 
 /// The regions of the flow's buffers that belong to one layer or to the base.
@@ -76,8 +77,9 @@ impl LayerPlan {
         }
     }
 
-    /// Writes the layer's parameters from the flow's flat vector into its region.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    /// Writes the layer's parameters from the flow's flat vector into its region; a pure copy, so that the indices of
+    /// the parameters come out as the map of the packing.
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
         match self {
             Self::Tiled(plan) => plan.pack(params, region),
             Self::Fused(plan) => plan.pack(params, region),
@@ -85,7 +87,7 @@ impl LayerPlan {
     }
 
     /// Writes the layer's part of the flat gradient from its region.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         match self {
             Self::Tiled(plan) => plan.unpack_grad(region, grad),
             Self::Fused(plan) => plan.unpack_grad(region, grad),
