@@ -86,7 +86,9 @@ fn fused() -> Vec<(&'static str, Constants)> {
                 .with("groups", groups)
                 .with("activation", activation);
             for kernel in ["fused_inverse", "fused_forward"] {
-                rows.push((kernel, base.clone().with("vectors", 2).with("slope", false)));
+                for vectors in [1, 2] {
+                    rows.push((kernel, base.clone().with("vectors", vectors).with("slope", false)));
+                }
             }
             rows.push(("fused_backward_data", base.clone().with("vectors", 1).with("slope", true)));
             rows.push(("fused_weight_grad", base.with("vectors", 1).with("slope", false)));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gpu::{DeviceChoice, DeviceInfo, Gpu, enumerate};
 use crate::self_test::{self, SelfTestReport};
-use crate::{EngineError, FlowExecutor};
+use crate::{EngineError, FlowExecutor, KernelChoice, KernelPath, OptimiserPlace, autotune};
 
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,14 @@ pub struct EngineSettings {
     pub piece_samples: Option<usize>,
     /// Use the kernels that work everywhere, also where an adapter has faster ones of its own.
     pub portable_kernels: bool,
-    /// Folder of notes about passed self-tests, if not that of `LWFLOW_CACHE` or the user's cache folder.
+    /// Where the optimiser of a training run is.
+    pub optimiser: OptimiserPlace,
+    /// Use these kernels, for instance those of a run that goes on.
+    pub kernels: Option<KernelChoice>,
+    /// Without [`EngineSettings::kernels`]: time the candidates on the flow at hand and take the fastest. Otherwise the
+    /// table decides, and equal devices run equal kernels.
+    pub autotune: bool,
+    /// Folder of notes about passed self-tests and chosen kernels, if not that of `LWFLOW_CACHE` or the user's cache folder.
     pub cache_folder: Option<PathBuf>,
 }
 
@@ -38,6 +45,9 @@ impl Default for EngineSettings {
             scratch_bytes: 512 << 20,
             piece_samples: None,
             portable_kernels: false,
+            optimiser: OptimiserPlace::Auto,
+            kernels: None,
+            autotune: false,
             cache_folder: None,
         }
     }
@@ -120,6 +130,27 @@ impl Engine {
     /// [`EngineError::Model`] for an invalid specification, [`EngineError::Limit`] if it does not fit the device.
     pub fn flow(&self, spec: &FlowSpec) -> Result<FlowExecutor, EngineError> {
         FlowExecutor::new(self, spec)
+    }
+
+    /// What the table and the settings say for this device.
+    pub(crate) fn table_choice(&self) -> KernelChoice {
+        let mut choice = KernelChoice::table(self.info());
+        if self.settings.portable_kernels {
+            choice.path = KernelPath::Tiled;
+        }
+        if self.settings.optimiser != OptimiserPlace::Auto {
+            choice.optimiser = self.settings.optimiser;
+        }
+        choice
+    }
+
+    /// The kernels for a flow.
+    pub(crate) fn choose(&self, spec: &FlowSpec) -> Result<KernelChoice, EngineError> {
+        match self.settings.kernels {
+            Some(choice) => choice.check().map(|()| choice),
+            None if self.settings.autotune => autotune::choose(self, spec),
+            None => Ok(self.table_choice()),
+        }
     }
 
     /// Compares every pass of a small flow on this device with the f64 definition.

@@ -97,6 +97,16 @@ pub enum EngineError {
         /// The value found.
         value: f32,
     },
+    /// A choice of kernels that there are none for.
+    #[error("kernel choice: {field} is {got}, expected {expected}")]
+    Choice {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        got: String,
+        /// The values there are.
+        expected: String,
+    },
     /// An index points outside an array.
     #[error("{what}: {got} at row {row}, expected below {len}")]
     Index {
@@ -148,6 +158,7 @@ impl EngineError {
             | Self::Length { .. }
             | Self::NonFinite { .. }
             | Self::Index { .. }
+            | Self::Choice { .. }
             | Self::NotSet { .. }
             | Self::NoParams { .. }
             | Self::Limit { .. }

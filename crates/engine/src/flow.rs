@@ -4,7 +4,7 @@
 use lwflow_model::{FlowSpec, ParamLayout};
 
 use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
-use crate::{Engine, EngineError, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
+use crate::{Engine, EngineError, KernelChoice, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -28,7 +28,7 @@ pub struct FlowExecutor {
 
 impl FlowExecutor {
     pub(crate) fn new(engine: &Engine, spec: &FlowSpec) -> Result<Self, EngineError> {
-        Ok(Self { gpu: GpuFlow::new(engine.gpu.clone(), &engine.settings, spec)? })
+        Ok(Self { gpu: GpuFlow::new(engine.gpu.clone(), &engine.settings, spec, engine.choose(spec)?)? })
     }
 
     /// The flow's specification.
@@ -140,6 +140,21 @@ impl FlowExecutor {
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
         self.gpu.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+    }
+
+    /// The kernels it runs with, and where a training run should have its optimiser.
+    #[must_use]
+    pub fn kernel_choice(&self) -> KernelChoice {
+        self.gpu.choice()
+    }
+
+    /// Compiles every kernel of log_prob, gradient and forward that the driver has not compiled yet. `progress` gets the
+    /// number of each kernel from 1, how many there are and its name, before it is compiled.
+    ///
+    /// # Errors
+    /// [`EngineError::NoParams`] before the first parameters; any error of the device.
+    pub fn prepare(&mut self, progress: impl FnMut(usize, usize, &str)) -> Result<(), EngineError> {
+        pollster::block_on(self.gpu.run_prepare(progress, Wait::Block))
     }
 
     /// Keeps the training points on the device: theta `[N, D]`, context `[N, C]`.

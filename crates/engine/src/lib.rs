@@ -15,6 +15,8 @@
 //! # Ok::<(), lwflow_engine::EngineError>(())
 //! ```
 
+mod autotune;
+mod choice;
 mod engine;
 mod error;
 mod flow;
@@ -23,9 +25,10 @@ mod rows;
 mod self_test;
 mod training;
 
+pub use choice::{KernelChoice, KernelPath};
 pub use engine::{Engine, EngineSettings, list_devices};
 pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient};
 pub use gpu::{DeviceChoice, DeviceInfo, DeviceKind, KernelTime, ProfiledCall, SubgroupSizes};
 pub use self_test::{SelfTestCheck, SelfTestReport};
-pub use training::{OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
+pub use training::{OptimiserPlace, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};

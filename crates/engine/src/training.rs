@@ -1,7 +1,23 @@
 //! What a training run on a device is told and tells: the optimiser, a group of steps and their outcome.
 //! Invariant: the caller owns, stores and restores the optimiser's state; a resumed run gives the same bits.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{EngineError, rows};
+
+/// Where the optimiser of a training run is. Both give the same steps up to rounding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimiserPlace {
+    /// On a GPU, where reading a gradient back takes longer than using it; on the host for a software adapter, whose
+    /// memory is the host's and whose every load costs as much as several multiplications.
+    #[default]
+    Auto,
+    /// On the device: [`FlowExecutor::train_steps`](crate::FlowExecutor::train_steps).
+    Device,
+    /// On the host: [`FlowExecutor::gradient`](crate::FlowExecutor::gradient) and an optimiser of the caller's.
+    Host,
+}
 
 /// How Adam steps (Kingma and Ba 2015), and what each parameter may do.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,8 @@ fn combine(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     let scale = max(a.x, b.x);
     // Below the least normal number there is nothing to divide by.
     let inverse = select(1.0 / scale, 0.0, scale < 1.2e-38);
-    let ra = a.x * inverse;
-    let rb = b.x * inverse;
+    // A ratio of one must be exactly that, or every sum on the way shrinks by a rounding.
+    let ra = select(a.x * inverse, 1.0, a.x == scale);
+    let rb = select(b.x * inverse, 1.0, b.x == scale);
     return vec4<f32>(scale, a.y * ra * ra + b.y * rb * rb, a.z + b.z, a.w + b.w);
 }

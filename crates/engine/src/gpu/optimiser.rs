@@ -107,6 +107,12 @@ impl Optimiser {
         Ok(optimiser)
     }
 
+    /// What lives for one step, for tests that fill it.
+    #[cfg(test)]
+    pub fn scratch(&self) -> [&wgpu::Buffer; 3] {
+        [&self.proposed, &self.sums, &self.verdict]
+    }
+
     /// Replaces the parameters.
     pub fn write_params(&self, gpu: &Gpu, params: &[f32]) {
         gpu.queue.write_buffer(&self.state, 0, bytemuck::cast_slice(params));

@@ -92,6 +92,11 @@ impl Step {
     pub fn kernel(&self) -> &str {
         &self.pipeline.kernel.name
     }
+
+    /// Whether both run the same compiled kernel.
+    pub fn shares_pipeline(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pipeline, &other.pipeline)
+    }
 }
 
 /// What steps are recorded into.

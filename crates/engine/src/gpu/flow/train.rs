@@ -57,6 +57,14 @@ pub(super) struct Training {
     ahead: bool,
 }
 
+#[cfg(test)]
+impl Training {
+    /// What the optimiser keeps for one step only.
+    pub fn scratch(&self) -> Vec<&wgpu::Buffer> {
+        self.optimiser.iter().flat_map(Optimiser::scratch).collect()
+    }
+}
+
 impl GpuFlow {
     /// Puts the training points on the device.
     pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
@@ -254,7 +262,7 @@ impl GpuFlow {
         };
         let batch = &bound(&mut self.bound)?.batch;
         let mut builder = StepBuilder::new(&self.gpu, batch);
-        let workgroup = super::super::passes::workgroup(&self.gpu);
+        let workgroup = self.choice.workgroup;
         let shape =
             [("dim", (self.spec.dim as u32).into()), ("context_dim", (self.spec.context_dim as u32).into())];
         let buffers = [

@@ -5,12 +5,12 @@ use lwflow_model::{BaseSpec, Covariance, FlowSpec, MixtureBase, MixtureSpec, Mix
 use lwflow_shaders::Constants;
 
 use super::Place;
-use super::conditioner::{reduce, workgroup};
-use crate::EngineError;
+use super::conditioner::reduce;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::uniform::Value;
-use crate::gpu::{Gpu, Need, round_up};
+use crate::gpu::{Need, round_up};
+use crate::{EngineError, KernelChoice};
 
 /// Sizes of the base.
 #[derive(Debug)]
@@ -28,12 +28,12 @@ struct MixturePlan {
 
 impl BasePlan {
     /// The base of `spec`.
-    pub fn new(spec: &FlowSpec, gpu: &Gpu) -> Self {
+    pub fn new(spec: &FlowSpec, choice: &KernelChoice) -> Self {
         let mixture = match &spec.base {
             BaseSpec::Gaussian => None,
             BaseSpec::Mixture(mixture) => Some(MixturePlan { spec: mixture.clone(), dim: spec.dim }),
         };
-        Self { dim: spec.dim, workgroup: workgroup(gpu), mixture }
+        Self { dim: spec.dim, workgroup: choice.workgroup, mixture }
     }
 
     /// Floats of the base's parameter region.

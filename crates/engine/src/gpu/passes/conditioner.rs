@@ -6,10 +6,10 @@ use lwflow_model::{Activation, LinearBlock};
 use lwflow_shaders::Constants;
 
 use super::Place;
-use crate::EngineError;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{Grid, Step, StepBuilder};
-use crate::gpu::{Gpu, Need, round_up};
+use crate::gpu::{Need, round_up};
+use crate::{EngineError, KernelChoice};
 
 /// Rows of a matrix are padded to this, the widest tile.
 const ROW_PAD: usize = 16;
@@ -56,14 +56,9 @@ pub(crate) fn activation_name(activation: Activation) -> &'static str {
     }
 }
 
-/// Lanes of a workgroup: software adapters run one subgroup of 8 per core, and every workgroup is a loop for them.
-pub(crate) fn workgroup(gpu: &Gpu) -> u32 {
-    if gpu.is_software() { 8 } else { 64.min(gpu.limits.max_compute_workgroup_size_x) }
-}
-
 impl Conditioner {
     /// The conditioner with these linear maps.
-    pub fn new(activation: Activation, blocks: &[LinearBlock], gpu: &Gpu) -> Self {
+    pub fn new(activation: Activation, blocks: &[LinearBlock], choice: &KernelChoice) -> Self {
         let mut n_grads = 0;
         let mut take = |len: usize| {
             n_grads += len;
@@ -85,8 +80,8 @@ impl Conditioner {
         }
         // A large tile saves loads, which is what a software adapter pays for (16 x 2 gave 1.3 times the rate of 8 x 2);
         // a GPU rather wants more invocations.
-        let (tile, vectors) = if gpu.is_software() { (16, 2) } else { (8, 1) };
-        Self { linears, activation, n_params, n_grads, workgroup: workgroup(gpu), tile, vectors }
+        let KernelChoice { workgroup, tile, vectors, .. } = *choice;
+        Self { linears, activation, n_params, n_grads, workgroup, tile, vectors }
     }
 
     /// Floats of the parameter region.

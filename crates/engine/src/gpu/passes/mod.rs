@@ -11,10 +11,9 @@ use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
 
 use super::recording::{BatchDims, Recorder, StepBuilder};
 use super::{Gpu, Need, Region};
-use crate::EngineError;
+use crate::{EngineError, KernelChoice};
 use affine_coupling::{TiledCoupling, TiledCouplingPlan};
 pub(crate) use base::{BasePass, BasePlan, BaseTraining};
-pub(crate) use conditioner::workgroup;
 use fused_coupling::{FusedCoupling, FusedCouplingPlan};
 
 /// The regions of the flow's buffers that belong to one layer or to the base.
@@ -34,23 +33,30 @@ pub(crate) enum LayerPlan {
 }
 
 impl LayerPlan {
-    /// Chooses the path of layer `l`; `tiled` asks for the path that works everywhere.
+    /// The path of layer `l`: the choice's where the layer's shape and the device fit it.
     pub fn new(
         spec: &FlowSpec,
         l: usize,
         layer: &LayerSpec,
         linears: &[LinearBlock],
         gpu: &Gpu,
-        tiled: bool,
+        choice: &KernelChoice,
     ) -> Self {
         match layer {
             LayerSpec::AffineCoupling(coupling) => {
-                match FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu) {
-                    Some(plan) if !tiled => Self::Fused(plan),
-                    _ => Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu)),
+                match FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu, choice) {
+                    Some(plan) => Self::Fused(plan),
+                    None => {
+                        Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, choice))
+                    }
                 }
             }
         }
+    }
+
+    /// Whether it is on the fused path.
+    pub fn is_fused(&self) -> bool {
+        matches!(self, Self::Fused(_))
     }
 
     /// Floats of the layer's parameter region.
