@@ -49,6 +49,24 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
         }
     }
     rows.extend(fused());
+    rows.extend(training());
+    rows
+}
+
+/// The rest of a training step: batch, loss, optimiser and the mixture's parameters.
+fn training() -> Vec<(&'static str, Constants)> {
+    let mut rows = Vec::new();
+    for workgroup in [8, 64] {
+        let base = Constants::new().with("workgroup", workgroup);
+        for kernel in ["gather_batch", "weighted_loss", "gradient_norm", "adam_propose", "adam_commit"] {
+            rows.push((kernel, base.clone()));
+        }
+        for full in [false, true] {
+            for kernel in ["mixture_pack", "mixture_parameter_grad"] {
+                rows.push((kernel, base.clone().with("full", full)));
+            }
+        }
+    }
     rows
 }
 
@@ -68,7 +86,9 @@ fn fused() -> Vec<(&'static str, Constants)> {
                 .with("groups", groups)
                 .with("activation", activation);
             for kernel in ["fused_inverse", "fused_forward"] {
-                rows.push((kernel, base.clone().with("vectors", 2).with("slope", false)));
+                for vectors in [1, 2] {
+                    rows.push((kernel, base.clone().with("vectors", vectors).with("slope", false)));
+                }
             }
             rows.push(("fused_backward_data", base.clone().with("vectors", 1).with("slope", true)));
             rows.push(("fused_weight_grad", base.with("vectors", 1).with("slope", false)));

@@ -1,5 +1,5 @@
-// grad[i] += sum_chunk partial[chunk][i], chunks in order by four interleaved sums: the same device and batch give the
-// same bits. `+=` adds up the pieces of a batch; grad is cleared before the first.
+// grad[i] = sum_chunk partial[chunk][i], chunks in order by four interleaved sums: the same device and batch give the
+// same bits. With `accumulate` the sum is added to grad: the pieces of a batch after the first.
 {% include "include/batch.wgsl" %}
 struct Shape {
     stride4: u32, // vec4s per chunk of partial
@@ -30,5 +30,10 @@ fn reduce_partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgr
     for (; chunk < n_chunks; chunk = chunk + 1u) {
         sum0 += partial[chunk * shape.stride4 + id.x];
     }
-    grad[id.x] += (sum0 + sum1) + (sum2 + sum3);
+    let sum = (sum0 + sum1) + (sum2 + sum3);
+    if batch.accumulate == 1u {
+        grad[id.x] += sum;
+    } else {
+        grad[id.x] = sum;
+    }
 }

@@ -12,7 +12,7 @@ use crate::cpu::{Cpu, processor_name, simd_level};
 use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
 use crate::gpu::{Gpu, adapters};
 use crate::self_test::{self, SelfTestReport};
-use crate::{EngineError, FlowExecutor};
+use crate::{EngineError, FlowExecutor, KernelChoice, KernelPath, OptimiserPlace, autotune};
 
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,14 @@ pub struct EngineSettings {
     pub portable_kernels: bool,
     /// Threads of the cores, if not one for each; the results do not depend on it.
     pub n_threads: Option<usize>,
-    /// Folder of notes about passed self-tests, if not that of `LWFLOW_CACHE` or the user's cache folder.
+    /// Where the optimiser of a training run is.
+    pub optimiser: OptimiserPlace,
+    /// Use these kernels, for instance those of a run that goes on.
+    pub kernels: Option<KernelChoice>,
+    /// Without [`EngineSettings::kernels`]: time the candidates on the flow at hand and take the fastest. Otherwise the
+    /// table decides, and equal devices run equal kernels.
+    pub autotune: bool,
+    /// Folder of notes about passed self-tests and chosen kernels, if not that of `LWFLOW_CACHE` or the user's cache folder.
     pub cache_folder: Option<PathBuf>,
 }
 
@@ -43,6 +50,9 @@ impl Default for EngineSettings {
             piece_samples: None,
             portable_kernels: false,
             n_threads: None,
+            optimiser: OptimiserPlace::Auto,
+            kernels: None,
+            autotune: false,
             cache_folder: None,
         }
     }
@@ -175,6 +185,27 @@ impl Engine {
     /// [`EngineError::Model`] for an invalid specification, [`EngineError::Limit`] if it does not fit the device.
     pub fn flow(&self, spec: &FlowSpec) -> Result<FlowExecutor, EngineError> {
         FlowExecutor::new(self, spec)
+    }
+
+    /// What the table and the settings say for this adapter.
+    pub(crate) fn table_choice(&self) -> KernelChoice {
+        let mut choice = KernelChoice::table(self.info());
+        if self.settings.portable_kernels {
+            choice.path = KernelPath::Tiled;
+        }
+        if self.settings.optimiser != OptimiserPlace::Auto {
+            choice.optimiser = self.settings.optimiser;
+        }
+        choice
+    }
+
+    /// The kernels for a flow on an adapter.
+    pub(crate) fn choose(&self, gpu: &Arc<Gpu>, spec: &FlowSpec) -> Result<KernelChoice, EngineError> {
+        match self.settings.kernels {
+            Some(choice) => choice.check().map(|()| choice),
+            None if self.settings.autotune => autotune::choose(self, gpu, spec),
+            None => Ok(self.table_choice()),
+        }
     }
 
     /// Compares every pass of a small flow on this device with the f64 definition.

@@ -97,6 +97,34 @@ pub enum EngineError {
         /// The value found.
         value: f32,
     },
+    /// A choice of kernels that there are none for.
+    #[error("kernel choice: {field} is {got}, expected {expected}")]
+    Choice {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        got: String,
+        /// The values there are.
+        expected: String,
+    },
+    /// An index points outside an array.
+    #[error("{what}: {got} at row {row}, expected below {len}")]
+    Index {
+        /// Which array of indices.
+        what: &'static str,
+        /// The row.
+        row: usize,
+        /// The index found.
+        got: u64,
+        /// Length of the array it points into.
+        len: usize,
+    },
+    /// A training step was asked for before its data or optimiser was set.
+    #[error("train_steps: {missing} must be set first")]
+    NotSet {
+        /// What is missing.
+        missing: &'static str,
+    },
     /// The flow has no parameters yet.
     #[error("{call}: the flow has no parameters; call set_params first")]
     NoParams {
@@ -129,6 +157,9 @@ impl EngineError {
             Self::Model(_)
             | Self::Length { .. }
             | Self::NonFinite { .. }
+            | Self::Index { .. }
+            | Self::Choice { .. }
+            | Self::NotSet { .. }
             | Self::NoParams { .. }
             | Self::Limit { .. }
             | Self::OutOfMemory { .. } => true,

@@ -15,6 +15,8 @@
 //! # Ok::<(), lwflow_engine::EngineError>(())
 //! ```
 
+mod autotune;
+mod choice;
 mod cpu;
 mod device;
 mod engine;
@@ -23,7 +25,9 @@ mod flow;
 mod gpu;
 mod rows;
 mod self_test;
+mod training;
 
+pub use choice::{KernelChoice, KernelPath};
 pub use cpu::fma_peak;
 pub use device::{AdapterLimits, DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
 pub use engine::{Engine, EngineSettings, list_devices};
@@ -31,3 +35,4 @@ pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient};
 pub use gpu::{KernelTime, ProfiledCall};
 pub use self_test::{SelfTestCheck, SelfTestReport};
+pub use training::{OptimiserPlace, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};

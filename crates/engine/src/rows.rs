@@ -4,7 +4,7 @@
 use crate::EngineError;
 
 /// Checks a `[n, width]` array and returns n.
-pub(crate) fn count(what: &'static str, values: &[f32], width: usize) -> Result<usize, EngineError> {
+pub(crate) fn count<T>(what: &'static str, values: &[T], width: usize) -> Result<usize, EngineError> {
     if width > 0 && values.len().is_multiple_of(width) {
         return Ok(values.len() / width);
     }

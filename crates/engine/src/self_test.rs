@@ -198,7 +198,7 @@ pub(crate) fn passed_before(engine: &Engine) -> bool {
 }
 
 /// Everything that a pass depends on: device, driver and the kernels' text.
-fn fingerprint(engine: &Engine) -> String {
+pub(crate) fn fingerprint(engine: &Engine) -> String {
     let info = engine.info();
     let numbers = info.adapter.as_ref().map_or((0, 0), |a| (a.vendor, a.device));
     format!(
@@ -210,17 +210,21 @@ fn fingerprint(engine: &Engine) -> String {
     )
 }
 
-fn cache_file(engine: &Engine) -> Option<PathBuf> {
+/// The folder of the engine's notes.
+pub(crate) fn cache_folder(engine: &Engine) -> Option<PathBuf> {
     let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
     let chosen = engine.settings().cache_folder.clone();
-    let root = chosen
+    chosen
         .or_else(|| folder("LWFLOW_CACHE"))
         .or_else(|| folder("XDG_CACHE_HOME").map(|p| p.join("lwflow")))
         .or_else(|| folder("LOCALAPPDATA").map(|p| p.join("lwflow")))
-        .or_else(|| folder("HOME").map(|p| p.join(".cache").join("lwflow")))?;
+        .or_else(|| folder("HOME").map(|p| p.join(".cache").join("lwflow")))
+}
+
+fn cache_file(engine: &Engine) -> Option<PathBuf> {
     // FNV-1a: stable between builds, unlike the standard library's hasher.
     let hash = lwflow_shaders::fnv1a(engine.info().to_string().as_bytes());
-    Some(root.join(format!("self-test-{hash:016x}.txt")))
+    Some(cache_folder(engine)?.join(format!("self-test-{hash:016x}.txt")))
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ mod common;
 use std::future::Future;
 
 use common::{batch, engines, gpu, mixture, random_flow, spec};
-use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings, FlowExecutor, list_devices};
+use lwflow_engine::{
+    DeviceChoice, Engine, EngineError, EngineSettings, FlowExecutor, KernelChoice, KernelPath,
+    OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps, list_devices,
+};
 use lwflow_model::{Activation, BaseSpec, Covariance, MixtureSpec};
 
 fn executor(engine: &Engine) -> FlowExecutor {
@@ -188,4 +191,95 @@ fn a_flow_that_no_device_holds_is_refused() {
     let error = engine.flow(&spec).unwrap_err();
     assert!(matches!(error, EngineError::Limit { needed, limit, .. } if needed > limit), "{error}");
     assert!(error.is_recoverable());
+}
+
+#[test]
+fn kernels_are_tuned_once_noted_and_given_back() {
+    let folder = std::env::temp_dir().join(format!("lwflow-autotune-{}", std::process::id()));
+    let settings =
+        EngineSettings { cache_folder: Some(folder.clone()), autotune: true, ..EngineSettings::default() };
+    let settings = EngineSettings { device: DeviceChoice::Gpu, ..settings };
+    let Some(engine) = common::gpu_with(&settings) else { return };
+    let spec = spec(2, 0, 1, &[8, 8], Activation::Relu, BaseSpec::Gaussian);
+    let tuned = engine.flow(&spec).unwrap().kernel_choice().unwrap();
+    println!("{tuned}");
+    let note = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&note).unwrap();
+    // What is noted is what runs: another choice in its place is taken at its word, a damaged one is not.
+    let table = KernelChoice::table(engine.info());
+    let other = KernelChoice { path: KernelPath::Tiled, tile: 8, chunks: 7, ..table };
+    let json = |choice: &KernelChoice| serde_json::to_string(choice).unwrap();
+    std::fs::write(&note, text.replace(&json(&tuned), &json(&other))).unwrap();
+    assert_eq!(engine.flow(&spec).unwrap().kernel_choice(), Some(other));
+    std::fs::write(&note, text.replace(&json(&tuned), "{}")).unwrap();
+    assert_ne!(engine.flow(&spec).unwrap().kernel_choice(), Some(other));
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    // Without the tuner the table decides; a choice that is given is used, and one that there is not is refused.
+    let plain = |kernels| EngineSettings { autotune: false, kernels, ..settings.clone() };
+    let chosen =
+        |kernels| Engine::new(&plain(kernels)).unwrap().flow(&spec).map(|f| f.kernel_choice().unwrap());
+    assert_eq!(chosen(None).unwrap().optimiser, table.optimiser);
+    assert_eq!(chosen(Some(other)).unwrap(), other);
+    let error = chosen(Some(KernelChoice { tile: 5, ..other })).unwrap_err();
+    assert_eq!(error.to_string(), "kernel choice: tile is 5, expected one of [8, 16]");
+    assert!(chosen(Some(KernelChoice { optimiser: OptimiserPlace::Auto, ..other })).is_err());
+}
+
+#[test]
+fn the_cores_keep_no_optimiser() {
+    let cores = EngineSettings { device: DeviceChoice::Cpu, ..EngineSettings::default() };
+    let mut executor = executor(&Engine::new(&cores).unwrap());
+    assert_eq!(executor.kernel_choice(), None);
+    let error = executor.set_data(&[0.1; 9], &[0.2; 6]).unwrap_err();
+    assert!(error.to_string().contains("the cores are the host"), "{error}");
+}
+
+#[test]
+fn training_steps_are_refused_before_their_time() {
+    let Some(engine) = gpu() else { return };
+    let mut executor = executor(&engine);
+    let n = executor.layout().len;
+    let steps = TrainSteps {
+        batch_size: 2,
+        index: &[0, 3],
+        weights: &[0.5; 2],
+        log_inv_proposal: None,
+        learning_rate: &[1e-3],
+    };
+    let text = |error: EngineError| error.to_string();
+    assert_eq!(text(executor.train_steps(&steps).unwrap_err()), "train_steps: the data must be set first");
+    executor.set_data(&[0.1; 9], &[0.2; 6]).unwrap();
+    let error = executor.train_steps(&TrainSteps { index: &[0, 1], ..steps }).unwrap_err();
+    assert_eq!(text(error), "train_steps: the optimiser must be set first");
+    let settings =
+        OptimiserSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, clip_norm: None, rate_scale: vec![1.0; n] };
+    let state = OptimiserState::new(n);
+    let short = OptimiserState { m: vec![0.0; 3], ..state.clone() };
+    assert!(
+        executor.set_optimiser(&settings, &short).unwrap_err().to_string().starts_with("first moment: got 3")
+    );
+    executor.set_optimiser(&settings, &state).unwrap();
+    assert_eq!(text(executor.train_steps(&steps).unwrap_err()), "index: 3 at row 1, expected below 3");
+    let error = executor.train_steps(&TrainSteps { learning_rate: &[f64::NAN], ..steps }).unwrap_err();
+    assert!(error.is_recoverable(), "{error}");
+    let report = executor.train_steps(&TrainSteps { index: &[0, 2], ..steps }).unwrap();
+    assert_eq!(report.taken, [true]);
+}
+
+#[test]
+fn preparing_names_every_kernel_once_and_changes_nothing() {
+    let Some(engine) = gpu() else { return };
+    let mut executor = executor(&engine);
+    let (theta, context) = (vec![0.1; 6], vec![0.2; 4]);
+    let before = executor.log_prob(&theta, &context).unwrap();
+    let mut seen = Vec::new();
+    executor.prepare(|k, n, name| seen.push((k, n, name.to_owned()))).unwrap();
+    let numbers: Vec<usize> = seen.iter().map(|s| s.0).collect();
+    assert_eq!(numbers, (1..=seen.len()).collect::<Vec<_>>());
+    assert!(seen.iter().all(|s| s.1 == seen.len()));
+    for kernel in ["mixture_log_prob", "reduce_partials"] {
+        assert!(seen.iter().any(|s| s.2 == kernel), "{seen:?}");
+    }
+    assert_eq!(executor.log_prob(&theta, &context).unwrap(), before);
 }

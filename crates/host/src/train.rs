@@ -3,7 +3,6 @@
 //! that were best on the validation points are returned.
 
 use crate::HostError;
-use crate::adam::{Adam, AdamSettings, StepOutcome};
 use crate::rng::stream;
 use crate::schedule::{Schedule, ScheduleSettings};
 use lwflow_engine::FlowExecutor;
@@ -12,6 +11,10 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
+
+mod stepper;
+
+use stepper::{Draws, Stepper};
 
 /// Weighted points in the flow's coordinates.
 #[derive(Debug, Clone, Default)]
@@ -312,6 +315,27 @@ impl Sampler {
     }
 }
 
+/// Adds the batch of one step: `share` of the control variate goes into the weight of the proposal's density.
+fn draw_step(
+    draws: &mut Draws,
+    sampler: &Sampler,
+    part: &Part,
+    batch: usize,
+    share: f64,
+    seed: u64,
+    step: usize,
+) {
+    for p in sampler.draw(batch, seed, step) {
+        let scale = 1.0 / (batch as f64 * sampler.probability[p]);
+        draws.index.push(part.index[p] as u32);
+        draws.weights.push((part.weight[p] * scale) as f32);
+        if let (Some(lv), true) = (&part.log_inv_proposal, share > 0.0) {
+            let drawn = draws.log_inv_proposal.get_or_insert_default();
+            drawn.push((lv[p] + (share * scale).ln()) as f32);
+        }
+    }
+}
+
 /// How much of the control variate step `step` of `n_steps` uses.
 fn control_share(settings: &TrainSettings, step: usize, n_steps: usize) -> f64 {
     match settings.control_variate {
@@ -368,7 +392,8 @@ fn evaluate(
 
 /// Trains from `params` and returns the parameters that were best on the validation points.
 ///
-/// `progress` is called after every step and may stop the run; the best parameters so far are returned then.
+/// `progress` is called after every step, or every few steps where the optimiser is on the device, and may stop the
+/// run; the best parameters so far are returned then.
 ///
 /// # Errors
 /// [`HostError::NonFinite`] if twenty steps in a row had to be refused; [`HostError::Invalid`] for settings that make no
@@ -376,7 +401,7 @@ fn evaluate(
 pub fn train(
     executor: &mut FlowExecutor,
     spec: &FlowSpec,
-    mut params: Vec<f32>,
+    params: Vec<f32>,
     data: &TrainingData,
     settings: &TrainSettings,
     seed: u64,
@@ -417,14 +442,9 @@ pub fn train(
     let n_steps = max_visits.div_ceil(batch);
     let every = (n_steps / N_VALIDATIONS).max(1);
     let mut schedule = settings.schedule.schedule(settings.learning_rate, n_steps)?;
-    let mut rate_scale = vec![1.0f32; layout.len];
-    rate_scale[layout.base..].fill(settings.base_learning_rate as f32);
-    let mut adam = Adam::new(
-        layout.len,
-        AdamSettings { beta2: 0.99, clip_norm: Some(settings.clip_norm), ..AdamSettings::default() },
-    )?;
 
     executor.set_params(&params)?;
+    let mut stepper = Stepper::new(executor, spec, &layout, data, settings, batch, &params)?;
     let mut best = params.clone();
     let evaluated = evaluate(executor, data, judged, &picked, spec.dim)?;
     let (start, mut best_log_prob) = (evaluated.loss, evaluated.log_prob);
@@ -443,41 +463,39 @@ pub fn train(
     };
     let (mut skipped, mut waited, mut loss_sum, mut loss_n) = (0, 0, 0.0, 0usize);
     let mut last_log_prob = best_log_prob.clone();
-    let (start_params, start_log_prob) = (params.clone(), best_log_prob.clone());
+    let (start_params, start_log_prob) = (params, best_log_prob.clone());
     let mut validation_loss = start;
-    for step in 1..=n_steps {
-        let share = if control { control_share(settings, step, n_steps) } else { 0.0 };
-        let sampler = if share > 0.0 { &mixed } else { &by_weight };
-        let drawn = sampler.draw(batch, seed, step);
-        let (x, context) = training.gather(data, spec.dim, &drawn);
-        let scale: Vec<f64> = drawn.iter().map(|&p| 1.0 / (batch as f64 * sampler.probability[p])).collect();
-        let w: Vec<f32> = drawn.iter().zip(&scale).map(|(&p, s)| (training.weight[p] * s) as f32).collect();
-        let lv: Option<Vec<f32>> =
-            training.log_inv_proposal.as_ref().filter(|_| share > 0.0).map(|lv| {
-                drawn.iter().zip(&scale).map(|(&p, s)| (lv[p] + (share * s).ln()) as f32).collect()
-            });
-        let gradient = executor.gradient(&x, &context, &w, lv.as_deref())?;
-        let rate = schedule.lr(step as u64 - 1);
-        let taken = gradient.loss.is_finite()
-            && matches!(
-                adam.step(&mut params, &gradient.grad, rate, Some(&rate_scale))?,
-                StepOutcome::Taken { .. }
-            );
-        if !taken {
+    let share = |step: usize| if control { control_share(settings, step, n_steps) } else { 0.0 };
+    let mut step = 0;
+    while step < n_steps {
+        // A group ends where a validation is due or the control variate begins.
+        let first = step + 1;
+        let last = n_steps.min(step + stepper.group()).min(first.next_multiple_of(every));
+        let controlled = share(first) > 0.0;
+        let steps = (first..=last).take_while(|&s| (share(s) > 0.0) == controlled);
+        let (mut draws, mut rates) = (Draws::default(), Vec::new());
+        for step in steps {
+            let sampler = if controlled { &mixed } else { &by_weight };
+            draw_step(&mut draws, sampler, &training, batch, share(step), seed, step);
+            rates.push(schedule.lr(step as u64 - 1));
+        }
+        let rate = rates.last().copied().unwrap_or_default();
+        for stepped in stepper.run(executor, &draws, &rates)? {
+            step += 1;
+            report.visits += batch;
+            if stepped.taken {
+                skipped = 0;
+                loss_sum += stepped.loss;
+                loss_n += 1;
+                continue;
+            }
             skipped += 1;
             report.skipped_steps += 1;
             if skipped >= MAX_SKIPPED {
-                return Err(HostError::NonFinite { step, skipped, loss: gradient.loss });
+                return Err(HostError::NonFinite { step, skipped, loss: stepped.loss });
             }
-        } else {
-            skipped = 0;
-            loss_sum += gradient.loss;
-            loss_n += 1;
-            spec.project(&layout, &mut params);
-            executor.set_params(&params)?;
         }
         report.steps = step;
-        report.visits += batch;
         let stop =
             progress(TrainProgress { visits: report.visits, max_visits: n_steps * batch, validation_loss });
         if step % every == 0 || step == n_steps || stop.is_break() {
@@ -495,7 +513,7 @@ pub fn train(
             if validation_loss < report.best_validation_loss {
                 report.best_validation_loss = validation_loss;
                 report.best_step = step;
-                best.copy_from_slice(&params);
+                best = stepper.params(executor)?;
                 best_log_prob = evaluated.log_prob;
                 waited = 0;
             } else {
@@ -515,7 +533,7 @@ pub fn train(
     // The validation loss has noise of its own; the annealed end of a complete run is kept unless it is clearly worse.
     let complete = report.stop == StopReason::MaxVisits && waited > 0;
     if complete && !clearly_better(&best_log_prob, &last_log_prob, judged, &picked, 2.0) {
-        best.copy_from_slice(&params);
+        best = stepper.params(executor)?;
         best_log_prob = last_log_prob;
         report.best_step = report.steps;
         report.best_validation_loss = validation_loss;

@@ -8,5 +8,6 @@ struct Batch {
     n_chunks: u32,    // chunks of samples that gradients are summed over
     chunk_vec4: u32,  // samples per chunk / 4
     use_control: u32, // 1: effective weights w - exp(log_q + log_inv_proposal)
+    accumulate: u32,  // 1: gradients are added to those of the pieces before
 }
 @group(0) @binding(0) var<uniform> batch: Batch;

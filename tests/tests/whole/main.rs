@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod fits;
+mod optimiser;
 mod passes;
 mod training;

@@ -1,6 +1,7 @@
 //! Training through the engine against the same steps with gradients of the f64 model, and replay to the bit.
 //! Both sides use the host's Adam, so what differs is the gradient alone.
 
+use lwflow_engine::{Engine, EngineSettings, OptimiserPlace};
 use lwflow_host::adam::{Adam, AdamSettings, StepOutcome};
 use lwflow_host::fit::{BaseSettings, Components, fit};
 use lwflow_host::targets::Target;
@@ -60,17 +61,25 @@ fn a_fit_replays_to_the_bit() {
         trainable: true,
     };
     let settings = small_fit(base, 128 * 20);
-    let run = |seed| {
-        let (posterior, report) =
-            fit(&engine, &input, &settings, seed, |_| ControlFlow::Continue(())).unwrap();
-        let mut executor = engine.flow(posterior.spec()).unwrap();
-        let samples = posterior.sample(&mut executor, 500, &[], seed).unwrap();
-        (posterior, serde_json::to_string(&report).unwrap(), samples)
-    };
-    let (a, b, other) = (run(5), run(5), run(6));
-    assert!(a.0.flow.params() == b.0.flow.params(), "parameters differ between two runs of one seed");
-    assert_eq!(a.0.outer, b.0.outer);
-    assert!(a.1 == b.1, "reports differ:\n{}\n{}", a.1, b.1);
-    assert!(a.2.theta == b.2.theta && a.2.log_prob == b.2.log_prob, "samples differ");
-    assert!(a.0.flow.params() != other.0.flow.params(), "the seed has no effect");
+    // The first engine of the two has the optimiser where the table puts it, the second on the device.
+    let device = EngineSettings { optimiser: OptimiserPlace::Device, ..engine.settings().clone() };
+    let mut losses = Vec::new();
+    for engine in [engine, Engine::new(&device).unwrap()] {
+        let run = |seed| {
+            let (posterior, report) =
+                fit(&engine, &input, &settings, seed, |_| ControlFlow::Continue(())).unwrap();
+            let mut executor = engine.flow(posterior.spec()).unwrap();
+            let samples = posterior.sample(&mut executor, 500, &[], seed).unwrap();
+            (posterior, serde_json::to_string(&report).unwrap(), samples, report)
+        };
+        let (a, b, other) = (run(5), run(5), run(6));
+        assert!(a.0.flow.params() == b.0.flow.params(), "parameters differ between two runs of one seed");
+        assert_eq!(a.0.outer, b.0.outer);
+        assert!(a.1 == b.1, "reports differ:\n{}\n{}", a.1, b.1);
+        assert!(a.2.theta == b.2.theta && a.2.log_prob == b.2.log_prob, "samples differ");
+        assert!(a.0.flow.params() != other.0.flow.params(), "the seed has no effect");
+        assert_eq!(a.3.training.steps, 20);
+        losses.push(a.3.training.best_validation_loss);
+    }
+    assert!((losses[0] - losses[1]).abs() < 1e-3, "optimiser by the table and on the device: {losses:?}");
 }

@@ -122,9 +122,4 @@ impl Gpu {
         let limits = device.limits();
         Self { device, queue, info, limits, timeout, faults, pipelines: Pipelines::default() }
     }
-
-    /// Whether kernels run on the CPU.
-    pub fn is_software(&self) -> bool {
-        self.info.kind == DeviceKind::Software
-    }
 }

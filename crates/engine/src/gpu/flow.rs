@@ -6,13 +6,15 @@ use std::sync::Arc;
 use lwflow_model::{FlowSpec, ParamLayout};
 
 use super::{
-    BasePass, BasePlan, BatchBuffers, BatchDims, FlowBuffers, Gpu, LayerPass, LayerPlan, Need, Region,
+    BasePass, BasePlan, BatchBuffers, BatchDims, FlowBuffers, Gpu, LayerPass, LayerPlan, Need, Place, Region,
     SAMPLE_PAD, Staging,
 };
-use crate::{EngineError, EngineSettings, rows};
+use crate::{EngineError, EngineSettings, KernelChoice, KernelPath, rows};
 
+mod prepare;
 mod profile;
 mod run;
+mod train;
 
 pub use profile::{KernelTime, ProfiledCall};
 
@@ -41,7 +43,11 @@ pub(crate) struct GpuFlow {
     need: Need,
     max_chunks: usize,
     max_capacity: usize,
+    choice: KernelChoice,
     bound: Option<Bound>,
+    /// Counts the times that `bound` was made anew.
+    generation: u64,
+    training: train::Training,
     params: Option<Vec<f32>>,
     packed: Vec<f32>,
     upload: Vec<f32>,
@@ -53,6 +59,7 @@ impl GpuFlow {
         gpu: Arc<Gpu>,
         settings: &EngineSettings,
         spec: &FlowSpec,
+        choice: KernelChoice,
     ) -> Result<Self, EngineError> {
         spec.validate()?;
         let layout = ParamLayout::new(spec);
@@ -61,11 +68,9 @@ impl GpuFlow {
             .iter()
             .zip(&layout.layers)
             .enumerate()
-            .map(|(l, (layer, linears))| {
-                LayerPlan::new(spec, l, layer, linears, &gpu, settings.portable_kernels)
-            })
+            .map(|(l, (layer, linears))| LayerPlan::new(spec, l, layer, linears, &gpu, &choice))
             .collect();
-        let base = BasePlan::new(spec, &gpu);
+        let base = BasePlan::new(spec, &choice);
         let mut need = base.need();
         for layer in &layers {
             need.merge(&layer.need());
@@ -74,7 +79,7 @@ impl GpuFlow {
             Region::sequence(layers.iter().map(LayerPlan::n_params).chain([base.n_params()]));
         let (grad_regions, n_grads) =
             Region::sequence(layers.iter().map(LayerPlan::n_grads).chain([base.n_grads()]));
-        let (max_chunks, max_capacity) = capacity(&gpu, settings, spec, &need)?;
+        let (max_chunks, max_capacity) = capacity(&gpu, settings, choice.chunks, spec, &need)?;
         let buffers = FlowBuffers::new(&gpu, n_params, n_grads)?;
         Ok(Self {
             gpu,
@@ -89,7 +94,10 @@ impl GpuFlow {
             need,
             max_chunks,
             max_capacity,
+            choice,
             bound: None,
+            generation: 0,
+            training: train::Training::default(),
             params: None,
             packed: vec![0.0; n_params],
             upload: Vec::new(),
@@ -115,6 +123,14 @@ impl GpuFlow {
         self.max_capacity
     }
 
+    /// The kernels that it really uses: fused if any layer is.
+    #[must_use]
+    pub fn choice(&self) -> KernelChoice {
+        let fused = self.layers.iter().any(LayerPlan::is_fused);
+        let path = if fused { KernelPath::Fused } else { KernelPath::Tiled };
+        KernelChoice { path, ..self.choice }
+    }
+
     /// Sets the parameters, a flat vector in the order of [`ParamLayout`].
     ///
     /// # Errors
@@ -131,6 +147,7 @@ impl GpuFlow {
             self.gpu.queue.write_buffer(&self.buffers.params, 0, bytemuck::cast_slice(&self.packed));
             Ok(())
         })?;
+        self.replace_trained(params);
         let kept = self.params.get_or_insert_default();
         kept.clear();
         kept.extend_from_slice(params);
@@ -138,10 +155,16 @@ impl GpuFlow {
     }
 }
 
+/// The regions of layer `l`, or of the base behind the last layer.
+fn place<'a>(buffers: &'a FlowBuffers, params: &[Region], grads: &[Region], l: usize) -> Place<'a> {
+    Place { params: (&buffers.params, params[l]), grads: (&buffers.grads, grads[l]) }
+}
+
 /// Chunks of gradient sums and samples per piece that the device's limits and the settings allow.
 fn capacity(
     gpu: &Gpu,
     settings: &EngineSettings,
+    chunks: u32,
     spec: &FlowSpec,
     need: &Need,
 ) -> Result<(usize, usize), EngineError> {
@@ -152,8 +175,7 @@ fn capacity(
         let what = "gradient of one layer: number of bytes".to_owned();
         return Err(EngineError::Limit { what, needed: chunk_bytes, limit: binding });
     }
-    let wanted = if gpu.is_software() { 32 } else { 128 };
-    let max_chunks = (binding / chunk_bytes).min(wanted) as usize;
+    let max_chunks = (binding / chunk_bytes).min(chunks.into()) as usize;
 
     let sample_bytes = 4 * BatchBuffers::largest_rows(spec.dim, spec.context_dim, need) as u64;
     let piece_bytes = sample_bytes * SAMPLE_PAD as u64;

@@ -5,6 +5,7 @@ mod buffers;
 mod device;
 mod faults;
 mod flow;
+mod optimiser;
 mod passes;
 mod pipeline;
 mod readback;

@@ -19,6 +19,8 @@ pub(crate) struct BatchDims {
     pub n_chunks: u32,
     pub chunk_vec4: u32,
     pub use_control: bool,
+    /// Whether gradients are added to those of the pieces before.
+    pub accumulate: bool,
 }
 
 /// Samples are padded to a multiple of this.
@@ -26,10 +28,11 @@ pub(crate) const SAMPLE_PAD: usize = 64;
 
 impl BatchDims {
     /// A piece of `n` samples whose gradients are summed over at most `max_chunks` chunks.
-    pub fn new(n: usize, max_chunks: usize, use_control: bool) -> Self {
+    pub fn new(n: usize, max_chunks: usize, use_control: bool, accumulate: bool) -> Self {
         let n_vec4 = (n.next_multiple_of(SAMPLE_PAD) / 4) as u32;
         let chunk_vec4 = n_vec4.div_ceil(max_chunks as u32).next_multiple_of(SAMPLE_PAD as u32 / 2);
-        Self { n_samples: n as u32, n_vec4, n_chunks: n_vec4.div_ceil(chunk_vec4), chunk_vec4, use_control }
+        let n_chunks = n_vec4.div_ceil(chunk_vec4);
+        Self { n_samples: n as u32, n_vec4, n_chunks, chunk_vec4, use_control, accumulate }
     }
 
     /// Padded samples.
@@ -43,13 +46,14 @@ impl BatchDims {
     }
 
     /// The fields of the `batch` uniform, in its order.
-    pub fn fields(&self) -> [(&'static str, Value); 5] {
+    pub fn fields(&self) -> [(&'static str, Value); 6] {
         [
             ("n_samples", self.n_samples.into()),
             ("n_vec4", self.n_vec4.into()),
             ("n_chunks", self.n_chunks.into()),
             ("chunk_vec4", self.chunk_vec4.into()),
             ("use_control", u32::from(self.use_control).into()),
+            ("accumulate", u32::from(self.accumulate).into()),
         ]
     }
 }
@@ -87,6 +91,11 @@ impl Step {
     /// The name of its kernel.
     pub fn kernel(&self) -> &str {
         &self.pipeline.kernel.name
+    }
+
+    /// Whether both run the same compiled kernel.
+    pub fn shares_pipeline(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pipeline, &other.pipeline)
     }
 }
 
@@ -132,7 +141,8 @@ impl<'a> StepBuilder<'a> {
         Self { gpu, batch, arena: UniformArena::default() }
     }
 
-    /// A step of `kernel`: its `shape` uniform by field name and its other bindings by name.
+    /// A step of `kernel`: its `shape` uniform by field name and its other bindings by name; `batch` is bound where
+    /// the kernel has it.
     pub fn step(
         &mut self,
         kernel: &str,
@@ -152,7 +162,10 @@ impl<'a> StepBuilder<'a> {
         }
         let pipeline = self.gpu.pipeline(kernel, constants)?;
         let slot = self.arena.slot(self.gpu, &fill(&pipeline.kernel, "shape", shape)?);
-        let mut all = vec![("batch", Bound::Uniform(&self.batch.uniform)), ("shape", Bound::Slot(&slot))];
+        let mut all = vec![("shape", Bound::Slot(&slot))];
+        if pipeline.kernel.binding("batch").is_some() {
+            all.push(("batch", Bound::Uniform(&self.batch.uniform)));
+        }
         all.extend_from_slice(buffers);
         let group = self.gpu.bind(&pipeline, &all)?;
         Ok(Step { pipeline, group, grid })
@@ -168,7 +181,7 @@ mod tests {
         let kernel =
             lwflow_shaders::render("reduce_partials", &Constants::new().with("workgroup", 8)).unwrap();
         for use_control in [false, true] {
-            let dims = BatchDims::new(1000, 32, use_control);
+            let dims = BatchDims::new(1000, 32, use_control, !use_control);
             assert_eq!(fill(&kernel, "batch", &dims.fields()).unwrap(), dims.bytes());
         }
     }
@@ -177,7 +190,7 @@ mod tests {
     fn chunks_cover_every_sample_once() {
         for n in [1, 2, 31, 64, 65, 255, 256, 1000, 4096, 5000, 16384, 100_000] {
             for max_chunks in [1, 32, 128] {
-                let dims = BatchDims::new(n, max_chunks, false);
+                let dims = BatchDims::new(n, max_chunks, false, false);
                 assert!(dims.n_padded() >= n && dims.n_padded() < n + SAMPLE_PAD);
                 assert!(dims.n_chunks as usize <= max_chunks);
                 assert!(dims.n_chunks * dims.chunk_vec4 >= dims.n_vec4);

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
+use lwflow_engine::{DeviceChoice, Engine, EngineSettings, OptimiserSettings, OptimiserState, TrainSteps};
 use lwflow_model::{
     Activation, AffineCouplingSpec, BaseSpec, Covariance, Flow, FlowSpec, LayerSpec, MixtureSpec,
 };
@@ -240,5 +240,48 @@ pub fn compare_flow(
     let terms: f64 = weights64.iter().zip(&log_magnitude).map(|(w, m)| w * m).sum();
     let loss_error = (got.loss - expected.loss).abs() / (f64::from(f32::EPSILON) * terms);
     assert!(loss_error <= BOUND, "loss {} expected {}", got.loss, expected.loss);
+
+    // The same again as a training step that moves nothing: its first moment is the gradient, and log_prob then runs on
+    // parameters that the device packed. The points lie in another order than the batch.
+    if executor.kernel_choice().is_none() || n > executor.piece_samples() {
+        return errors;
+    }
+    let reversed = |rows: &[f32], width: usize| -> Vec<f32> {
+        rows.chunks_exact(width.max(1)).rev().flatten().copied().collect()
+    };
+    executor.set_data(&reversed(&theta, d), &reversed(&context, c)).unwrap();
+    let settings = OptimiserSettings {
+        beta1: 0.0,
+        beta2: 0.99,
+        eps: 1e-8,
+        clip_norm: None,
+        rate_scale: vec![1.0; params.len()],
+    };
+    executor.set_optimiser(&settings, &OptimiserState::new(params.len())).unwrap();
+    let index: Vec<u32> = (0..n as u32).rev().collect();
+    let twice = |values: &[f32]| [values, values].concat();
+    let control = lv.as_deref().map(twice);
+    let steps = TrainSteps {
+        batch_size: n,
+        index: &[&index[..], &index].concat(),
+        weights: &twice(&weights),
+        log_inv_proposal: control.as_deref(),
+        learning_rate: &[0.0; 2],
+    };
+    let report = executor.train_steps(&steps).unwrap();
+    assert_eq!(report.taken, [true; 2]);
+    assert!(report.loss[0] == report.loss[1] || matches!(spec.base, BaseSpec::Mixture(_)));
+    let m = executor.optimiser_state().unwrap().m;
+    errors.push(("step's gradient", compare("step's gradient", &m, &expected.params, &magnitude)));
+    let norm = expected.params.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let norm_magnitude = magnitude.iter().map(|g| g * g).sum::<f64>().sqrt();
+    for k in 0..2 {
+        compare("step's loss", &report.loss[k..=k], &[expected.loss], &[terms]);
+        compare("step's norm", &report.grad_norm[k..=k], &[norm], &[norm_magnitude]);
+    }
+    assert_eq!(executor.params().unwrap(), params);
+    let log_prob = executor.log_prob(&theta, &context).unwrap();
+    let what = "log_prob after steps";
+    errors.push((what, compare(what, &log_prob, &expected.log_prob, &log_magnitude)));
     errors
 }

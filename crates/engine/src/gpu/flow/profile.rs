@@ -58,7 +58,7 @@ impl GpuFlow {
         let mut warm = false;
         for piece in self.pieces(x, context, n) {
             for timed in if warm { &[true][..] } else { &[false, true] } {
-                let (encoder, dims) = self.begin(piece, false)?;
+                let (encoder, dims) = self.begin(piece, false, false)?;
                 if call == ProfiledCall::Gradient {
                     self.upload_weights(&vec![1.0 / n as f32; piece.n], None, dims.n_padded())?;
                 }

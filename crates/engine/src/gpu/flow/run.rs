@@ -1,7 +1,7 @@
 //! What the calls of an executor do: pieces are uploaded, recorded, submitted and read back one after another.
 //! Invariant: one encoder, one submit and one map per piece, and nothing else made once the buffers have their size.
 
-use super::super::{BatchBuffers, BatchDims, Place, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
+use super::super::{BatchBuffers, BatchDims, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
 use super::{Bound, GpuFlow, ProfiledCall};
 use crate::{EngineError, Gradient, rows};
 
@@ -43,7 +43,7 @@ impl GpuFlow {
         let n = self.check("log_prob", "theta", theta, context)?;
         let mut out = Vec::with_capacity(n);
         for piece in self.pieces(theta, context, n) {
-            let (mut encoder, dims) = self.begin(piece, false)?;
+            let (mut encoder, dims) = self.begin(piece, false, false)?;
             let bound = bound(&mut self.bound)?;
             bound.record(ProfiledCall::LogProb, &mut begin_pass(&mut encoder, "log_prob"), &dims);
             bound.staging.copy(&mut encoder, &bound.batch.log_q, dims.n_padded());
@@ -64,7 +64,7 @@ impl GpuFlow {
         let n = self.check(call, if inverse { "theta" } else { "z" }, x, context)?;
         let (mut out, mut log_det) = (Vec::with_capacity(x.len()), Vec::with_capacity(n));
         for piece in self.pieces(x, context, n) {
-            let (mut encoder, dims) = self.begin(piece, false)?;
+            let (mut encoder, dims) = self.begin(piece, false, false)?;
             let bound = bound(&mut self.bound)?;
             let map = if inverse { ProfiledCall::Inverse } else { ProfiledCall::Forward };
             bound.record(map, &mut begin_pass(&mut encoder, call), &dims);
@@ -87,6 +87,8 @@ impl GpuFlow {
         wait: Wait,
     ) -> Result<Gradient, EngineError> {
         let n = self.check("gradient", "theta", theta, context)?;
+        // The gradient of a mixture is made from its parameters.
+        self.run_params(wait).await?;
         rows::check("weights", weights, n, 1)?;
         if let Some(lv) = log_inv_proposal {
             rows::check_log("log_inv_proposal", lv, n)?;
@@ -95,7 +97,7 @@ impl GpuFlow {
         let mut out = Gradient { grad: vec![0.0; self.layout.len], ..Gradient::default() };
         let mut first = 0;
         for piece in self.pieces(theta, context, n) {
-            let (mut encoder, dims) = self.begin(piece, log_inv_proposal.is_some())?;
+            let (mut encoder, dims) = self.begin(piece, log_inv_proposal.is_some(), first > 0)?;
             let n_padded = dims.n_padded();
             let last = first + piece.n == n;
             self.upload_weights(
@@ -104,9 +106,6 @@ impl GpuFlow {
                 n_padded,
             )?;
             let bound = bound(&mut self.bound)?;
-            if first == 0 {
-                encoder.clear_buffer(&self.buffers.grads, 0, None);
-            }
             if c > 0 {
                 encoder.clear_buffer(&bound.batch.g_context, 0, None);
             }
@@ -177,9 +176,10 @@ impl GpuFlow {
         &mut self,
         piece: Piece<'_>,
         use_control: bool,
+        accumulate: bool,
     ) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
         self.reserve(piece.n)?;
-        let dims = BatchDims::new(piece.n, self.max_chunks, use_control);
+        let dims = BatchDims::new(piece.n, self.max_chunks, use_control, accumulate);
         let gpu = self.gpu.clone();
         let bound = bound(&mut self.bound)?;
         gpu.scoped("uploading a batch", || {
@@ -212,8 +212,7 @@ impl GpuFlow {
             .chain(log_inv_proposal.map(|lv| (lv, &bound.batch.log_inv_proposal)));
         for (values, buffer) in arrays {
             self.upload.clear();
-            // -inf is a legal log density, but no value for a kernel.
-            self.upload.extend(values.iter().map(|v| v.max(-1e30)));
+            self.upload.extend(values.iter().map(|&v| to_device(v)));
             self.upload.resize(n_padded, 0.0);
             self.gpu.scoped("uploading weights", || {
                 self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.upload));
@@ -224,20 +223,18 @@ impl GpuFlow {
     }
 
     /// Makes room for pieces of `n` samples.
-    fn reserve(&mut self, n: usize) -> Result<(), EngineError> {
+    pub(super) fn reserve(&mut self, n: usize) -> Result<(), EngineError> {
         if self.bound.as_ref().is_some_and(|b| b.batch.capacity >= n) {
             return Ok(());
         }
         self.bound = None;
+        self.generation += 1;
         let capacity = n.next_power_of_two().next_multiple_of(SAMPLE_PAD).min(self.max_capacity);
         let (d, c) = (self.spec.dim, self.spec.context_dim);
         let gpu = &*self.gpu;
         let batch = BatchBuffers::new(gpu, capacity, self.max_chunks, d, c, &self.need)?;
         let mut builder = StepBuilder::new(gpu, &batch);
-        let place = |l: usize| Place {
-            params: (&self.buffers.params, self.param_regions[l]),
-            grads: (&self.buffers.grads, self.grad_regions[l]),
-        };
+        let place = |l: usize| super::place(&self.buffers, &self.param_regions, &self.grad_regions, l);
         let layers = self
             .layers
             .iter()
@@ -258,6 +255,11 @@ pub(super) fn bound(bound: &mut Option<Bound>) -> Result<&mut Bound, EngineError
     })
 }
 
-fn begin_pass<'a>(encoder: &'a mut wgpu::CommandEncoder, label: &str) -> wgpu::ComputePass<'a> {
+/// A log density as kernels take it: -inf is legal, but no value for a kernel.
+pub(super) fn to_device(log: f32) -> f32 {
+    log.max(-1e30)
+}
+
+pub(super) fn begin_pass<'a>(encoder: &'a mut wgpu::CommandEncoder, label: &str) -> wgpu::ComputePass<'a> {
     encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None })
 }

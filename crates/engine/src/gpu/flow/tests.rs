@@ -6,7 +6,7 @@ use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpe
 use super::super::Wait;
 use super::*;
 use crate::engine::Opened;
-use crate::{DeviceChoice, Engine, Gradient};
+use crate::{DeviceChoice, Engine, Gradient, OptimiserSettings, OptimiserState, TrainSteps};
 
 fn engine() -> Option<Engine> {
     match Engine::new(&EngineSettings { device: DeviceChoice::Gpu, ..EngineSettings::default() }) {
@@ -53,7 +53,13 @@ fn executor(engine: &Engine, activation: Activation) -> GpuFlow {
     let spec = FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 3).unwrap();
     let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();
     params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.2 * (i as f32).cos());
-    let mut executor = GpuFlow::new(engine.gpu().clone(), &engine.settings, &spec).unwrap();
+    let mut executor = GpuFlow::new(
+        engine.gpu().clone(),
+        &engine.settings,
+        &spec,
+        engine.choose(engine.gpu(), &spec).unwrap(),
+    )
+    .unwrap();
     executor.set_params(&params).unwrap();
     executor
 }
@@ -72,7 +78,7 @@ fn gradient(executor: &mut GpuFlow, n: usize) -> Gradient {
 
 fn fill(executor: &GpuFlow, value: f32) {
     let arrays = executor.bound.as_ref().unwrap().batch.arrays();
-    for (_, buffer) in arrays {
+    for buffer in arrays.into_iter().map(|(_, buffer)| buffer).chain(executor.training.scratch()) {
         let values = vec![value; buffer.size() as usize / 4];
         executor.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
     }
@@ -95,6 +101,45 @@ fn stale_memory_is_never_read() {
             fill(&executor, f32::NAN);
             assert_eq!(executor.forward(&z, &wave(2 * n)).unwrap().0, theta);
         }
+    }
+}
+
+#[test]
+fn training_steps_never_read_stale_memory() {
+    let Some(engine) = engine() else { return };
+    for n in [1, 33, 64] {
+        let mut executor = executor(&engine, Activation::Silu);
+        let start = executor.params.clone().unwrap();
+        let settings = OptimiserSettings {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            clip_norm: Some(1.0),
+            rate_scale: vec![1.0; start.len()],
+        };
+        executor.set_data(&wave(5 * 70), &wave(2 * 70)).unwrap();
+        let index: Vec<u32> = (0..3 * n as u32).map(|i| 7 * i % 70).collect();
+        let mut run = |stale| {
+            executor.set_params(&start).unwrap();
+            let state = OptimiserState::new(start.len());
+            pollster::block_on(executor.run_set_optimiser(&settings, &state, Wait::Block)).unwrap();
+            if stale {
+                fill(&executor, f32::NAN);
+            }
+            let steps = TrainSteps {
+                batch_size: n,
+                index: &index,
+                weights: &vec![1.0 / n as f32; 3 * n],
+                log_inv_proposal: Some(&wave(3 * n)),
+                learning_rate: &[1e-3, 2e-3, 1e-3],
+            };
+            let report = pollster::block_on(executor.run_train_steps(&steps, Wait::Block)).unwrap();
+            assert_eq!(report.taken, [true; 3]);
+            (report, pollster::block_on(executor.run_params(Wait::Block)).unwrap())
+        };
+        let clean = run(false);
+        assert_eq!(run(true), clean);
+        assert_ne!(clean.1, start);
     }
 }
 
@@ -182,7 +227,13 @@ fn hanging_device_times_out() {
     );
     gpu.faults = engine.gpu().faults.clone();
     let spec = executor(&engine, Activation::Relu).spec().clone();
-    let mut executor = GpuFlow::new(Arc::new(gpu), &EngineSettings::default(), &spec).unwrap();
+    let mut executor = GpuFlow::new(
+        Arc::new(gpu),
+        &EngineSettings::default(),
+        &spec,
+        engine.choose(engine.gpu(), &spec).unwrap(),
+    )
+    .unwrap();
     executor.set_params(&vec![0.1; executor.layout().len]).unwrap();
     let n = 20_000;
     let error = executor.log_prob(&wave(5 * n), &wave(2 * n)).unwrap_err();

@@ -5,11 +5,11 @@ use lwflow_model::{AffineCouplingSpec, LinearBlock};
 use lwflow_shaders::Constants;
 
 use super::Place;
-use super::conditioner::{Conditioner, workgroup};
-use crate::EngineError;
+use super::conditioner::Conditioner;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::{Gpu, Need, round_up};
+use crate::{EngineError, KernelChoice};
 
 /// Sizes of one layer on the tiled path.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl TiledCouplingPlan {
         l: usize,
         spec: &AffineCouplingSpec,
         linears: &[LinearBlock],
-        gpu: &Gpu,
+        choice: &KernelChoice,
     ) -> Self {
         debug_assert_eq!(linears.first().map(|b| b.n_in), Some(spec.n_in(context_dim)));
         Self {
@@ -37,8 +37,8 @@ impl TiledCouplingPlan {
             identity: spec.identity.iter().map(|&j| j as u32).collect(),
             transformed: spec.transformed.iter().map(|&j| j as u32).collect(),
             s_max: spec.s_max as f32,
-            conditioner: Conditioner::new(spec.activation, linears, gpu),
-            workgroup: workgroup(gpu),
+            conditioner: Conditioner::new(spec.activation, linears, choice),
+            workgroup: choice.workgroup,
         }
     }
 
@@ -58,12 +58,12 @@ impl TiledCouplingPlan {
     }
 
     /// Packs the layer's parameters.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
         self.conditioner.pack(params, region);
     }
 
     /// Unpacks the layer's gradient.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         self.conditioner.unpack_grad(region, grad);
     }
 

@@ -5,12 +5,12 @@ use lwflow_model::{BaseSpec, Covariance, FlowSpec, MixtureBase, MixtureSpec, Mix
 use lwflow_shaders::Constants;
 
 use super::Place;
-use super::conditioner::{reduce, workgroup};
-use crate::EngineError;
+use super::conditioner::reduce;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::uniform::Value;
-use crate::gpu::{Gpu, Need, round_up};
+use crate::gpu::{Need, round_up};
+use crate::{EngineError, KernelChoice};
 
 /// Sizes of the base.
 #[derive(Debug)]
@@ -28,12 +28,12 @@ struct MixturePlan {
 
 impl BasePlan {
     /// The base of `spec`.
-    pub fn new(spec: &FlowSpec, gpu: &Gpu) -> Self {
+    pub fn new(spec: &FlowSpec, choice: &KernelChoice) -> Self {
         let mixture = match &spec.base {
             BaseSpec::Gaussian => None,
             BaseSpec::Mixture(mixture) => Some(MixturePlan { spec: mixture.clone(), dim: spec.dim }),
         };
-        Self { dim: spec.dim, workgroup: workgroup(gpu), mixture }
+        Self { dim: spec.dim, workgroup: choice.workgroup, mixture }
     }
 
     /// Floats of the base's parameter region.
@@ -74,6 +74,50 @@ impl BasePlan {
         {
             m.unpack_grad(params, region, grad);
         }
+    }
+
+    /// Makes the steps that keep a mixture's parameters on the device: `state` begins with the flat parameters, the
+    /// mixture's from `base` on, and `gradient` is the flat gradient.
+    pub fn bind_training(
+        &self,
+        builder: &mut StepBuilder<'_>,
+        place: Place<'_>,
+        base: usize,
+        state: &wgpu::Buffer,
+        gradient: &wgpu::Buffer,
+    ) -> Result<BaseTraining, EngineError> {
+        let mut steps = BaseTraining::default();
+        let Some(mixture) = self.mixture.as_ref().filter(|m| m.spec.trainable) else { return Ok(steps) };
+        let spec = &mixture.spec;
+        let workgroup = self.workgroup;
+        let constants =
+            Constants::new().with("workgroup", workgroup).with("full", spec.covariance == Covariance::Full);
+        let log_norm = -0.5 * self.dim as f64 * (2.0 * std::f64::consts::PI).ln();
+        let shape = [
+            ("base", (base as u32).into()),
+            ("dim", (self.dim as u32).into()),
+            ("n_components", (spec.n_components as u32).into()),
+            ("stride", (mixture.stride() as u32).into()),
+            ("inverse_offset", ((4 + round_up(self.dim, 4)) as u32).into()),
+            ("weight_floor", (spec.weight_floor as f32).into()),
+            ("log_norm", (log_norm as f32).into()),
+        ];
+        let ((params, packed), (grads, statistics)) = (place.params, place.grads);
+        let ((offset, size), (grad_offset, grad_size)) = (packed.bytes(), statistics.bytes());
+        let grid = |n: usize| Grid::Fixed { groups: (n as u32).div_ceil(workgroup) };
+        let state = ("state", Bound::Read(state));
+        let buffers = [state, ("mixture", Bound::WriteRange(params, offset, size))];
+        let n = spec.n_components * self.dim;
+        steps.pack.push(builder.step("mixture_pack", &constants, grid(n), &shape, &buffers)?);
+        let buffers = [
+            state,
+            ("mixture", Bound::ReadRange(params, offset, size)),
+            ("statistics", Bound::ReadRange(grads, grad_offset, grad_size)),
+            ("gradient", Bound::Write(gradient)),
+        ];
+        let n = spec.n_components * mixture.n_statistics();
+        steps.gradient.push(builder.step("mixture_parameter_grad", &constants, grid(n), &shape, &buffers)?);
+        Ok(steps)
     }
 
     /// Makes all steps.
@@ -262,6 +306,25 @@ impl BasePass {
     }
 
     /// log_q, w_eff and g from x = z, log_det and the weights; adds to the base's gradient region.
+    pub fn record_gradient(&self, pass: &mut impl Recorder, dims: &BatchDims) {
+        record_all(&self.gradient, pass, dims);
+    }
+}
+
+/// The recorded steps that keep a trainable mixture's parameters on the device.
+#[derive(Debug, Default)]
+pub(crate) struct BaseTraining {
+    pack: Vec<Step>,
+    gradient: Vec<Step>,
+}
+
+impl BaseTraining {
+    /// The packed mixture from the flat parameters.
+    pub fn record_pack(&self, pass: &mut impl Recorder, dims: &BatchDims) {
+        record_all(&self.pack, pass, dims);
+    }
+
+    /// The mixture's part of the flat gradient from the base's gradient region.
     pub fn record_gradient(&self, pass: &mut impl Recorder, dims: &BatchDims) {
         record_all(&self.gradient, pass, dims);
     }

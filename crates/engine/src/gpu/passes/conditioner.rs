@@ -6,10 +6,10 @@ use lwflow_model::{Activation, LinearBlock};
 use lwflow_shaders::Constants;
 
 use super::Place;
-use crate::EngineError;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{Grid, Step, StepBuilder};
-use crate::gpu::{Gpu, Need, round_up};
+use crate::gpu::{Need, round_up};
+use crate::{EngineError, KernelChoice};
 
 /// Rows of a matrix are padded to this, the widest tile.
 const ROW_PAD: usize = 16;
@@ -56,14 +56,9 @@ pub(crate) fn activation_name(activation: Activation) -> &'static str {
     }
 }
 
-/// Lanes of a workgroup: software adapters run one subgroup of 8 per core, and every workgroup is a loop for them.
-pub(crate) fn workgroup(gpu: &Gpu) -> u32 {
-    if gpu.is_software() { 8 } else { 64.min(gpu.limits.max_compute_workgroup_size_x) }
-}
-
 impl Conditioner {
     /// The conditioner with these linear maps.
-    pub fn new(activation: Activation, blocks: &[LinearBlock], gpu: &Gpu) -> Self {
+    pub fn new(activation: Activation, blocks: &[LinearBlock], choice: &KernelChoice) -> Self {
         let mut n_grads = 0;
         let mut take = |len: usize| {
             n_grads += len;
@@ -85,8 +80,8 @@ impl Conditioner {
         }
         // A large tile saves loads, which is what a software adapter pays for (16 x 2 gave 1.3 times the rate of 8 x 2);
         // a GPU rather wants more invocations.
-        let (tile, vectors) = if gpu.is_software() { (16, 2) } else { (8, 1) };
-        Self { linears, activation, n_params, n_grads, workgroup: workgroup(gpu), tile, vectors }
+        let KernelChoice { workgroup, tile, vectors, .. } = *choice;
+        Self { linears, activation, n_params, n_grads, workgroup, tile, vectors }
     }
 
     /// Floats of the parameter region.
@@ -133,8 +128,8 @@ impl Conditioner {
     }
 
     /// Writes the padded matrices, both ways round, and biases.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
-        region.fill(0.0);
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
+        region.fill(T::default());
         for linear in &self.linears {
             let LinearBlock { n_in, n_out, weight, bias } = linear.block;
             let (columns, transposed_columns) = (linear.columns(), linear.transposed_columns());
@@ -150,7 +145,7 @@ impl Conditioner {
     }
 
     /// Reads the gradients of weights and biases out of their padded layout.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         for linear in &self.linears {
             let LinearBlock { n_in, n_out, weight, bias } = linear.block;
             for o in 0..n_out {
@@ -290,7 +285,7 @@ impl Conditioner {
     }
 }
 
-/// Adds the first `len` floats of every chunk of `partial` (stride `len`) to the place's gradient region.
+/// Sums the first `len` floats of every chunk of `partial` (stride `len`) into the place's gradient region.
 pub(crate) fn reduce(
     builder: &mut StepBuilder<'_>,
     len: usize,

@@ -8,10 +8,10 @@ use lwflow_shaders::Constants;
 use super::Place;
 use super::affine_coupling::index_buffer;
 use super::conditioner::{activation_name, reduce};
-use crate::EngineError;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::{Gpu, Need, round_up};
+use crate::{EngineError, KernelChoice, KernelPath};
 
 /// Lanes of the subgroups that the kernels are written for.
 const LANES: u32 = 8;
@@ -19,8 +19,6 @@ const LANES: u32 = 8;
 const STORAGE_BUFFERS: u32 = 10;
 /// Rows of W2 that the inverse, forward and backward_data kernels take at a time.
 const ROWS: usize = 4;
-/// vec4s of samples per lane in the inverse and forward kernels.
-const VECTORS: u32 = 2;
 /// Floats that the parts of the stream are padded to: one vec4 per lane.
 const PART: usize = 32;
 /// Widest first hidden layer: it lives in registers, and the driver's compile time grows with it.
@@ -44,6 +42,8 @@ pub(crate) struct FusedCouplingPlan {
     linears: [LinearBlock; 3],
     h1: usize,
     h2: usize,
+    /// vec4s of samples per lane in the inverse and forward kernels.
+    vectors: u32,
     groups: usize,
 }
 
@@ -55,8 +55,9 @@ impl FusedCouplingPlan {
         spec: &AffineCouplingSpec,
         linears: &[LinearBlock],
         gpu: &Gpu,
+        choice: &KernelChoice,
     ) -> Option<Self> {
-        let fits_device = gpu.is_software()
+        let fits_device = choice.path == KernelPath::Fused
             && gpu.limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
             && gpu.info.subgroup.is_some_and(|s| s.min == LANES && s.max == LANES);
         let &[first, second, third] = linears else { return None };
@@ -77,6 +78,7 @@ impl FusedCouplingPlan {
             linears: [first, second, third],
             h1,
             h2,
+            vectors: choice.fused_vectors,
             groups: if h2.is_multiple_of(16) { 2 } else { 1 },
         })
     }
@@ -122,10 +124,10 @@ impl FusedCouplingPlan {
     }
 
     /// Packs the layer's parameters in the order in which the kernels use them.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
         let [first, second, third] = self.linears;
         let (n_in, n_out) = (self.n_in(), self.n_out());
-        region.fill(0.0);
+        region.fill(T::default());
         for j in 0..first.n_out {
             let to = &mut region[j * (n_in + 1)..][..n_in + 1];
             to[..n_in].copy_from_slice(&params[first.weight + j * n_in..][..n_in]);
@@ -151,7 +153,7 @@ impl FusedCouplingPlan {
     }
 
     /// Unpacks the layer's gradient.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         let padded = [(self.h1, self.n_in()), (self.h2, self.h1), (self.n_out(), self.h2)];
         let mut at = 0;
         for (linear, (rows, columns)) in self.linears.iter().zip(padded) {
@@ -202,7 +204,7 @@ impl FusedCouplingPlan {
         let delta = batch.scratch("fused/delta")?;
         let context = (self.n_c > 0).then_some(("context", Bound::Read(&batch.context)));
 
-        let constants = self.constants(VECTORS, false);
+        let constants = self.constants(self.vectors, false);
         let mut buffers = vec![index, stream, x, log_det];
         buffers.extend(context);
         let forward = builder.step("fused_forward", &constants, chunk, &shape, &buffers)?;

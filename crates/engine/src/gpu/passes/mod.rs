@@ -11,9 +11,9 @@ use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
 
 use super::recording::{BatchDims, Recorder, StepBuilder};
 use super::{Gpu, Need, Region};
-use crate::EngineError;
+use crate::{EngineError, KernelChoice};
 use affine_coupling::{TiledCoupling, TiledCouplingPlan};
-pub(crate) use base::{BasePass, BasePlan};
+pub(crate) use base::{BasePass, BasePlan, BaseTraining};
 use fused_coupling::{FusedCoupling, FusedCouplingPlan};
 
 /// The regions of the flow's buffers that belong to one layer or to the base.
@@ -33,23 +33,30 @@ pub(crate) enum LayerPlan {
 }
 
 impl LayerPlan {
-    /// Chooses the path of layer `l`; `tiled` asks for the path that works everywhere.
+    /// The path of layer `l`: the choice's where the layer's shape and the device fit it.
     pub fn new(
         spec: &FlowSpec,
         l: usize,
         layer: &LayerSpec,
         linears: &[LinearBlock],
         gpu: &Gpu,
-        tiled: bool,
+        choice: &KernelChoice,
     ) -> Self {
         match layer {
             LayerSpec::AffineCoupling(coupling) => {
-                match FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu) {
-                    Some(plan) if !tiled => Self::Fused(plan),
-                    _ => Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu)),
+                match FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu, choice) {
+                    Some(plan) => Self::Fused(plan),
+                    None => {
+                        Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, choice))
+                    }
                 }
             }
         }
+    }
+
+    /// Whether it is on the fused path.
+    pub fn is_fused(&self) -> bool {
+        matches!(self, Self::Fused(_))
     }
 
     /// Floats of the layer's parameter region.
@@ -76,8 +83,9 @@ impl LayerPlan {
         }
     }
 
-    /// Writes the layer's parameters from the flow's flat vector into its region.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    /// Writes the layer's parameters from the flow's flat vector into its region; a pure copy, so that the indices of
+    /// the parameters come out as the map of the packing.
+    pub fn pack<T: Copy + Default>(&self, params: &[T], region: &mut [T]) {
         match self {
             Self::Tiled(plan) => plan.pack(params, region),
             Self::Fused(plan) => plan.pack(params, region),
@@ -85,7 +93,7 @@ impl LayerPlan {
     }
 
     /// Writes the layer's part of the flat gradient from its region.
-    pub fn unpack_grad(&self, region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad<T: Copy>(&self, region: &[T], grad: &mut [T]) {
         match self {
             Self::Tiled(plan) => plan.unpack_grad(region, grad),
             Self::Fused(plan) => plan.unpack_grad(region, grad),

@@ -1,0 +1,160 @@
+//! Makes the steps of a training run, with the optimiser on the host or on the device.
+//! Invariant: both draw the same batches and step by the same formula; the host's Adam is its definition.
+
+use super::{TrainSettings, TrainingData};
+use crate::HostError;
+use crate::adam::{Adam, AdamSettings, AdamState, StepOutcome};
+use lwflow_engine::{
+    EngineError, FlowExecutor, OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps,
+};
+use lwflow_model::{FlowSpec, ParamLayout};
+
+/// Steps between two looks at the caller's wish to stop, with the optimiser on the device.
+const GROUP: usize = 64;
+
+/// Batches of consecutive steps.
+#[derive(Debug, Default)]
+pub(super) struct Draws {
+    /// Rows of the data, batch after batch.
+    pub index: Vec<u32>,
+    /// Their weights.
+    pub weights: Vec<f32>,
+    /// Logarithms of their inverse proposal densities, if the control variate is on.
+    pub log_inv_proposal: Option<Vec<f32>>,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stepped {
+    /// The loss of its batch.
+    pub loss: f64,
+    /// Whether it was taken.
+    pub taken: bool,
+}
+
+/// Where the optimiser is.
+#[derive(Debug)]
+enum Place {
+    Host { adam: Adam, rate_scale: Vec<f32>, params: Vec<f32> },
+    Device,
+}
+
+/// The steps of one run.
+#[derive(Debug)]
+pub(super) struct Stepper<'a> {
+    spec: &'a FlowSpec,
+    layout: &'a ParamLayout,
+    data: &'a TrainingData,
+    batch: usize,
+    place: Place,
+}
+
+impl<'a> Stepper<'a> {
+    /// Begins with `params`, which the executor has.
+    pub fn new(
+        executor: &mut FlowExecutor,
+        spec: &'a FlowSpec,
+        layout: &'a ParamLayout,
+        data: &'a TrainingData,
+        settings: &TrainSettings,
+        batch: usize,
+        params: &[f32],
+    ) -> Result<Self, HostError> {
+        let mut rate_scale = vec![1.0f32; layout.len];
+        rate_scale[layout.base..].fill(settings.base_learning_rate as f32);
+        let adam =
+            AdamSettings { beta2: 0.99, clip_norm: Some(settings.clip_norm), ..AdamSettings::default() };
+        let checked = Adam::new(layout.len, adam)?;
+        let fits = executor.kernel_choice().is_some_and(|c| c.optimiser == OptimiserPlace::Device)
+            && batch <= executor.piece_samples();
+        let on_device = fits
+            && match executor.set_data(&data.x, &data.context) {
+                Ok(()) => true,
+                // More points than the device holds: they go over batch by batch.
+                Err(EngineError::Limit { .. }) => false,
+                Err(error) => return Err(error.into()),
+            };
+        let place = if on_device {
+            let AdamState { m, v, step } = checked.state().clone();
+            let AdamSettings { beta1, beta2, eps, clip_norm } = adam;
+            let settings = OptimiserSettings { beta1, beta2, eps, clip_norm, rate_scale };
+            executor.set_optimiser(&settings, &OptimiserState { m, v, step })?;
+            Place::Device
+        } else {
+            Place::Host { adam: checked, rate_scale, params: params.to_vec() }
+        };
+        Ok(Self { spec, layout, data, batch, place })
+    }
+
+    /// Most steps of one call of [`Stepper::run`].
+    pub fn group(&self) -> usize {
+        match self.place {
+            Place::Host { .. } => 1,
+            Place::Device => GROUP,
+        }
+    }
+
+    /// Makes a step per batch and rate.
+    pub fn run(
+        &mut self,
+        executor: &mut FlowExecutor,
+        draws: &Draws,
+        rates: &[f64],
+    ) -> Result<Vec<Stepped>, HostError> {
+        match &mut self.place {
+            Place::Device => {
+                let report = executor.train_steps(&TrainSteps {
+                    batch_size: self.batch,
+                    index: &draws.index,
+                    weights: &draws.weights,
+                    log_inv_proposal: draws.log_inv_proposal.as_deref(),
+                    learning_rate: rates,
+                })?;
+                let rows = report.loss.into_iter().zip(report.taken);
+                Ok(rows.map(|(loss, taken)| Stepped { loss: f64::from(loss), taken }).collect())
+            }
+            Place::Host { adam, rate_scale, params } => {
+                let mut stepped = Vec::with_capacity(rates.len());
+                for (k, &rate) in rates.iter().enumerate() {
+                    let samples = k * self.batch..(k + 1) * self.batch;
+                    let (x, context) = rows(self.data, self.spec, &draws.index[samples.clone()]);
+                    let weights = &draws.weights[samples.clone()];
+                    let lv = draws.log_inv_proposal.as_ref().map(|lv| &lv[samples]);
+                    let gradient = executor.gradient(&x, &context, weights, lv)?;
+                    let loss = gradient.loss;
+                    let taken = loss.is_finite()
+                        && matches!(
+                            adam.step(params, &gradient.grad, rate, Some(rate_scale))?,
+                            StepOutcome::Taken { .. }
+                        );
+                    if taken {
+                        self.spec.project(self.layout, params);
+                        executor.set_params(params)?;
+                    }
+                    stepped.push(Stepped { loss, taken });
+                }
+                Ok(stepped)
+            }
+        }
+    }
+
+    /// The parameters as they are now.
+    pub fn params(&self, executor: &mut FlowExecutor) -> Result<Vec<f32>, HostError> {
+        match &self.place {
+            Place::Host { params, .. } => Ok(params.clone()),
+            Place::Device => Ok(executor.params()?),
+        }
+    }
+}
+
+/// Coordinates and context of the points `index`.
+fn rows(data: &TrainingData, spec: &FlowSpec, index: &[u32]) -> (Vec<f32>, Vec<f32>) {
+    let (d, c) = (spec.dim, spec.context_dim);
+    let mut x = Vec::with_capacity(index.len() * d);
+    let mut context = Vec::with_capacity(index.len() * c);
+    for &i in index {
+        x.extend_from_slice(&data.x[i as usize * d..][..d]);
+        context.extend_from_slice(&data.context[i as usize * c..][..c]);
+    }
+    (x, context)
+}
