@@ -347,11 +347,10 @@ fn picture(
         Ok::<_, crate::figures::FigureError>(theta.chunks_exact(2).map(|t| case.target.log_prob(t)).collect())
     })?;
     let note = |row: &Row| {
-        Some(Label::plain(format!(
-            "KL {:.4}, bridge {:.0e}",
-            row.evaluation.forward_kl.as_ref().map_or(f64::NAN, |f| f.value),
-            row.evaluation.bridge.value
-        )))
+        let kl = row.evaluation.forward_kl.as_ref().map_or(f64::NAN, |f| f.value);
+        // An estimate a little below zero is zero to four digits, without a sign.
+        let kl = if kl.abs() < 5e-5 { 0.0 } else { kl };
+        Some(Label::plain(format!("KL {kl:.4}, bridge {:.0e}", row.evaluation.bridge.value)))
     };
     let mut cells = vec![GridCell { grid: truth, note: None }];
     for (posterior, row) in [gaussian, mixture].into_iter().zip(rows) {

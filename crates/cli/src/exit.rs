@@ -61,7 +61,6 @@ from_error! {
     lwflow_host::files::FileError => Status::Input,
     lwflow_model::ModelError => Status::Input,
     crate::figures::FigureError => Status::Other,
-    EngineError => Status::Device,
     serde_json::Error => Status::Other,
 }
 
@@ -76,10 +75,24 @@ impl From<lwflow_host::model_file::ModelFileError> for CommandError {
     }
 }
 
+/// A refused array is the input's fault, all else the device's.
+fn engine_status(error: &EngineError) -> Status {
+    match error {
+        EngineError::Model(_) | EngineError::Length { .. } | EngineError::NonFinite { .. } => Status::Input,
+        _ => Status::Device,
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        Self::new(engine_status(&error), error)
+    }
+}
+
 impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
-        let status = match error {
-            HostError::Engine(_) => Status::Device,
+        let status = match &error {
+            HostError::Engine(error) => engine_status(error),
             HostError::NonFinite { .. } => Status::Fit,
             _ => Status::Input,
         };

@@ -168,7 +168,9 @@ fn figures(
             learning_rate: r.learning_rate,
         })
         .collect();
-    loss_curves(&out.join("loss.png"), &rows, None)?;
+    let t = &report.training;
+    let kept = ((t.best_step * t.visits) as f64 / t.steps.max(1) as f64, t.best_validation_loss);
+    loss_curves(&out.join("loss.png"), &rows, Some(kept), None)?;
     let Some(samples) = samples else { return Ok(()) };
     let axes: Vec<FigureAxis> = posterior
         .labels
