@@ -168,10 +168,9 @@ fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let engine = open_engine(&args.device, console)?;
     let settings = fit_settings(&task);
     let bar = console.bar("training", settings.training.max_visits as u64);
-    let (posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| {
-        bar.update(p.visits as u64, p.max_visits as u64)
-    })
-    .map_err(|error| of_task(&task, error.into()))?;
+    let (posterior, report) =
+        fit(&engine, &source.input, &settings, args.seed, |p| bar.update(p.done as u64, p.total as u64))
+            .map_err(|error| of_task(&task, error.into()))?;
     drop(bar);
     report.notes.iter().for_each(|note| console.remark(note));
     let stopped = report.training.stop == StopReason::Interrupted;

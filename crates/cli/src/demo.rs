@@ -246,16 +246,17 @@ fn run_case(
             FitSettings { flow, base, training: TrainSettings { max_visits: visits, ..training.clone() } };
         let bar = console.bar(&format!("{name}, {label}"), visits as u64);
         let start = Instant::now();
-        let (posterior, _) = fit(engine, &source.input, &settings, seed, |p| {
-            bar.update(p.visits as u64, p.max_visits as u64)
-        })?;
+        let (posterior, _) =
+            fit(engine, &source.input, &settings, seed, |p| bar.update(p.done as u64, p.total as u64))?;
         let seconds = start.elapsed().as_secs_f64();
         drop(bar);
         add(label, &posterior, seconds)?;
         fitted.push(posterior);
     }
     let start = Instant::now();
-    let em = fit_mixture_only(&source.input, &mixture_base(k), seed)?;
+    let em = fit_mixture_only(&source.input, &mixture_base(k), seed, |_| {
+        if interrupted() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    })?;
     add(format!("EM alone {k}"), &em, start.elapsed().as_secs_f64())?;
     check(case, &rows[1], missed);
     if let Some(pictures) = pictures {
@@ -402,7 +403,7 @@ fn run_chain(
     let settings = crate::commands::fit_settings(&task);
     let bar = console.bar("PolyChord run", settings.training.max_visits as u64);
     let (posterior, _) =
-        fit(engine, &source.input, &settings, seed, |p| bar.update(p.visits as u64, p.max_visits as u64))?;
+        fit(engine, &source.input, &settings, seed, |p| bar.update(p.done as u64, p.total as u64))?;
     drop(bar);
     let mut executor = engine.flow(posterior.spec())?;
     let drawn = posterior.sample(&mut executor, N_CHAIN, &[], seed)?;
