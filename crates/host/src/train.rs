@@ -29,7 +29,8 @@ pub struct TrainingData {
     pub context: Vec<f32>,
     /// Self-normalised weights `[n]`.
     pub weights: Vec<f64>,
-    /// log r(x_i) `[n]`, the density the points were drawn from in these coordinates, if it is known and normalised.
+    /// log r(x_i) `[n]`, the density the points were drawn from in these coordinates, if it is known and normalised. With
+    /// context, r must be the density of x given its context.
     pub log_proposal: Option<Vec<f64>>,
     /// Independent batch of each point `[n]` (scramblings of a low-discrepancy sequence), if there are several.
     pub blocks: Option<Vec<u32>>,
@@ -122,7 +123,7 @@ pub fn train(
             return Err(HostError::invalid(
                 "training.control_variate",
                 "on",
-                "auto or off, because the density of the draws is not known",
+                "auto or off, because the density of the draws is not known or, with context, of no use",
             ));
         }
     };
