@@ -30,7 +30,8 @@ pub struct FitInput {
     pub context: Vec<f64>,
     /// Unnormalised log weights, `[n]`: finite or -inf.
     pub log_weights: Vec<f64>,
-    /// Normalised log density of what each row was drawn from, `[n]`, in the user's coordinates, if known.
+    /// Normalised log density of what each row was drawn from, `[n]`, in the user's coordinates, if known. Not used with
+    /// context: E_r\[q(theta | c) / r(theta)\] is one only if c does not depend on theta, and in simulated pairs it does.
     pub log_proposal: Option<Vec<f64>>,
     /// Independent batch of each row, `[n]`, if the rows are not one independent sample.
     pub blocks: Option<Vec<u32>>,
@@ -143,6 +144,10 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
     let n = w.len();
     let (outer, mut notes) = fit_outer(&input.theta, &w, &input.names, &input.supports)?;
     let c = input.context.len() / n.max(1);
+    let log_proposal = input.log_proposal.as_ref().filter(|_| c == 0);
+    if log_proposal.is_none() && input.log_proposal.is_some() {
+        notes.push("with context the density of the draws cancels no noise and was not used".to_owned());
+    }
     let (mut location, mut scale) = (vec![0.0; c], vec![0.0; c]);
     for i in 0..n {
         for j in 0..c {
@@ -157,11 +162,8 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
     for s in &mut scale {
         *s = if *s > 0.0 { s.sqrt() } else { 1.0 };
     }
-    let mut data = TrainingData {
-        n: 0,
-        log_proposal: input.log_proposal.as_ref().map(|_| Vec::new()),
-        ..TrainingData::default()
-    };
+    let mut data =
+        TrainingData { n: 0, log_proposal: log_proposal.map(|_| Vec::new()), ..TrainingData::default() };
     data.blocks = input.blocks.as_ref().map(|_| Vec::new());
     let mut x = vec![0.0; d];
     let mut n_outside = 0;
@@ -175,7 +177,7 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
         data.x.extend(x.iter().map(|&v| v as f32));
         data.context.extend((0..c).map(|j| ((input.context[i * c + j] - location[j]) / scale[j]) as f32));
         data.weights.push(w[i]);
-        if let (Some(to), Some(from)) = (&mut data.log_proposal, &input.log_proposal) {
+        if let (Some(to), Some(from)) = (&mut data.log_proposal, log_proposal) {
             to.push(from[i] + log_det);
         }
         if let (Some(to), Some(from)) = (&mut data.blocks, &input.blocks) {
