@@ -318,6 +318,21 @@ fn maps_of_degenerate_densities() {
     assert!(drawn("map-one.png", |file| density_map(file, &one, &settings)).has(viridis(1.0)));
 }
 
+/// Times in seconds since some epoch: seven digits before the spread begins.
+#[test]
+fn map_far_from_zero() {
+    let (x, y) = ((2_400_000.000_016, 2_400_000.000_804), (2_400_000.000_016, 2_400_000.000_804));
+    let grid = LogDensityGrid::evaluate(x, y, (40, 40), |points| {
+        let z = |v: f64| (v - 2_400_000.000_41) / 1e-4;
+        Ok::<_, FigureError>(
+            points.chunks_exact(2).map(|p| -0.5 * (z(p[0]).powi(2) + z(p[1]).powi(2))).collect(),
+        )
+    });
+    let grid = grid.unwrap();
+    assert!(grid.peak().is_some_and(|peak| peak > -0.05));
+    assert!(drawn("map-far.png", |f| density_map(f, &grid, &DensityMapSettings::default())).has_clean_border());
+}
+
 #[test]
 fn maps_refuse_shapes_and_ranges() {
     let new = |x, n, values: usize| {
