@@ -16,6 +16,9 @@ use std::process::ExitCode;
 const STATUSES: &str = "Exit status: 0 success; 1 unexpected error; 2 wrong command line; 3 wrong input file; \
 4 no usable device; 5 failed fit or missed bound; 130 interrupted (what there was is written).";
 
+/// Most samples of one call: their count in bytes still has meaning on every system.
+const MAX_SAMPLES: u64 = 1_000_000_000_000;
+
 /// Likelihood-weighted normalizing flows on any GPU.
 #[derive(Debug, Parser)]
 #[command(name = "lwflow", version, after_help = STATUSES)]
@@ -34,7 +37,7 @@ enum Command {
         after_help = "Example: lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet"
     )]
     Sample(SampleArgs),
-    /// Evaluate the model's log density at the theta of a table: theta and log_prob, other columns are not copied.
+    /// Add the model's log density log_prob to a table; its parameters, context and weights are kept.
     #[command(after_help = "Example: lwflow log-prob model.safetensors --in points.csv --out -")]
     LogProb(LogProbArgs),
     /// List the devices with their limits and the state of their self-test.
@@ -59,7 +62,7 @@ struct FitArgs {
     /// No progress and no remarks.
     #[arg(long)]
     quiet: bool,
-    /// Overwrite the results of an earlier fit.
+    /// Replace the results of an earlier fit.
     #[arg(long)]
     force: bool,
 }
@@ -69,8 +72,8 @@ struct SampleArgs {
     /// Model file.
     model: PathBuf,
     /// Number of samples.
-    #[arg(short, long)]
-    n: usize,
+    #[arg(short, long, value_parser = clap::value_parser!(u64).range(..=MAX_SAMPLES))]
+    n: u64,
     /// .npz, .csv or .parquet; - for CSV on stdout.
     #[arg(long)]
     out: PathBuf,

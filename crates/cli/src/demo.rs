@@ -60,19 +60,24 @@ pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
     let (mut rows, mut missed, mut pictures, mut chain_rows) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     print(&format!("{}\n", header()))?;
-    for &seed in &seeds {
+    'seeds: for &seed in &seeds {
         for case in cases().iter().filter(|c| wanted(&c.target.name())) {
             let draw = seed == seeds[0] && case.target.dim() == 2;
             let done = run_case(case, seed, &engine, console, &mut missed, draw.then_some(&mut pictures))?;
             rows.extend(done);
             if interrupted() {
-                console.remark("interrupted: writing what there is");
-                break;
+                break 'seeds;
             }
         }
-        if wanted("chain") && !interrupted() {
+        if wanted("chain") {
             chain_rows.extend(run_chain(seed, &engine, console, &mut missed)?);
         }
+        if interrupted() {
+            break;
+        }
+    }
+    if interrupted() {
+        console.remark("interrupted: writing what there is");
     }
     let results = serde_json::json!({ "rows": rows, "chain": chain_rows, "missed": missed });
     write_file(&args.out.join("demo.json"), (serde_json::to_string_pretty(&results)? + "\n").as_bytes())?;

@@ -17,16 +17,16 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
     let console = Console { quiet: args.quiet };
     let task = Task::read(&args.task)?;
+    check_counts(&task)?;
     refuse_results(&args.out, args.force)?;
     let source = source::load(&task, args.seed)?;
     prepare_folder(&args.out)?;
     source.notes.iter().for_each(|note| console.remark(note));
     let engine = open_engine(&args.device, console)?;
     let settings = fit_settings(&task);
-    let bar = console.bar("training", settings.training.max_visits as u64);
-    let (posterior, report) =
-        fit(&engine, &source.input, &settings, args.seed, |p| bar.update(p.done as u64, p.total as u64))
-            .map_err(|error| of_task(&task, error.into()))?;
+    let bar = console.bar("", "points");
+    let (posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
+        .map_err(|error| of_task(&task, error.into()))?;
     drop(bar);
     report.notes.iter().for_each(|note| console.remark(note));
     let stopped = report.training.stop == StopReason::Interrupted;
@@ -41,6 +41,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         seed: args.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
+        replace: args.force,
     };
     report::write(&args.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
@@ -59,15 +60,41 @@ fn of_task(task: &Task, error: CommandError) -> CommandError {
     CommandError::new(error.status, format!("{}: {}", file.display(), error.message))
 }
 
-/// Refuses a folder that holds results unless `force`.
-fn refuse_results(out: &Path, force: bool) -> Result<(), CommandError> {
-    let model = out.join(report::MODEL_FILE);
-    if model.exists() && !force {
-        let message =
-            format!("{}: holds the results of an earlier fit; use --force to overwrite them", out.display());
-        return Err(CommandError::new(Status::Input, message));
+/// Most draws of a target; they are held in memory.
+const MAX_DRAWS: usize = 100_000_000;
+/// Most posterior samples of a fit; `lwflow sample` draws more.
+const MAX_SAMPLES: usize = 1_000_000_000;
+
+/// Refuses counts that no memory or disk holds, before any work.
+fn check_counts(task: &Task) -> Result<(), CommandError> {
+    let refuse = |key: &str, got: usize, most: usize| {
+        let message = format!("{}: `{key}` is {got}, expected at most {most}", task.file.display());
+        Err(CommandError::new(Status::Input, message))
+    };
+    match task.likelihood {
+        task::Likelihood::Target { n_draws, .. } if n_draws > MAX_DRAWS => {
+            refuse("likelihood.n_draws", n_draws, MAX_DRAWS)
+        }
+        _ if task.output.n_samples > MAX_SAMPLES => {
+            refuse("output.n_samples", task.output.n_samples, MAX_SAMPLES)
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Refuses a folder that holds files with the names of results unless `force`.
+fn refuse_results(out: &Path, force: bool) -> Result<(), CommandError> {
+    let found: Vec<&str> = report::FILES.into_iter().filter(|name| out.join(name).exists()).collect();
+    if force || found.is_empty() {
+        return Ok(());
+    }
+    let whose = if found.contains(&report::MODEL_FILE) {
+        "holds the results of an earlier fit"
+    } else {
+        "holds files with the names of results"
+    };
+    let message = format!("{}: {whose} ({}); use --force to replace them", out.display(), found.join(", "));
+    Err(CommandError::new(Status::Input, message))
 }
 
 /// Makes the folder.

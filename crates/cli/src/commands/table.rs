@@ -1,9 +1,10 @@
 //! `lwflow sample` and `lwflow log-prob`: tables out of a model file, written whole under their name or not at all.
 
 use super::{LogProbArgs, SampleArgs, open_engine};
+use crate::draws::{Draws, forgive_closed_pipe, write_draws};
 use crate::exit::{CommandError, Status};
-use crate::progress::Console;
-use lwflow_host::files::{ColumnChoice, FileError, SampleTable, check_output, read_theta, write_samples};
+use crate::progress::{Console, interrupted};
+use lwflow_host::files::{ColumnChoice, SampleTable, check_output, read_samples, write_samples};
 use lwflow_host::model_file::read_model;
 use std::path::Path;
 
@@ -23,26 +24,28 @@ pub(super) fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
             format!("{}: --context has {got} values, the model takes {expected}", args.model.display());
         return Err(CommandError::new(Status::Input, message));
     }
+    let n = usize::try_from(args.n).map_err(|_| {
+        CommandError::new(Status::Usage, format!("-n {}: more than this system can count", args.n))
+    })?;
+    let replaced = replaces(&args.out);
     let engine = open_engine(&args.device, console)?;
     let mut executor = engine.flow(posterior.spec())?;
-    let samples = posterior.sample(&mut executor, args.n, &args.context, args.seed)?;
-    let mut table = SampleTable::new(posterior.names.clone(), samples.theta)?;
-    table.log_prob = Some(samples.log_prob);
-    write_table(&args.out, &table)?;
-    console.remark(format!("{} samples written to {}", args.n, args.out.display()));
+    let bar = console.bar("sampling", "samples");
+    let draws = Draws { n, context: &args.context, seed: args.seed };
+    let (written, _) = write_draws(&posterior, &mut executor, draws, &args.out, 0, &bar)?;
+    drop(bar);
+    let out = args.out.display();
+    if interrupted() {
+        eprintln!("interrupted: {written} of {n} samples written to {out}{replaced}");
+        return Ok(Status::Interrupted);
+    }
+    console.remark(format!("{n} samples written to {out}{replaced}"));
     Ok(Status::Success)
 }
 
-/// Writes a table to a file or to stdout. A reader of stdout that has seen enough (`head`) is no error.
-fn write_table(out: &Path, table: &SampleTable) -> Result<(), CommandError> {
-    match write_samples(out, table, &mut std::io::stdout().lock()) {
-        Err(FileError::Io { source, .. })
-            if out == Path::new("-") && source.kind() == std::io::ErrorKind::BrokenPipe =>
-        {
-            Ok(())
-        }
-        written => Ok(written?),
-    }
+/// Says that a file was there before.
+fn replaces(out: &Path) -> &'static str {
+    if out.exists() { ", replacing the earlier file" } else { "" }
 }
 
 pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
@@ -50,7 +53,7 @@ pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
     let posterior = read_model(&args.model)?;
     let choice = ColumnChoice { parameters: Some(posterior.names.clone()), context: None };
     check_output(&args.out)?;
-    let mut table = read_theta(&args.input, &choice)?;
+    let mut table = read_samples(&args.input, &choice)?;
     let (got, expected) = (table.context_dim, posterior.spec().context_dim);
     if got != expected {
         let message = format!(
@@ -59,10 +62,44 @@ pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
         );
         return Err(CommandError::new(Status::Input, message));
     }
+    refuse_loss(args, &table)?;
+    let replaced = replaces(&args.out);
     let engine = open_engine(&args.device, console)?;
     let mut executor = engine.flow(posterior.spec())?;
-    table.log_prob = Some(posterior.log_prob(&mut executor, &table.theta, &table.context)?);
-    write_table(&args.out, &table)?;
-    console.remark(format!("log_prob of {} rows written to {}", table.n, args.out.display()));
+    let bar = console.bar("log densities", "points");
+    let mut log_prob = Vec::with_capacity(table.n);
+    posterior.log_prob_pieces(&mut executor, &table.theta, &table.context, |piece| {
+        log_prob.extend_from_slice(piece);
+        bar.update(log_prob.len(), table.n)
+    })?;
+    drop(bar);
+    if interrupted() && log_prob.len() < table.n {
+        eprintln!("interrupted: nothing was written to {}", args.out.display());
+        return Ok(Status::Interrupted);
+    }
+    table.log_prob = Some(log_prob);
+    let mut stdout = std::io::stdout().lock();
+    forgive_closed_pipe(&args.out, write_samples(&args.out, &table, &mut stdout))?;
+    console.remark(format!("log_prob of {} rows written to {}{replaced}", table.n, args.out.display()));
+    if !table.left_out.is_empty() {
+        console.remark(format!("left out: {}", table.left_out.join(", ")));
+    }
     Ok(Status::Success)
+}
+
+/// Refuses to write over the table that was read where that would lose columns of it.
+fn refuse_loss(args: &LogProbArgs, table: &SampleTable) -> Result<(), CommandError> {
+    let same = match (args.input.canonicalize(), args.out.canonicalize()) {
+        (Ok(input), Ok(out)) => input == out,
+        _ => false,
+    };
+    if same && !table.left_out.is_empty() {
+        let message = format!(
+            "{}: also holds {}, which would be lost; write to another file",
+            args.out.display(),
+            table.left_out.join(", ")
+        );
+        return Err(CommandError::new(Status::Input, message));
+    }
+    Ok(())
 }

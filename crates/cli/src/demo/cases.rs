@@ -3,8 +3,8 @@
 
 use crate::exit::CommandError;
 use crate::figures::{FigureError, GridCell, GridRow, Label, LogDensityGrid};
-use crate::progress::{Console, interrupted, print};
-use crate::report::{density_grid, judge};
+use crate::progress::{Console, go_on, interrupted, print};
+use crate::report::{density_grid, fixed, judge};
 use crate::source::{Source, draw_target};
 use lwflow_engine::Engine;
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings};
@@ -58,6 +58,8 @@ pub(super) struct Row {
     target: String,
     seed: u64,
     base: String,
+    /// Points visited in training; EM alone visits none.
+    visits: Option<usize>,
     /// Seconds of the fit alone.
     seconds: f64,
     /// Largest difference of the mode masses from those of the weighted draws.
@@ -69,7 +71,7 @@ pub(super) struct Row {
 
 pub(super) fn header() -> String {
     format!(
-        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8} {:>7} {:>9} {:>7} {:>17} {:>7}",
+        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8} {:>7} {:>9} {:>7} {:>17} {:>8} {:>7}",
         "target",
         "seed",
         "base",
@@ -81,28 +83,30 @@ pub(super) fn header() -> String {
         "bridge",
         "ESS",
         "log Z error",
+        "visits",
         "s"
     )
 }
 
 fn line(row: &Row) -> String {
     let e = &row.evaluation;
-    let forward = e.forward_kl.as_ref().map_or("-".to_owned(), |f| format!("{:.5}", f.value));
+    let forward = e.forward_kl.as_ref().map_or("-".to_owned(), |f| fixed(f.value, 5));
+    let visits = row.visits.map_or("-".to_owned(), |n| n.to_string());
     let sw =
         e.sliced_wasserstein2.as_ref().map_or("-".into(), |s| format!("{:.4} ({:.4})", s.value, s.floor));
     format!(
-        "{:<12} {:>4} {:<14} {:>9} {:>9.5} {:>15} {:>8.5} {:>7.2} {:>9.2e} {:>7.4} {:>8.4} +-{:>7.4} {:>7.1}",
+        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8.5} {:>7.2} {:>9.2e} {:>7.4} {:>8} +-{:>7.4} {visits:>8} {:>7.1}",
         row.target,
         row.seed,
         row.base,
         forward,
-        e.reverse_kl.value,
+        fixed(e.reverse_kl.value, 5),
         sw,
         row.mode_difference,
         row.mode_z,
         e.bridge.value,
         e.importance.ess_fraction,
-        e.log_z.error,
+        fixed(e.log_z.error, 4),
         e.importance.log_z_sd,
         row.seconds
     )
@@ -112,6 +116,7 @@ fn mixture_base(k: usize) -> BaseSettings {
     BaseSettings::Mixture { components: Components::Fixed(k), covariance: Covariance::Full, trainable: true }
 }
 
+/// The rows of one target; after an interruption those that were complete by then.
 pub(super) fn run_case(
     case: &Case,
     seed: u64,
@@ -131,42 +136,47 @@ pub(super) fn run_case(
     let frozen = FlowSettings { n_layers: 0, ..FlowSettings::default() };
     let mut rows = Vec::new();
     let mut fitted = Vec::new();
-    let mut add = |base: String, posterior: &Posterior, seconds: f64| -> Result<(), CommandError> {
+    // What an interrupted fit left, or an interrupted comparison, is no row.
+    let judged = |base, posterior: &Posterior, visits, seconds| -> Result<Option<Row>, CommandError> {
+        if interrupted() {
+            return Ok(None);
+        }
         let mut executor = engine.flow(posterior.spec())?;
-        let evaluation = judge(posterior, &mut executor, case.target, &EvaluationSettings::default(), seed)?;
+        let settings = EvaluationSettings::default();
+        let Some(evaluation) = judge(posterior, &mut executor, case.target, &settings, seed, console)? else {
+            return Ok(None);
+        };
         let (mode_difference, mode_z) = modes(&source, case.target, &evaluation);
-        let row = Row { target: name.clone(), seed, base, seconds, mode_difference, mode_z, evaluation };
+        let target = name.clone();
+        let row = Row { target, seed, base, visits, seconds, mode_difference, mode_z, evaluation };
         print(&format!("{}\n", line(&row)))?;
-        rows.push(row);
-        Ok(())
+        Ok(Some(row))
     };
-    for (label, flow, base, visits) in [
-        (
-            "Gaussian".to_owned(),
-            FlowSettings::default(),
-            BaseSettings::Gaussian,
-            case.max_visits.min(400_000),
-        ),
-        (format!("mixture {k}"), FlowSettings::default(), mixture_base(k), case.max_visits),
-        (format!("frozen flow {k}"), frozen, mixture_base(k), 100_000),
+    for (label, flow, base) in [
+        ("Gaussian".to_owned(), FlowSettings::default(), BaseSettings::Gaussian),
+        (format!("mixture {k}"), FlowSettings::default(), mixture_base(k)),
+        (format!("frozen flow {k}"), frozen, mixture_base(k)),
     ] {
-        let settings =
-            FitSettings { flow, base, training: TrainSettings { max_visits: visits, ..training.clone() } };
-        let bar = console.bar(&format!("{name}, {label}"), visits as u64);
+        let settings = FitSettings { flow, base, training: training.clone() };
+        let bar = console.bar(format!("{name}, {label}"), "points");
         let start = Instant::now();
-        let (posterior, _) =
-            fit(engine, &source.input, &settings, seed, |p| bar.update(p.done as u64, p.total as u64))?;
+        let (posterior, report) =
+            fit(engine, &source.input, &settings, seed, |progress| bar.update_fit(progress))?;
         let seconds = start.elapsed().as_secs_f64();
         drop(bar);
-        add(label, &posterior, seconds)?;
+        let Some(row) = judged(label, &posterior, Some(report.training.visits), seconds)? else {
+            return Ok(rows);
+        };
+        rows.push(row);
         fitted.push(posterior);
     }
-    let start = Instant::now();
-    let em = fit_mixture_only(&source.input, &mixture_base(k), seed, |_| {
-        if interrupted() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-    })?;
-    add(format!("EM alone {k}"), &em, start.elapsed().as_secs_f64())?;
     check(case, &rows[1], missed);
+    let start = Instant::now();
+    let em = fit_mixture_only(&source.input, &mixture_base(k), seed, |_| go_on())?;
+    let Some(row) = judged(format!("EM alone {k}"), &em, None, start.elapsed().as_secs_f64())? else {
+        return Ok(rows);
+    };
+    rows.push(row);
     if let Some(pictures) = pictures {
         pictures.push(picture(case, engine, &fitted[0], &fitted[1], &rows)?);
     }

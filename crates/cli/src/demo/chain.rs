@@ -2,7 +2,7 @@
 //! Its files travel with the program.
 
 use crate::exit::{CommandError, Status};
-use crate::progress::{Console, print};
+use crate::progress::{Console, interrupted, print};
 use crate::source::from_pairs;
 use crate::task::Task;
 use lwflow_engine::Engine;
@@ -37,7 +37,7 @@ const CHAIN_FILES: [(&str, &str); 3] = [
 ];
 
 /// Fits the PolyChord run that anesthetic tests with and compares the samples with the marginals its target is known
-/// to have: x0 and x1 normal with sd 0.1, x2 exponential with mean 0.1, x3 uniform, x4 linear on (2, 4).
+/// to have; no row if the user asked to stop: x0 and x1 normal with sd 0.1, x2 exponential with mean 0.1, x3 uniform, x4 linear on (2, 4).
 pub(super) fn run_chain(
     seed: u64,
     engine: &Engine,
@@ -58,10 +58,12 @@ pub(super) fn run_chain(
     let task = Task::parse(CHAIN_TASK, "examples/polychord/TASK.toml".as_ref())?;
     let source = from_pairs(&task, samples.pairs, None)?;
     let settings = crate::commands::fit_settings(&task);
-    let bar = console.bar("PolyChord run", settings.training.max_visits as u64);
-    let (posterior, _) =
-        fit(engine, &source.input, &settings, seed, |p| bar.update(p.done as u64, p.total as u64))?;
+    let bar = console.bar("PolyChord run", "points");
+    let (posterior, _) = fit(engine, &source.input, &settings, seed, |progress| bar.update_fit(progress))?;
     drop(bar);
+    if interrupted() {
+        return Ok(Vec::new());
+    }
     let mut executor = engine.flow(posterior.spec())?;
     let drawn = posterior.sample(&mut executor, N_CHAIN, &[], seed)?;
     let bound = KS_FACTOR / ess.sqrt();
