@@ -113,8 +113,27 @@ struct DevicesArgs {
     test: bool,
 }
 
+/// Where there is no display, Mesa's device-select layer greets every program with "XDG_RUNTIME_DIR is invalid" on
+/// stderr. Only the environment silences it, which a running program cannot change safely: it starts itself anew, once.
+#[cfg(target_os = "linux")]
+fn silence_device_select() {
+    use std::os::unix::process::CommandExt;
+    const SILENT: &str = "NODEVICE_SELECT";
+    let of_users = ["XDG_RUNTIME_DIR", "MESA_VK_DEVICE_SELECT", "DRI_PRIME", SILENT];
+    if of_users.iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    if let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) {
+        // Returns only where it failed; then the line stays.
+        let _ = std::process::Command::new(program).arg0(name).args(arguments).env(SILENT, "1").exec();
+    }
+}
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    silence_device_select();
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("LWFLOW_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
