@@ -58,11 +58,20 @@ macro_rules! from_error {
 
 from_error! {
     crate::task::TaskError => Status::Input,
-    lwflow_host::files::FileError => Status::Input,
     lwflow_model::ModelError => Status::Input,
     crate::figures::FigureError => Status::Other,
-    EngineError => Status::Device,
     serde_json::Error => Status::Other,
+}
+
+impl From<lwflow_host::files::FileError> for CommandError {
+    fn from(error: lwflow_host::files::FileError) -> Self {
+        use lwflow_host::files::FileError as E;
+        let status = match error {
+            E::Io { action: "write", .. } => Status::Other,
+            _ => Status::Input,
+        };
+        Self::new(status, error)
+    }
 }
 
 impl From<lwflow_host::model_file::ModelFileError> for CommandError {
@@ -76,13 +85,45 @@ impl From<lwflow_host::model_file::ModelFileError> for CommandError {
     }
 }
 
+/// A refused array is the input's fault, all else the device's.
+fn engine_status(error: &EngineError) -> Status {
+    match error {
+        EngineError::Model(_) | EngineError::Length { .. } | EngineError::NonFinite { .. } => Status::Input,
+        _ => Status::Device,
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        Self::new(engine_status(&error), error)
+    }
+}
+
 impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
-        let status = match error {
-            HostError::Engine(_) => Status::Device,
+        let status = match &error {
+            HostError::Engine(error) => engine_status(error),
             HostError::NonFinite { .. } => Status::Fit,
             _ => Status::Input,
         };
         Self::new(status, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lwflow_host::files::FileError;
+
+    #[test]
+    fn a_full_disk_is_not_the_inputs_fault() {
+        let error = |action| {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            CommandError::from(FileError::Io { path: "s.npz".into(), action, source }).status
+        };
+        assert_eq!(
+            [error("write"), error("open"), error("create")],
+            [Status::Other, Status::Input, Status::Input]
+        );
     }
 }

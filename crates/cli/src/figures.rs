@@ -63,8 +63,10 @@ pub enum FigureError {
         /// The length it should have.
         expected: String,
     },
-    /// A range without extent, or not finite.
-    #[error("figure: the range of {what} is {low} to {high}, expected two finite numbers, the second larger")]
+    /// A range without extent that numbers can resolve, or not finite.
+    #[error(
+        "figure: the range of {what} is {low} to {high}, expected two finite numbers, the second larger by 1e-12 of their size or more"
+    )]
     Range {
         /// The axis.
         what: &'static str,

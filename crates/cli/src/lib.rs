@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod demo;
+pub mod draws;
 pub mod exit;
 pub mod figures;
 pub mod progress;

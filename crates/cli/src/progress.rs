@@ -3,6 +3,9 @@
 
 use crate::exit::{CommandError, Status};
 use indicatif::{ProgressBar, ProgressStyle};
+use lwflow_host::files::remove_temporaries;
+use lwflow_host::fit::{FitProgress, Stage};
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +19,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 pub fn catch_interrupts() -> Result<(), CommandError> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            remove_temporaries();
             std::process::exit(Status::Interrupted as i32);
         }
     })
@@ -25,6 +29,11 @@ pub fn catch_interrupts() -> Result<(), CommandError> {
 /// Whether the user asked to stop.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// What long work is told: go on, or stop because the user asked for it.
+pub fn go_on() -> ControlFlow<()> {
+    if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Writes results to stdout. A reader that has seen enough (`head`) is no error.
@@ -56,39 +65,66 @@ impl Console {
         }
     }
 
-    /// A bar over `n` points.
-    pub fn bar(&self, what: &str, n: u64) -> Bar {
+    /// A bar for work on `what`, counted in `unit`.
+    pub fn bar(&self, what: impl Into<String>, unit: &str) -> Bar {
+        let what = what.into();
         if self.quiet || !std::io::stderr().is_terminal() {
-            return Bar(None);
+            return Bar { bar: None, what, stage: Cell::new(None) };
         }
-        let bar = ProgressBar::new(n);
-        let template = "{msg:24} {bar:28} {percent:>3} %  {per_sec} points  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(what.to_owned());
-        Bar(Some(bar))
+        let bar = ProgressBar::new(0);
+        set_unit(&bar, unit);
+        bar.set_message(what.clone());
+        Bar { bar: Some(bar), what, stage: Cell::new(None) }
+    }
+}
+
+fn set_unit(bar: &ProgressBar, unit: &str) {
+    let template = format!("{{msg:28}} {{bar:28}} {{percent:>3}} %  {{per_sec}} {unit}  {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
     }
 }
 
 /// A bar, or nothing.
 #[derive(Debug)]
-pub struct Bar(Option<ProgressBar>);
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    what: String,
+    stage: Cell<Option<Stage>>,
+}
 
 impl Bar {
     /// Shows `done` of `total` and says whether to go on.
-    pub fn update(&self, done: u64, total: u64) -> ControlFlow<()> {
-        if let Some(bar) = &self.0 {
-            bar.set_length(total);
-            bar.set_position(done);
+    pub fn update(&self, done: usize, total: usize) -> ControlFlow<()> {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
         }
-        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        go_on()
+    }
+
+    /// Shows how far a fit is, every stage from its own start, and says whether to go on.
+    pub fn update_fit(&self, progress: FitProgress) -> ControlFlow<()> {
+        if let Some(bar) = &self.bar
+            && self.stage.replace(Some(progress.stage)) != Some(progress.stage)
+        {
+            let (stage, unit) = match progress.stage {
+                Stage::Mixture => ("mixture by EM", "steps"),
+                Stage::Starts => ("trying starts", "points"),
+                Stage::Training => ("training", "points"),
+            };
+            let colon = if self.what.is_empty() { "" } else { ": " };
+            bar.reset();
+            set_unit(bar, unit);
+            bar.set_message(format!("{}{colon}{stage}", self.what));
+        }
+        self.update(progress.done, progress.total)
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

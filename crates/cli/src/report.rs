@@ -1,6 +1,11 @@
 //! Writes the results of a fit: model, samples, metrics, history and figures, and the summary on stdout.
 //! Every figure in metrics.json says how many draws made it; what cannot be known is null, never a number.
 
+mod summary;
+
+pub use summary::fixed;
+
+use crate::draws::{Draws, write_draws};
 use crate::exit::{CommandError, Status};
 use crate::figures::{
     CornerSeries, DensityMapSettings, FigureAxis, FigureError, Label, LogDensityGrid, LossRow, SeriesRole,
@@ -12,17 +17,24 @@ use crate::task::Task;
 use lwflow_engine::{Engine, FlowExecutor};
 use lwflow_host::HostError;
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings, evaluate};
-use lwflow_host::files::{SampleTable, write_samples};
+use lwflow_host::files::SampleTable;
 use lwflow_host::fit::FitReport;
 use lwflow_host::model_file::{Precision, write_atomically, write_model};
 use lwflow_host::posterior::Posterior;
+use lwflow_host::targets::Target;
 use lwflow_host::train::{HistoryRow, StopReason};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
+use summary::summary;
 
 /// Name of the model file in the folder of results.
 pub const MODEL_FILE: &str = "model.safetensors";
+/// All files that a fit may write there.
+pub const FILES: [&str; 7] =
+    [MODEL_FILE, "history.csv", "metrics.json", "samples.npz", "loss.png", "corner.png", "density.png"];
+/// Samples that figures show at most.
+const N_SHOWN: usize = 100_000;
 
 /// Everything that is known after a fit.
 pub struct Run<'a> {
@@ -40,30 +52,66 @@ pub struct Run<'a> {
     pub device: String,
     /// Seconds from the start of the command to the end of training.
     pub seconds: f64,
+    /// Whether the results take the place of earlier ones.
+    pub replace: bool,
 }
 
-/// Judges a posterior against a known target with the draw counts of the definition.
+/// Judges a posterior against a known target with the draw counts of the definition; `None` if the user asked to stop.
 ///
 /// # Errors
 /// Those of the engine.
 pub fn judge(
     posterior: &Posterior,
     executor: &mut FlowExecutor,
-    target: lwflow_host::targets::Target,
+    target: Target,
     settings: &EvaluationSettings,
     seed: u64,
-) -> Result<Evaluation, HostError> {
+    console: Console,
+) -> Result<Option<Evaluation>, HostError> {
+    let bar = console.bar("comparing with the truth", "points");
+    let n_draws = settings.n_kl.max(settings.n_bridge).max(settings.n_sw);
+    let total = n_draws + settings.n_kl;
     let executor = std::cell::RefCell::new(executor);
-    evaluate(
+    let evaluation = evaluate(
         &target,
         &mut |n, seed| {
-            let samples = posterior.sample(*executor.borrow_mut(), n, &[], seed)?;
-            Ok::<_, HostError>((samples.theta, samples.log_prob))
+            let mut all = (Vec::with_capacity(n * posterior.dim()), Vec::with_capacity(n));
+            let done = posterior.sample_pieces(*executor.borrow_mut(), n, &[], seed, |mut piece| {
+                all.0.append(&mut piece.theta);
+                all.1.append(&mut piece.log_prob);
+                bar.update(all.1.len(), total)
+            })?;
+            if done < n { Err(Halt::Interrupted) } else { Ok(all) }
         },
-        &mut |theta| posterior.log_prob(*executor.borrow_mut(), theta, &[]),
+        &mut |theta| {
+            let n = theta.len() / posterior.dim();
+            let mut all = Vec::with_capacity(n);
+            let done = posterior.log_prob_pieces(*executor.borrow_mut(), theta, &[], |piece| {
+                all.extend_from_slice(piece);
+                bar.update(n_draws + all.len(), total)
+            })?;
+            if done < n { Err(Halt::Interrupted) } else { Ok(all) }
+        },
         settings,
         seed,
-    )
+    );
+    match evaluation {
+        Ok(evaluation) => Ok(Some(evaluation)),
+        Err(Halt::Interrupted) => Ok(None),
+        Err(Halt::Host(error)) => Err(error),
+    }
+}
+
+/// Why an evaluation ended before its end.
+enum Halt {
+    Interrupted,
+    Host(HostError),
+}
+
+impl From<HostError> for Halt {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
 }
 
 /// history.csv.
@@ -94,7 +142,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
 /// Writes all results to `out` and the summary to stdout.
 ///
 /// # Errors
-/// [`CommandError`] naming the file that could not be written.
+/// [`CommandError`] naming the file that could not be written. A figure that cannot be drawn is a remark.
 pub fn write(
     out: &Path,
     run: &Run<'_>,
@@ -104,28 +152,52 @@ pub fn write(
 ) -> Result<(), CommandError> {
     let Run { task, source, posterior, report, .. } = run;
     write_model(&out.join(MODEL_FILE), posterior, precision)?;
-    write_history(&out.join("history.csv"), &report.training.history)?;
-    let mut executor = engine.flow(posterior.spec())?;
-    let conditional = posterior.spec().context_dim > 0;
-    let mut samples = None;
-    if !conditional && task.output.n_samples > 0 {
-        let drawn = posterior.sample(&mut executor, task.output.n_samples, &[], run.seed)?;
-        let mut table = SampleTable::new(posterior.names.clone(), drawn.theta)?;
-        table.log_prob = Some(drawn.log_prob);
-        write_samples(&out.join("samples.npz"), &table, &mut std::io::sink())?;
-        samples = Some(table);
+    if run.replace {
+        remove_others(out)?;
     }
-    let evaluation = match source.target {
-        Some(_) if report.training.stop == StopReason::Interrupted => {
+    write_history(&out.join("history.csv"), &report.training.history)?;
+    write_metrics(out, run, None)?;
+    let mut executor = engine.flow(posterior.spec())?;
+    let mut evaluation = None;
+    if let Some(target) = source.target {
+        if report.training.stop == StopReason::Interrupted {
             console.remark("not compared with the known target, because the fit was interrupted");
-            None
-        }
-        Some(target) => {
+        } else {
             console.remark("comparing with the known target");
-            Some(judge(posterior, &mut executor, target, &EvaluationSettings::default(), run.seed)?)
+            let settings = EvaluationSettings::default();
+            evaluation = judge(posterior, &mut executor, target, &settings, run.seed, console)?;
+            match &evaluation {
+                Some(evaluation) => write_metrics(out, run, Some(evaluation))?,
+                None => console.remark("interrupted: the comparison with the known target is left out"),
+            }
         }
-        None => None,
-    };
+    }
+    print(&summary(run, evaluation.as_ref()))?;
+    let samples = write_fit_samples(out, run, &mut executor, console)?;
+    if task.output.figures
+        && let Err(error) = figures(out, run, samples.as_ref(), &mut executor)
+    {
+        console.remark(error);
+    }
+    print(&format!("results in {}\n", out.display()))
+}
+
+/// Removes what an earlier fit left, all but the model: beside a new model it would be taken for its result.
+fn remove_others(out: &Path) -> Result<(), CommandError> {
+    for name in FILES.into_iter().filter(|name| *name != MODEL_FILE) {
+        let path = out.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(|e| {
+                CommandError::new(Status::Other, format!("{}: cannot remove: {e}", path.display()))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// metrics.json; written before the long work after training, and again with what that found.
+fn write_metrics(out: &Path, run: &Run<'_>, evaluation: Option<&Evaluation>) -> Result<(), CommandError> {
+    let source = run.source;
     let mut weights = serde_json::to_value(&source.weights)?;
     if let Some(fields) = weights.as_object_mut() {
         // What the weights say of log Z holds only for some sources; the evidence says which and stands alone.
@@ -138,16 +210,40 @@ pub fn write(
         "seed": run.seed,
         "device": run.device,
         "seconds": run.seconds,
-        "task": task,
+        "task": run.task,
         "pairs": { "weights": weights, "evidence": source.evidence, "notes": source.notes },
-        "fit": report,
+        "fit": run.report,
         "target": evaluation,
     });
-    write_file(&out.join("metrics.json"), (serde_json::to_string_pretty(&metrics)? + "\n").as_bytes())?;
-    if task.output.figures {
-        figures(out, run, samples.as_ref(), &mut executor)?;
+    write_file(&out.join("metrics.json"), (serde_json::to_string_pretty(&metrics)? + "\n").as_bytes())
+}
+
+/// samples.npz; returns the samples for the figures.
+fn write_fit_samples(
+    out: &Path,
+    run: &Run<'_>,
+    executor: &mut FlowExecutor,
+    console: Console,
+) -> Result<Option<SampleTable>, CommandError> {
+    let n = run.task.output.n_samples;
+    if n == 0 {
+        return Ok(None);
     }
-    print(&summary(run, evaluation.as_ref(), out))
+    if run.posterior.spec().context_dim > 0 {
+        console.remark(
+            "no samples.npz and no corner plot: samples need a context; `lwflow sample --context` draws them",
+        );
+        return Ok(None);
+    }
+    let bar = console.bar("sampling", "samples");
+    let draws = Draws { n, context: &[], seed: run.seed };
+    let (written, shown) =
+        write_draws(run.posterior, executor, draws, &out.join("samples.npz"), N_SHOWN, &bar)?;
+    drop(bar);
+    if written < n {
+        console.remark(format!("interrupted: {written} of {n} samples written"));
+    }
+    Ok(Some(shown))
 }
 
 fn figures(
@@ -168,7 +264,9 @@ fn figures(
             learning_rate: r.learning_rate,
         })
         .collect();
-    loss_curves(&out.join("loss.png"), &rows, None)?;
+    let t = &report.training;
+    let kept = ((t.best_step * t.visits) as f64 / t.steps.max(1) as f64, t.best_validation_loss);
+    loss_curves(&out.join("loss.png"), &rows, Some(kept), None)?;
     let Some(samples) = samples else { return Ok(()) };
     let axes: Vec<FigureAxis> = posterior
         .labels
@@ -256,100 +354,4 @@ pub fn density_grid(
         Ok::<_, GridError>(posterior.log_prob(executor, theta, &[])?)
     });
     Ok(evaluated?)
-}
-
-fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>, out: &Path) -> String {
-    let Run { source, report, .. } = run;
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "pairs: {} rows, {} weighted, effective sample size {:.0}, largest share {:.3}",
-        report.n, report.n_weighted, report.ess, source.weights.largest_share
-    );
-    if let Some(ess) = source.autocorrelation_ess {
-        let _ = writeln!(text, "  with the autocorrelation of the chain: effective sample size {ess:.0}");
-    }
-    let _ = match (source.evidence.log_z, source.evidence.log_z_sd) {
-        (Some(z), Some(sd)) => writeln!(text, "log Z = {z:.4} +- {sd:.4} ({})", source.evidence.how),
-        (Some(z), None) => writeln!(text, "log Z = {z:.4} ({})", source.evidence.how),
-        _ => writeln!(text, "log Z: none ({})", source.evidence.how),
-    };
-    let base = if report.n_components == 0 {
-        "Gaussian".into()
-    } else {
-        format!("mixture of {}", report.n_components)
-    };
-    let t = &report.training;
-    let kept = match t.best_step {
-        0 => "the start: no step improved on it".to_owned(),
-        step => format!("step {step} of {}", t.steps),
-    };
-    let _ = writeln!(
-        text,
-        "fit: base {base}, {} parameters, {} visits, validation loss {:.5} nats on {} points ({kept}), {:.1} s",
-        report.n_params, t.visits, t.best_validation_loss, t.n_validation, run.seconds
-    );
-    // Statistical floor of a fit of P parameters to E effective points: P / (2 E) nats of forward KL.
-    let ess = source.autocorrelation_ess.unwrap_or(report.ess);
-    let floor = report.n_params as f64 / (2.0 * ess);
-    if floor > 0.1 {
-        let _ = writeln!(
-            text,
-            "  few effective points: {} parameters for {ess:.0} of them; more draws or a smaller flow may do better",
-            report.n_params
-        );
-    }
-    if t.skipped_steps > 0 {
-        let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);
-    }
-    if let Some(mass) = t.flow_mass {
-        // The mean of q / r over n draws; at q = p its noise is that of the evidence's weights.
-        let noise = ((1.0 / source.weights.ess_fraction - 1.0).max(0.0) / source.weights.n as f64).sqrt();
-        let warning = match mass - 1.0 {
-            gap if gap.abs() <= 0.05_f64.max(3.0 * noise) => "",
-            gap if gap < 0.0 => "  <- below 1: the flow may hide mass between the points",
-            _ => "  <- above 1: the flow is too dense where the draws are",
-        };
-        let n = report.n;
-        let _ =
-            writeln!(text, "mass of the flow seen by the {n} draws: {mass:.4} (noise {noise:.3}){warning}");
-    }
-    if let Some(e) = evaluation {
-        text.push_str(&comparison(e));
-    }
-    let _ = writeln!(text, "results in {}", out.display());
-    text
-}
-
-/// The figures against a known target, one line each, with their standard errors and numbers of draws.
-fn comparison(e: &Evaluation) -> String {
-    let mut text = format!("against the known target {}:\n", e.target);
-    if let Some(f) = &e.forward_kl {
-        let _ = writeln!(text, "  forward KL {:.5} +- {:.5} nats ({} exact draws)", f.value, f.se, f.n);
-    }
-    let r = &e.reverse_kl;
-    let infinite =
-        if r.n_infinite > 0 { format!(", {} of them infinite", r.n_infinite) } else { String::new() };
-    let _ = writeln!(text, "  reverse KL {:.5} +- {:.5} nats ({} draws{infinite})", r.value, r.se, r.n);
-    let w = &e.importance;
-    let _ = writeln!(
-        text,
-        "  ESS fraction {:.4}, largest weight {:.1e} ({} draws)",
-        w.ess_fraction, w.largest_share, w.n
-    );
-    let _ = writeln!(
-        text,
-        "  log Z {:.4} +- {:.4}, truth {:.4} (z {:.1})",
-        w.log_z, w.log_z_sd, e.log_z.truth, e.log_z.z_score
-    );
-    if let Some(s) = &e.sliced_wasserstein2 {
-        let _ = writeln!(text, "  sliced W2 {:.4}, exact draws {:.4} ({} draws)", s.value, s.floor, s.n);
-    }
-    let _ = writeln!(text, "  mode masses off by {:.5} at most ({} draws)", e.modes.error, e.modes.n);
-    let _ = writeln!(
-        text,
-        "  bridge mass {:.2e} +- {:.1e}, exact 1e-4 ({} draws)",
-        e.bridge.value, e.bridge.se, e.bridge.n
-    );
-    text
 }

@@ -120,6 +120,8 @@ pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
             let constant = log_prior.map(|lp| move |_: &[f64]| lp);
             let pairs = read_pairs(path, &choice, constant.as_ref().map(|f| f as &dyn Fn(&[f64]) -> f64))?;
             let log_proposal = match (pairs.kind, &pairs.log_proposal, log_prior) {
+                // Where the context depends on theta, the density of theta alone is not that of the draws.
+                _ if pairs.context_dim > 0 => None,
                 (WeightKind::PriorDraws, _, Some(lp)) => Some(vec![lp; pairs.n]),
                 (WeightKind::ProposalDraws, Some(lr), _) => Some(lr.clone()),
                 _ => None,

@@ -30,7 +30,8 @@ pub struct FitInput {
     pub context: Vec<f64>,
     /// Unnormalised log weights, `[n]`: finite or -inf.
     pub log_weights: Vec<f64>,
-    /// Normalised log density of what each row was drawn from, `[n]`, in the user's coordinates, if known.
+    /// Normalised log density of what each row was drawn from, `[n]`, in the user's coordinates, if known. Not used with
+    /// context: E_r\[q(theta | c) / r(theta)\] is one only if c does not depend on theta, and in simulated pairs it does.
     pub log_proposal: Option<Vec<f64>>,
     /// Independent batch of each row, `[n]`, if the rows are not one independent sample.
     pub blocks: Option<Vec<u32>>,
@@ -111,6 +112,28 @@ pub struct Prepared {
     pub notes: Vec<String>,
 }
 
+/// What a fit is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// EM of the mixture base; counted in its steps.
+    Mixture,
+    /// Short runs from the EM mixture and from broad ones, all together; counted in points visited.
+    Starts,
+    /// The training itself; counted in points visited.
+    Training,
+}
+
+/// How far a fit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FitProgress {
+    /// Stage; one that is not needed does not come.
+    pub stage: Stage,
+    /// How much of it is done.
+    pub done: usize,
+    /// How much there is; EM often ends sooner.
+    pub total: usize,
+}
+
 /// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates.
 ///
 /// # Errors
@@ -121,6 +144,10 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
     let n = w.len();
     let (outer, mut notes) = fit_outer(&input.theta, &w, &input.names, &input.supports)?;
     let c = input.context.len() / n.max(1);
+    let log_proposal = input.log_proposal.as_ref().filter(|_| c == 0);
+    if log_proposal.is_none() && input.log_proposal.is_some() {
+        notes.push("with context the density of the draws cancels no noise and was not used".to_owned());
+    }
     let (mut location, mut scale) = (vec![0.0; c], vec![0.0; c]);
     for i in 0..n {
         for j in 0..c {
@@ -135,11 +162,8 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
     for s in &mut scale {
         *s = if *s > 0.0 { s.sqrt() } else { 1.0 };
     }
-    let mut data = TrainingData {
-        n: 0,
-        log_proposal: input.log_proposal.as_ref().map(|_| Vec::new()),
-        ..TrainingData::default()
-    };
+    let mut data =
+        TrainingData { n: 0, log_proposal: log_proposal.map(|_| Vec::new()), ..TrainingData::default() };
     data.blocks = input.blocks.as_ref().map(|_| Vec::new());
     let mut x = vec![0.0; d];
     let mut n_outside = 0;
@@ -153,7 +177,7 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
         data.x.extend(x.iter().map(|&v| v as f32));
         data.context.extend((0..c).map(|j| ((input.context[i * c + j] - location[j]) / scale[j]) as f32));
         data.weights.push(w[i]);
-        if let (Some(to), Some(from)) = (&mut data.log_proposal, &input.log_proposal) {
+        if let (Some(to), Some(from)) = (&mut data.log_proposal, log_proposal) {
             to.push(from[i] + log_det);
         }
         if let (Some(to), Some(from)) = (&mut data.blocks, &input.blocks) {
@@ -170,6 +194,9 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
 
 /// Fits a flow to weighted pairs.
 ///
+/// `progress` is called many times a second in most fits; once it breaks, every stage ends at its next step, and the
+/// posterior is what there is by then ([`StopReason::Interrupted`]).
+///
 /// # Errors
 /// [`HostError`] for bad input, a training that does not stay finite, or an engine that fails.
 pub fn fit(
@@ -177,12 +204,19 @@ pub fn fit(
     input: &FitInput,
     settings: &FitSettings,
     seed: u64,
-    mut progress: impl FnMut(TrainProgress) -> ControlFlow<()>,
+    mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport), HostError> {
     let mut prepared = prepare(input)?;
     let d = input.names.len();
     let data = &prepared.data;
-    let (base, mixture, components) = initial_base(data, d, &settings.base, seed)?;
+    let mut stopped = false;
+    // A wish to stop holds for the stages that follow, whether or not the caller repeats it.
+    let mut progress = |stage, done, total| {
+        stopped = stopped || progress(FitProgress { stage, done, total }).is_break();
+        if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let (base, mixture, components) =
+        initial_base(data, d, &settings.base, seed, |done, total| progress(Stage::Mixture, done, total))?;
     let c = prepared.context.0.len();
     let spec = FlowSpec::build(d, c, &settings.flow, base, seed)?;
     let flow = Flow::<f32>::init(spec.clone(), seed)?;
@@ -207,7 +241,9 @@ pub fn fit(
         }
     }
     let (params, mut training) =
-        train(&mut executor, &spec, start, data, &settings.training, seed, &mut progress)?;
+        train(&mut executor, &spec, start, data, &settings.training, seed, |p: TrainProgress| {
+            progress(Stage::Training, p.visits, p.max_visits)
+        })?;
     training.starts = starts;
     let report = FitReport {
         n: input.log_weights.len(),
@@ -238,7 +274,7 @@ fn compete(
     settings: &FitSettings,
     seed: u64,
     with_base: &dyn Fn(&GaussianMixture) -> Vec<f32>,
-    progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(Stage, usize, usize) -> ControlFlow<()>,
 ) -> Result<(Vec<f32>, Vec<f64>), HostError> {
     let pilot = TrainSettings {
         max_visits: PILOT_STEPS * settings.training.batch_size,
@@ -250,7 +286,9 @@ fn compete(
     for k in 0..=N_BROAD {
         let start =
             if k == 0 { with_base(mixture) } else { with_base(&broad(mixture, data, seed, k as u64)) };
-        let (params, report) = train(executor, spec, start, data, &pilot, seed, &mut *progress)?;
+        let (params, report) = train(executor, spec, start, data, &pilot, seed, |p: TrainProgress| {
+            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits)
+        })?;
         let loss = report.best_validation_loss;
         losses.push(loss);
         if best.as_ref().is_none_or(|(b, _)| loss < *b) {
@@ -322,14 +360,22 @@ fn lower_cholesky(a: &[f64], d: usize) -> Vec<f64> {
     l
 }
 
-/// A posterior that is the weighted EM mixture alone, without layers and without training.
+/// A posterior that is the weighted EM mixture alone, without layers and without training. Where `progress` breaks, it is
+/// the mixture so far.
 ///
 /// # Errors
 /// As [`fit`].
-pub fn fit_mixture_only(input: &FitInput, base: &BaseSettings, seed: u64) -> Result<Posterior, HostError> {
+pub fn fit_mixture_only(
+    input: &FitInput,
+    base: &BaseSettings,
+    seed: u64,
+    mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
+) -> Result<Posterior, HostError> {
     let prepared = prepare(input)?;
     let d = input.names.len();
-    let (base, mixture, _) = initial_base(&prepared.data, d, base, seed)?;
+    let (base, mixture, _) = initial_base(&prepared.data, d, base, seed, |done, total| {
+        progress(FitProgress { stage: Stage::Mixture, done, total })
+    })?;
     let settings = FlowSettings { n_layers: 0, ..FlowSettings::default() };
     let spec = FlowSpec::build(d, prepared.context.0.len(), &settings, base, seed)?;
     let flow = Flow::from_params(spec, mixture.as_ref().map(mixture_params).unwrap_or_default())?;
@@ -355,6 +401,7 @@ fn initial_base(
     dim: usize,
     settings: &BaseSettings,
     seed: u64,
+    progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<(BaseSpec, Option<GaussianMixture>, Vec<SelectionRow>), HostError> {
     let BaseSettings::Mixture { components, covariance, trainable } = settings else {
         return Ok((BaseSpec::Gaussian, None, Vec::new()));
@@ -362,9 +409,11 @@ fn initial_base(
     let x: Vec<f64> = data.x.iter().map(|&v| f64::from(v)).collect();
     let em = MixtureFitSettings { covariance: *covariance, n_restarts: 16, ..MixtureFitSettings::default() };
     let (mixture, table) = match *components {
-        Components::Fixed(k) => (fit_mixture(&x, &data.weights, dim, k, &em, seed)?.mixture, Vec::new()),
+        Components::Fixed(k) => {
+            (fit_mixture(&x, &data.weights, dim, k, &em, seed, progress)?.mixture, Vec::new())
+        }
         Components::Auto { max } => {
-            let selection = select_mixture(&x, &data.weights, dim, 1..=max, &em, seed)?;
+            let selection = select_mixture(&x, &data.weights, dim, 1..=max, &em, seed, progress)?;
             (selection.fit.mixture, selection.table)
         }
     };

@@ -2,6 +2,7 @@
 //! everything else. It is written atomically, and reading one can neither run code nor allocate more than its size.
 //! The format is described in docs/model-format.md.
 
+use crate::files::WholeFile;
 use crate::posterior::Posterior;
 use half::f16;
 use lwflow_model::{Flow, FlowSpec, OuterTransform, ParamLayout};
@@ -142,21 +143,9 @@ pub fn write_model(path: &Path, posterior: &Posterior, precision: Precision) -> 
 /// # Errors
 /// What the operating system says.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    #[cfg(unix)]
-    {
-        // Temporary files are private; a result is as readable as any other file of the user.
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    let file = WholeFile::create(path)?;
+    file.handle()?.write_all(bytes)?;
+    file.finish()
 }
 
 /// Reads a model file.

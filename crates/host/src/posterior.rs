@@ -6,6 +6,7 @@ use crate::rng::CounterField;
 use lwflow_engine::FlowExecutor;
 use lwflow_model::{Flow, FlowSpec, OuterTransform};
 use rayon::prelude::*;
+use std::ops::ControlFlow;
 
 /// A trained flow.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ pub struct Samples {
     pub log_prob: Vec<f64>,
 }
 
-/// Draws made at once, so that memory does not grow with the number asked for beyond the result itself.
-const CHUNK: usize = 65_536;
+/// Rows handled at once.
+pub const PIECE: usize = 65_536;
 
 impl Posterior {
     /// Specification of the flow.
@@ -70,7 +71,7 @@ impl Posterior {
     /// Draws `n` samples; draw i depends on the seed and i alone. `context` is one row `[C]` for all draws.
     ///
     /// # Errors
-    /// Those of the engine; [`HostError::Invalid`] if the context has the wrong length.
+    /// Those of [`Posterior::sample_pieces`]; [`HostError::BadSetting`] if so many do not fit into memory.
     pub fn sample(
         &self,
         executor: &mut FlowExecutor,
@@ -78,6 +79,36 @@ impl Posterior {
         context: &[f64],
         seed: u64,
     ) -> Result<Samples, HostError> {
+        let too_many = || HostError::BadSetting {
+            setting: "number of samples",
+            got: n.to_string(),
+            expected: "as many as fit into memory",
+        };
+        let mut out = Samples { theta: Vec::new(), log_prob: Vec::new() };
+        let n_values = n.checked_mul(self.dim()).ok_or_else(too_many)?;
+        out.theta.try_reserve_exact(n_values).map_err(|_| too_many())?;
+        out.log_prob.try_reserve_exact(n).map_err(|_| too_many())?;
+        self.sample_pieces(executor, n, context, seed, |mut piece| {
+            out.theta.append(&mut piece.theta);
+            out.log_prob.append(&mut piece.log_prob);
+            ControlFlow::Continue(())
+        })?;
+        Ok(out)
+    }
+
+    /// The draws of [`Posterior::sample`], handed to `take` in order and in pieces of [`PIECE`] at most, until it breaks.
+    /// Returns the number of draws handed over.
+    ///
+    /// # Errors
+    /// Those of the engine; [`HostError::Invalid`] if the context has the wrong length.
+    pub fn sample_pieces(
+        &self,
+        executor: &mut FlowExecutor,
+        n: usize,
+        context: &[f64],
+        seed: u64,
+        mut take: impl FnMut(Samples) -> ControlFlow<()>,
+    ) -> Result<usize, HostError> {
         let (d, c) = (self.dim(), self.spec().context_dim);
         if context.len() != c {
             return Err(HostError::invalid(
@@ -92,10 +123,9 @@ impl Posterior {
             (CounterField::new(seed, "base normals", d), CounterField::new(seed, "components", 1));
         let mixture = base.mixture();
         let row = self.standardised_context(context);
-        let mut out = Samples { theta: Vec::with_capacity(n * d), log_prob: Vec::with_capacity(n) };
         let mut start = 0;
         while start < n {
-            let m = CHUNK.min(n - start);
+            let m = PIECE.min(n - start);
             let (mut normal, mut component) = (vec![0.0; m * d], vec![0.0; m]);
             normals.fill_standard_normal(start as u64, &mut normal);
             components.fill_uniform(start as u64, &mut component);
@@ -123,25 +153,49 @@ impl Posterior {
                     (theta, base - f64::from(log_det[i]) - outer)
                 })
                 .collect();
+            let mut piece = Samples { theta: Vec::with_capacity(m * d), log_prob: Vec::with_capacity(m) };
             for (theta, log_prob) in rows {
-                out.theta.extend(theta);
-                out.log_prob.push(log_prob);
+                piece.theta.extend(theta);
+                piece.log_prob.push(log_prob);
             }
             start += m;
+            if take(piece).is_break() {
+                break;
+            }
         }
-        Ok(out)
+        Ok(start)
     }
 
     /// log q(theta | context) of theta `[n, D]`, context `[n, C]`; -inf on or outside a bound.
     ///
     /// # Errors
-    /// Those of the engine; [`HostError::Invalid`] if the arrays do not fit or a theta is not finite.
+    /// Those of [`Posterior::log_prob_pieces`].
     pub fn log_prob(
         &self,
         executor: &mut FlowExecutor,
         theta: &[f64],
         context: &[f64],
     ) -> Result<Vec<f64>, HostError> {
+        let mut out = Vec::with_capacity(theta.len() / self.dim());
+        self.log_prob_pieces(executor, theta, context, |piece| {
+            out.extend_from_slice(piece);
+            ControlFlow::Continue(())
+        })?;
+        Ok(out)
+    }
+
+    /// The log densities of [`Posterior::log_prob`], handed to `take` in order and in pieces of [`PIECE`] at most, until it
+    /// breaks. Returns the number of rows handed over.
+    ///
+    /// # Errors
+    /// Those of the engine; [`HostError::Invalid`] if the arrays do not fit or a theta is not finite.
+    pub fn log_prob_pieces(
+        &self,
+        executor: &mut FlowExecutor,
+        theta: &[f64],
+        context: &[f64],
+        mut take: impl FnMut(&[f64]) -> ControlFlow<()>,
+    ) -> Result<usize, HostError> {
         let (d, c) = (self.dim(), self.spec().context_dim);
         let n = theta.len() / d;
         if theta.len() != n * d || context.len() != n * c {
@@ -160,26 +214,29 @@ impl Posterior {
         }
         self.load(executor)?;
         let context = self.standardised_context(context);
-        let mut out = vec![f64::NEG_INFINITY; n];
         let mut start = 0;
         while start < n {
-            let end = (start + CHUNK).min(n);
+            let end = (start + PIECE).min(n);
+            let mut piece = vec![f64::NEG_INFINITY; end - start];
             let (mut inside, mut x32, mut c32) = (Vec::new(), Vec::new(), Vec::new());
             let mut x = vec![0.0; d];
             for i in start..end {
                 if let Some(log_det) = self.outer.to_flow(&theta[i * d..][..d], &mut x) {
-                    inside.push((i, log_det));
+                    inside.push((i - start, log_det));
                     x32.extend(x.iter().map(|&v| v as f32));
                     c32.extend_from_slice(&context[i * c..][..c]);
                 }
             }
             if !inside.is_empty() {
                 for ((i, log_det), q) in inside.into_iter().zip(executor.log_prob(&x32, &c32)?) {
-                    out[i] = f64::from(q) - log_det;
+                    piece[i] = f64::from(q) - log_det;
                 }
             }
             start = end;
+            if take(&piece).is_break() {
+                break;
+            }
         }
-        Ok(out)
+        Ok(start)
     }
 }

@@ -118,3 +118,41 @@ fn context_moves_the_posterior() {
     }
     assert!(posterior.sample(&mut executor, 10, &[], 3).unwrap_err().to_string().contains("context"));
 }
+
+/// Simulator pairs: theta from a uniform prior, context = theta + noise. The prior's density must not enter as a control
+/// variate, because q(theta | c) / r(theta) has another mean when c depends on theta.
+#[test]
+fn simulated_pairs_with_a_known_prior_give_the_conditional_posterior() {
+    let Some(engine) = engine() else { return };
+    let mut random = lwflow_tests::Random::new(7);
+    let n = 8192;
+    let (mut theta, mut context) = (Vec::new(), Vec::new());
+    for _ in 0..n {
+        let t = 5.0 * random.value();
+        let normal: f64 = (0..12).map(|_| 0.5 * random.value()).sum();
+        theta.push(t);
+        context.push(t + 0.5 * normal);
+    }
+    let input = lwflow_host::fit::FitInput {
+        names: vec!["a".into()],
+        labels: vec!["a".into()],
+        supports: lwflow_tests::supports(&[(Some(-5.0), Some(5.0))]),
+        theta,
+        context,
+        log_weights: vec![0.0; n],
+        log_proposal: Some(vec![-10f64.ln(); n]),
+        ..Default::default()
+    };
+    let mut settings = small_fit(BaseSettings::Gaussian, 128 * 600);
+    let (posterior, report) = fit(&engine, &input, &settings, 2, |_| ControlFlow::Continue(())).unwrap();
+    assert!(!report.training.control_variate && report.training.flow_mass.is_none());
+    assert!(report.notes.iter().any(|n| n.contains("with context")), "{:?}", report.notes);
+    let mut executor = engine.flow(posterior.spec()).unwrap();
+    let a = posterior.sample(&mut executor, 4000, &[1.0], 3).unwrap().theta;
+    let mean = a.iter().sum::<f64>() / 4000.0;
+    let sd = (a.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 4000.0).sqrt();
+    assert!((mean - 1.0).abs() < 0.1 && (0.42..0.62).contains(&sd), "mean {mean}, sd {sd} at context 1");
+    settings.training.control_variate = lwflow_host::train::ControlVariate::On;
+    let error = fit(&engine, &input, &settings, 2, |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    assert!(error.contains("control_variate") && error.contains("context"), "{error}");
+}

@@ -4,6 +4,9 @@
 use super::FigureAxis;
 use super::label::Label;
 
+/// Least extent of an interval as a share of its numbers; below it the places in it blur.
+pub(super) const RESOLUTION: f64 = 1e-12;
+
 /// An interval of one axis, `low < high`, both finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Span {
@@ -20,7 +23,7 @@ impl Span {
             return Self { low: 0.0, high: 1.0 };
         }
         let (low, high) = (low.clamp(-limit, limit), high.clamp(-limit, limit));
-        let least = 1e-9 * low.abs().max(high.abs()).max(1e-280);
+        let least = RESOLUTION * low.abs().max(high.abs()).max(1e-280);
         if high - low > least {
             return Self { low, high };
         }

@@ -26,11 +26,17 @@ pub struct LossRow {
     pub learning_rate: f64,
 }
 
-/// Draws the loss curves, 900 by 540 pixels, to a PNG file. Values that are not finite interrupt a curve.
+/// Draws the loss curves, 900 by 540 pixels, to a PNG file. Values that are not finite interrupt a curve. `kept` is the
+/// point (visits, validation loss) whose parameters were kept, and gets a dot.
 ///
 /// # Errors
 /// [`FigureError::Write`].
-pub fn loss_curves(file: &Path, rows: &[LossRow], title: Option<&Label>) -> Result<FigureSize, FigureError> {
+pub fn loss_curves(
+    file: &Path,
+    rows: &[LossRow],
+    kept: Option<(f64, f64)>,
+    title: Option<&Label>,
+) -> Result<FigureSize, FigureError> {
     let mut canvas = Canvas::new(SIZE)?;
     let visits = |row: &LossRow| row.n_visits as f64;
     let x_span = match (rows.first(), rows.last()) {
@@ -67,9 +73,10 @@ pub fn loss_curves(file: &Path, rows: &[LossRow], title: Option<&Label>) -> Resu
             canvas.dot(single, 3.0, stroke.colour);
         }
     }
-    let best = validation.iter().copied().filter(|p| p.1.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1));
-    if let Some(best) = best {
-        canvas.dot(place(best), 4.5, VERMILION);
+    let kept = kept.filter(|p| p.1.is_finite());
+    // The loss of a start may lie far above the frame.
+    if let Some(at) = kept.filter(|p| (0.0..=1.0).contains(&y_span.share(p.1))) {
+        canvas.dot(place(at), 4.5, VERMILION);
     }
     canvas.outline(frame, Stroke::solid(1.0, INK));
 
@@ -95,8 +102,8 @@ pub fn loss_curves(file: &Path, rows: &[LossRow], title: Option<&Label>) -> Resu
         vec![("training", Stroke::solid(1.6, BLUE)), ("validation", Stroke::solid(2.2, VERMILION))];
     entries.push(("learning rate", dotted));
     legend(&mut canvas, (frame.left, top - 14.0 - 0.3 * LABEL_TEXT), &entries);
-    if let Some((_, value)) = best {
-        let text = Label::plain(format!("best validation loss {value:.4}").replace('-', "−"));
+    if let Some((_, value)) = kept {
+        let text = Label::plain(format!("validation loss of what was kept {value:.4}").replace('-', "−"));
         let place = (frame.right, top - 14.0 - 0.3 * LABEL_TEXT);
         let dot = (place.0 - canvas.text_width(&text, LABEL_TEXT - 1.0) - 11.0, place.1);
         canvas.dot(dot, 4.5, VERMILION);

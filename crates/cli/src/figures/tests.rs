@@ -220,7 +220,7 @@ fn corner_refuses_shapes_that_do_not_fit() {
 
 #[test]
 fn a_folder_that_does_not_exist_is_named() {
-    let error = loss_curves(Path::new("no/such/folder/loss.png"), &[], None).unwrap_err().to_string();
+    let error = loss_curves(Path::new("no/such/folder/loss.png"), &[], None, None).unwrap_err().to_string();
     assert!(error.starts_with("no/such/folder/loss.png: cannot write the figure: "), "{error}");
 }
 
@@ -243,7 +243,7 @@ fn history(n: u64) -> Vec<LossRow> {
 #[test]
 fn loss_of_a_training() {
     let title = Label::plain("gauss3: training");
-    let png = drawn("loss.png", |file| loss_curves(file, &history(400), Some(&title)));
+    let png = drawn("loss.png", |file| loss_curves(file, &history(400), Some((2e6, 3.15)), Some(&title)));
     assert_eq!(png.size, FigureSize { width: 900, height: 540 });
     assert!(png.has(BLUE) && png.has(VERMILION) && png.has(INK));
     assert!(png.colours.len() > 100 && png.has_clean_border());
@@ -255,7 +255,7 @@ fn loss_of_a_training() {
     for (i, row) in rows.iter_mut().enumerate() {
         row.learning_rate = 10f64.powf(-2.0 - i as f64 / 15.0);
     }
-    let png = drawn("loss-spike.png", |file| loss_curves(file, &rows, None));
+    let png = drawn("loss-spike.png", |file| loss_curves(file, &rows, None, None));
     assert!(png.has(BLUE) && png.has(GREEN) && png.has_clean_border());
 }
 
@@ -266,7 +266,7 @@ fn loss_of_degenerate_histories() {
     let huge =
         LossRow { training: 1e308, validation: Some(-1e308), learning_rate: 1e308, n_visits: u64::MAX };
     for rows in [&[][..], &[row], &[row; 3], &[bad], &[row, bad, row], &[row, huge], &[huge, huge, bad]] {
-        let png = drawn("loss-degenerate.png", |file| loss_curves(file, rows, None));
+        let png = drawn("loss-degenerate.png", |file| loss_curves(file, rows, Some((0.0, f64::NAN)), None));
         assert!(png.has(INK), "{rows:?}");
     }
 }
@@ -316,6 +316,21 @@ fn maps_of_degenerate_densities() {
     }
     let one = LogDensityGrid::new((0.0, 1.0), (0.0, 1.0), (1, 1), vec![0.0]).unwrap();
     assert!(drawn("map-one.png", |file| density_map(file, &one, &settings)).has(viridis(1.0)));
+}
+
+/// Times in seconds since some epoch: seven digits before the spread begins.
+#[test]
+fn map_far_from_zero() {
+    let (x, y) = ((2_400_000.000_016, 2_400_000.000_804), (2_400_000.000_016, 2_400_000.000_804));
+    let grid = LogDensityGrid::evaluate(x, y, (40, 40), |points| {
+        let z = |v: f64| (v - 2_400_000.000_41) / 1e-4;
+        Ok::<_, FigureError>(
+            points.chunks_exact(2).map(|p| -0.5 * (z(p[0]).powi(2) + z(p[1]).powi(2))).collect(),
+        )
+    });
+    let grid = grid.unwrap();
+    assert!(grid.peak().is_some_and(|peak| peak > -0.05));
+    assert!(drawn("map-far.png", |f| density_map(f, &grid, &DensityMapSettings::default())).has_clean_border());
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Ctrl-C during a fit: the command ends with status 130 and what there was is written and can be used.
+//! Ctrl-C in every long work: the command ends with status 130, and what there was is written and can be used.
 
 #![cfg(unix)]
 
-use crate::harness::{command, has_device, lwflow, task, workplace};
+use crate::harness::{command, fitted, has_device, lwflow, task, workplace};
+use lwflow_host::files::{ColumnChoice, read_samples};
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Child;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -40,4 +43,92 @@ fn interrupted_fit_writes_a_usable_model() {
     let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(metrics["fit"]["training"]["stop"], "interrupted");
     lwflow(folder.path(), "sample run/model.safetensors -n 5 --out -").expect(0, &["a,b,log_prob"]);
+}
+
+fn interrupt(child: &Child) {
+    // The process may have ended by itself before a second signal.
+    let _ =
+        Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
+}
+
+fn temporaries(folder: &Path) -> usize {
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(".lwflow-")).count()
+}
+
+/// Starts a long sampling and returns once it writes.
+fn sampling(folder: &Path, out: &str) -> Child {
+    let model = fitted().0.join("run/model.safetensors").display().to_string();
+    let child = command(folder)
+        .args(["sample", &model, "-n", "1000000000", "--out", out])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while temporaries(folder) == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+#[test]
+fn interrupted_sampling_writes_whole_files() {
+    if !has_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for out in ["s.npz", "s.csv", "s.parquet"] {
+        let child = sampling(folder.path(), out);
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        let table = read_samples(&folder.path().join(out), &ColumnChoice::default()).unwrap();
+        assert!(said.contains(&format!("interrupted: {} of 1000000000 samples", table.n)), "{said}");
+        assert_eq!(table.log_prob.map(|v| v.len()), Some(table.n));
+    }
+}
+
+#[test]
+fn the_second_interrupt_ends_at_once_and_leaves_no_temporaries() {
+    if !has_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = sampling(folder.path(), "s.csv");
+    interrupt(&child);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(temporaries(folder.path()), 0);
+}
+
+#[test]
+fn interrupted_demo_ends_without_the_unfinished_row() {
+    if !has_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command(folder.path())
+        .args(["demo", "--only", "rings2,chain", "--seeds", "0,1", "--device", "software"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    out.read_line(&mut said).unwrap();
+    assert!(said.starts_with("target"), "{said}");
+    interrupt(&child);
+    out.read_to_string(&mut said).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let remarks = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}{remarks}");
+    assert_eq!(remarks.matches("interrupted: writing what there is").count(), 1, "{remarks}");
+    assert!(!said.contains("rings2") && !said.contains("PolyChord"), "{said}");
+    let text = std::fs::read_to_string(folder.path().join("demo/demo.json")).unwrap();
+    let numbers: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (numbers["rows"].as_array().unwrap().len(), numbers["missed"].as_array().unwrap().len()),
+        (0, 0)
+    );
 }

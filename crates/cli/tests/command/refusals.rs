@@ -114,6 +114,11 @@ fn earlier_results_and_unwritable_folders_are_refused() {
     fs::write(folder.path().join("old/model.safetensors"), b"x").unwrap();
     lwflow(folder.path(), "fit TASK.toml --out old").expect(3, &["old", "earlier fit", "--force"]);
     assert_eq!(fs::read(folder.path().join("old/model.safetensors")).unwrap(), b"x");
+    // The files of somebody else bear the same names.
+    fs::create_dir(folder.path().join("theirs")).unwrap();
+    fs::write(folder.path().join("theirs/metrics.json"), b"y").unwrap();
+    lwflow(folder.path(), "fit TASK.toml --out theirs").expect(3, &["theirs", "(metrics.json)", "--force"]);
+    assert_eq!(fs::read_dir(folder.path().join("theirs")).unwrap().count(), 1);
     lwflow(folder.path(), "fit TASK.toml --out pairs.csv").expect(3, &["pairs.csv", "cannot write"]);
     lwflow(folder.path(), "fit TASK.toml --out pairs.csv/run").expect(3, &["pairs.csv/run", "cannot write"]);
     #[cfg(unix)]
@@ -129,6 +134,58 @@ fn earlier_results_and_unwritable_folders_are_refused() {
         }
         fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+#[test]
+fn counts_that_nothing_holds_are_refused() {
+    let folder = workplace();
+    lwflow(folder.path(), "sample m.safetensors -n 9999999999999999 --out s.csv")
+        .expect(2, &["9999999999999999"]);
+    let good = fs::read_to_string(folder.path().join("TASK.toml")).unwrap();
+    let many = good.replace("n_samples = 400", "n_samples = 1e15");
+    fs::write(folder.path().join("many.toml"), many).unwrap();
+    lwflow(folder.path(), "fit many.toml --out run").expect(3, &["many.toml", "output.n_samples", "at most"]);
+    let text = "[likelihood]\ntarget = \"gauss2\"\nn_draws = 1e15\n";
+    fs::write(folder.path().join("draws.toml"), text).unwrap();
+    lwflow(folder.path(), "fit draws.toml --out run")
+        .expect(3, &["draws.toml", "likelihood.n_draws", "at most"]);
+    assert!(!folder.path().join("run").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_status_1() {
+    if !has_device() {
+        return;
+    }
+    let folder = workplace();
+    let model = fitted().0.join("run/model.safetensors");
+    let output = command(folder.path())
+        .args(["sample", &model.display().to_string(), "-n", "20000", "--out", "-"])
+        .stdout(fs::File::create("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("-: cannot write"), "{said}");
+}
+
+/// Mesa's layer speaks where the variable is not set; the command must not let it.
+#[cfg(target_os = "linux")]
+#[test]
+fn only_lwflow_speaks() {
+    if !has_device() {
+        return;
+    }
+    let folder = workplace();
+    let mut command = command(folder.path());
+    for name in ["NODEVICE_SELECT", "XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY"] {
+        command.env_remove(name);
+    }
+    let output = command.arg("devices").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains("XDG_RUNTIME_DIR"), "{said}");
 }
 
 #[test]

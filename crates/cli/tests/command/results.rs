@@ -162,6 +162,49 @@ fn same_seed_same_bytes() {
     let forced = lwflow(other.path(), "fit TASK.toml --out run --seed 8 --force --quiet").expect(0, &[]);
     assert_eq!(forced.err, "", "--quiet speaks");
     assert_eq!(metrics(&other.path().join("run"))["seed"], 8);
+    // What the new fit does not write would be taken for its result.
+    let text = fs::read_to_string(other.path().join("TASK.toml")).unwrap();
+    let text = text.replace("n_samples = 400", "n_samples = 0\nfigures = false").replace("20000", "256");
+    fs::write(other.path().join("bare.toml"), text).unwrap();
+    fs::write(other.path().join("run/notes.txt"), "mine").unwrap();
+    lwflow(other.path(), "fit bare.toml --out run --seed 9 --force --quiet").expect(0, &[]);
+    let mut names: Vec<_> = fs::read_dir(other.path().join("run"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["history.csv", "metrics.json", "model.safetensors", "notes.txt"]);
+}
+
+#[test]
+fn log_prob_keeps_what_the_table_holds() {
+    if !has_device() {
+        return;
+    }
+    let (folder, _) = fitted();
+    let model = folder.join("run/model.safetensors").display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let text = "a,b,log_likelihood,log_prior\n1,0.5,-2,-1\n0.5,0.25,-inf,-1\n";
+    for kind in ["npz", "csv", "parquet"] {
+        fs::write(folder.path().join("in.csv"), text).unwrap();
+        let file = format!("t.{kind}");
+        lwflow(folder.path(), &format!("log-prob {model} --in in.csv --out {file}")).expect(0, &["2 rows"]);
+        // In place: the columns stay, and a log_prob that was there is replaced.
+        let words = &["2 rows", "replacing the earlier file"];
+        lwflow(folder.path(), &format!("log-prob {model} --in {file} --out {file}")).expect(0, words);
+        let table = table(&folder.path().join(&file));
+        assert_eq!(table.log_likelihood, Some(vec![-2.0, f64::NEG_INFINITY]), "{kind}");
+        assert_eq!(table.log_prior, Some(vec![-1.0; 2]), "{kind}");
+        assert!(table.log_prob.unwrap().iter().all(|v| v.is_finite()), "{kind}");
+    }
+    // What cannot be kept is said, and never lost from the only copy.
+    let text = "a,b,who\n1,0.5,me\n";
+    fs::write(folder.path().join("who.csv"), text).unwrap();
+    let refused = format!("log-prob {model} --in who.csv --out ./who.csv");
+    lwflow(folder.path(), &refused).expect(3, &["also holds who", "another file"]);
+    assert_eq!(fs::read_to_string(folder.path().join("who.csv")).unwrap(), text);
+    lwflow(folder.path(), &format!("log-prob {model} --in who.csv --out o.csv"))
+        .expect(0, &["left out: who"]);
 }
 
 #[test]
@@ -197,7 +240,7 @@ fn context_is_given_and_asked_for() {
     let text = "[likelihood]\npairs = \"c.csv\"\n[flow]\nn_layers = 2\nhidden = [8, 8]\n[base]\nkind = \"gaussian\"\n\
                 [training]\nbatch_size = 128\nmax_visits = 20000\n";
     fs::write(folder.path().join("c.toml"), text).unwrap();
-    lwflow(folder.path(), "fit c.toml --out run").expect(0, &["log Z: none (with context"]);
+    lwflow(folder.path(), "fit c.toml --out run").expect(0, &["log Z: none (with context", "no samples.npz"]);
     for context in ["-1.5", "1"] {
         let ask = format!("sample run/model.safetensors -n 400 --out - --context {context}");
         let run = lwflow(folder.path(), &ask).expect(0, &[]);

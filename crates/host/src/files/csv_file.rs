@@ -3,7 +3,7 @@
 //! that a later refusal can name its line.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::{FileError, Place};
@@ -101,28 +101,42 @@ fn csv_error(path: &Path, error: csv::Error) -> FileError {
 }
 
 /// Writes named columns: a header, then one line per row; numbers in the shortest form that reads back unchanged.
-///
-/// # Errors
-/// [`FileError::Io`] with `path` as the name of the sink.
-pub(crate) fn write_csv(
-    sink: &mut dyn std::io::Write,
-    path: &Path,
-    names: &[&str],
-    n: usize,
-    value: impl Fn(usize, usize) -> f64, // (row, column)
-) -> Result<(), FileError> {
-    let mut writer = csv::Writer::from_writer(sink);
-    let mut write = || -> Result<(), csv::Error> {
-        writer.write_record(names)?;
+/// Errors are [`FileError::Io`] with the path as the name of the sink.
+pub(crate) struct CsvOut<'a> {
+    path: PathBuf,
+    writer: csv::Writer<Box<dyn Write + 'a>>,
+}
+
+impl<'a> CsvOut<'a> {
+    pub(crate) fn new(sink: Box<dyn Write + 'a>, path: &Path, names: &[String]) -> Result<Self, FileError> {
+        let mut writer = csv::Writer::from_writer(sink);
+        writer.write_record(names).map_err(|e| write_error(path, e))?;
+        Ok(Self { path: path.into(), writer })
+    }
+
+    /// Adds `n` rows.
+    pub(crate) fn rows(
+        &mut self,
+        n: usize,
+        width: usize,
+        value: impl Fn(usize, usize) -> f64, // (row, column)
+    ) -> Result<(), FileError> {
         for row in 0..n {
             // Debug of f64 is shortest round-trip with exponents for very large and small numbers.
-            writer.write_record((0..names.len()).map(|column| format!("{:?}", value(row, column))))?;
+            let cells = (0..width).map(|column| format!("{:?}", value(row, column)));
+            self.writer.write_record(cells).map_err(|e| write_error(&self.path, e))?;
         }
-        writer.flush()?;
         Ok(())
-    };
-    write().map_err(|e| match e.into_kind() {
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), FileError> {
+        self.writer.flush().map_err(|e| write_error(&self.path, e.into()))
+    }
+}
+
+fn write_error(path: &Path, error: csv::Error) -> FileError {
+    match error.into_kind() {
         csv::ErrorKind::Io(source) => FileError::Io { path: path.into(), action: "write", source },
         _ => FileError::Damaged { path: path.into(), format: FORMAT, reason: "unequal rows".to_owned() },
-    })
+    }
 }

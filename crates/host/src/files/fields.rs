@@ -89,6 +89,8 @@ pub(crate) struct Fields {
     pub(crate) context_dim: usize,
     pub(crate) notes: Vec<String>,
     pub(crate) found: Vec<String>,
+    /// Parameters of an .npz that were not asked for.
+    pub(crate) unselected: Vec<String>,
     values: [Option<Vec<f64>>; 6], // each [n], by Field
     offsets: Option<Vec<u64>>,     // [n]
 }
@@ -136,6 +138,22 @@ impl Fields {
 
     pub(crate) fn take(&mut self, field: Field) -> Option<Vec<f64>> {
         self.values[field as usize].take()
+    }
+
+    /// Arrays, columns and parameters of the file that were not read.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let of_npz: &[&str] = if Format::of(&self.path).is_ok_and(|f| f == Format::Npz) {
+            &["theta", "names", "context"]
+        } else {
+            &[]
+        };
+        let read = |name: &String| {
+            of_npz.contains(&name.as_str())
+                || self.names.contains(name)
+                || self.context_names.contains(name)
+                || Field::ALL.iter().any(|field| field.name() == name && self.get(*field).is_some())
+        };
+        self.found.iter().filter(|name| !read(name)).chain(&self.unselected).cloned().collect()
     }
 
     /// The parameters of one row, `[dim]`.
@@ -242,7 +260,8 @@ impl Fields {
         }
         self.theta = theta;
         self.dim = indices.len();
-        self.names = names.to_vec();
+        self.unselected = std::mem::replace(&mut self.names, names.to_vec());
+        self.unselected.retain(|name| !names.contains(name));
         Ok(())
     }
 
@@ -289,6 +308,7 @@ impl Fields {
             values,
             offsets,
             found,
+            unselected: Vec::new(),
         })
     }
 }

@@ -12,8 +12,10 @@ mod nested;
 mod npz;
 mod pairs;
 mod parquet_file;
+mod sample_writer;
 mod samples;
 mod text;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +30,10 @@ pub use error::{FileError, Place};
 pub use fields::{ColumnChoice, RESERVED_NAMES};
 pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};
+pub use sample_writer::SampleWriter;
 pub use samples::{SampleTable, check_output, read_samples, read_theta, write_samples};
+pub(crate) use whole::WholeFile;
+pub use whole::remove_temporaries;
 
 /// The table formats, chosen by the file's extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

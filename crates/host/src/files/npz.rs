@@ -266,23 +266,27 @@ impl<W: Write + Seek> NpzOut<W> {
     }
 
     /// Stored, not packed: mantissas do not compress. The fixed default date keeps the bytes reproducible.
-    fn options(bytes: usize) -> zip::write::FileOptions {
+    fn options(bytes: u64) -> zip::write::FileOptions {
         zip::write::FileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .last_modified_time(zip::DateTime::default())
-            .large_file(bytes as u64 >= u64::from(u32::MAX) - MAX_HEADER as u64)
+            .large_file(bytes >= u64::from(u32::MAX) - MAX_HEADER as u64)
     }
 
     /// Adds an array of the given shape, row-major.
-    pub(crate) fn array(&mut self, name: &str, shape: &[u64], data: &[f64]) -> std::io::Result<()> {
+    pub(crate) fn array(
+        &mut self,
+        name: &str,
+        shape: &[u64],
+        data: impl IntoIterator<Item = std::io::Result<f64>>,
+    ) -> std::io::Result<()> {
         let ty = "<f8".parse().map_err(std::io::Error::other)?;
-        let mut out = self
-            .writer
-            .array(name, Self::options(size_of_val(data)))?
-            .dtype(DType::Plain(ty))
-            .shape(shape)
-            .begin_nd()?;
-        out.extend(data.iter().copied())?;
+        let bytes = shape.iter().product::<u64>() * size_of::<f64>() as u64;
+        let mut out =
+            self.writer.array(name, Self::options(bytes))?.dtype(DType::Plain(ty)).shape(shape).begin_nd()?;
+        for value in data {
+            out.push(&value?)?;
+        }
         out.finish()
     }
 
@@ -292,7 +296,7 @@ impl<W: Write + Seek> NpzOut<W> {
         let ty = format!("<U{width}").parse().map_err(std::io::Error::other)?;
         let mut out = self
             .writer
-            .array::<str>(name, Self::options(4 * width * text.len()))?
+            .array::<str>(name, Self::options((4 * width * text.len()) as u64))?
             .dtype(DType::Plain(ty))
             .shape(&[text.len() as u64])
             .begin_nd()?;

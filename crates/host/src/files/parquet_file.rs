@@ -272,39 +272,50 @@ fn damaged(path: &Path, reason: impl ToString) -> FileError {
     FileError::Damaged { path: path.into(), format: FORMAT, reason: reason.to_string() }
 }
 
-/// Writes named columns of doubles, snappy-packed, without nulls.
-///
-/// # Errors
-/// The writer's own.
-pub(crate) fn write_parquet<W: Write + Send>(
-    sink: W,
-    names: &[&str],
-    n: usize,
-    value: impl Fn(usize, usize) -> f64, // (row, column)
-    compression: Compression,
-) -> Result<(), ParquetError> {
-    let field = |name: &&str| -> Result<Arc<Type>, ParquetError> {
-        let column = Type::primitive_type_builder(name, PhysicalType::DOUBLE);
-        Ok(Arc::new(column.with_repetition(Repetition::REQUIRED).build()?))
-    };
-    let fields = names.iter().map(field).collect::<Result<Vec<_>, _>>()?;
-    let schema = Arc::new(Type::group_type_builder("samples").with_fields(fields).build()?);
-    let properties = WriterProperties::builder().set_compression(compression).set_dictionary_enabled(false);
-    let mut writer = SerializedFileWriter::new(sink, schema, Arc::new(properties.build()))?;
-    let mut buffer = Vec::new();
-    for start in (0..n).step_by(ROW_GROUP) {
-        let rows = start..n.min(start + ROW_GROUP);
-        let mut group = writer.next_row_group()?;
-        let mut column = 0;
-        while let Some(mut out) = group.next_column()? {
-            buffer.clear();
-            buffer.extend(rows.clone().map(|row| value(row, column)));
-            out.typed::<DoubleType>().write_batch(&buffer, None, None)?;
-            out.close()?;
-            column += 1;
-        }
-        group.close()?;
+/// Writes named columns of doubles without nulls. Errors are the writer's own.
+pub(crate) struct ParquetOut<W: Write + Send> {
+    writer: SerializedFileWriter<W>,
+}
+
+impl<W: Write + Send> ParquetOut<W> {
+    pub(crate) fn new(sink: W, names: &[String], compression: Compression) -> Result<Self, ParquetError> {
+        let field = |name: &String| -> Result<Arc<Type>, ParquetError> {
+            let column = Type::primitive_type_builder(name, PhysicalType::DOUBLE);
+            Ok(Arc::new(column.with_repetition(Repetition::REQUIRED).build()?))
+        };
+        let fields = names.iter().map(field).collect::<Result<Vec<_>, _>>()?;
+        let schema = Arc::new(Type::group_type_builder("samples").with_fields(fields).build()?);
+        let properties =
+            WriterProperties::builder().set_compression(compression).set_dictionary_enabled(false);
+        Ok(Self { writer: SerializedFileWriter::new(sink, schema, Arc::new(properties.build()))? })
     }
-    writer.close()?;
-    Ok(())
+
+    /// Adds `n` rows.
+    pub(crate) fn rows(
+        &mut self,
+        n: usize,
+        value: impl Fn(usize, usize) -> f64, // (row, column)
+    ) -> Result<(), ParquetError> {
+        let mut buffer = Vec::new();
+        for start in (0..n).step_by(ROW_GROUP) {
+            let rows = start..n.min(start + ROW_GROUP);
+            let mut group = self.writer.next_row_group()?;
+            let mut column = 0;
+            while let Some(mut out) = group.next_column()? {
+                buffer.clear();
+                buffer.extend(rows.clone().map(|row| value(row, column)));
+                out.typed::<DoubleType>().write_batch(&buffer, None, None)?;
+                out.close()?;
+                column += 1;
+            }
+            group.close()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the footer.
+    pub(crate) fn finish(self) -> Result<(), ParquetError> {
+        self.writer.close()?;
+        Ok(())
+    }
 }

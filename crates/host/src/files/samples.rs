@@ -1,15 +1,13 @@
 //! Sample tables: theta with log densities and weights, written and read as .npz, .csv or .parquet.
 //! Invariant: what is written reads back bit for bit; a file appears whole under its name or not at all.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
-use super::csv_file::write_csv;
 use super::error::{FileError, Place};
 use super::fields::{ColumnChoice, Field, Fields};
-use super::npz::NpzOut;
-use super::parquet_file::write_parquet;
+use super::sample_writer::SampleWriter;
+use super::whole::folder_of;
 use super::{Format, RESERVED_NAMES};
 
 /// Draws of a posterior with what is known of each. Flat arrays are row-major.
@@ -42,6 +40,8 @@ pub struct SampleTable {
     pub log_prior: Option<Vec<f64>>,
     /// Log density of what the row was drawn from, in nats, `[n]`.
     pub log_proposal: Option<Vec<f64>>,
+    /// Arrays and columns of the file that the reader did not take; not written.
+    pub left_out: Vec<String>,
     /// Remarks of the reader for people; not written.
     pub notes: Vec<String>,
 }
@@ -60,7 +60,7 @@ impl SampleTable {
     }
 
     /// The vectors that are there, with their field names.
-    fn vectors(&self) -> impl Iterator<Item = (&'static str, &[f64])> {
+    pub(super) fn vectors(&self) -> impl Iterator<Item = (&'static str, &[f64])> {
         let all = [
             &self.log_likelihood,
             &self.log_weight,
@@ -72,7 +72,7 @@ impl SampleTable {
         RESERVED_NAMES.into_iter().zip(all).filter_map(|(name, v)| v.as_deref().map(|v| (name, v)))
     }
 
-    fn check_lengths(&self) -> Result<(), FileError> {
+    pub(super) fn check_lengths(&self) -> Result<(), FileError> {
         let bad = |what: &str, got, expected| FileError::BadTable { what: what.to_owned(), got, expected };
         if self.dim == 0 {
             return Err(bad("names (at least one parameter)", 0, 1));
@@ -92,10 +92,11 @@ impl SampleTable {
         }
     }
 
-    /// The same rules as when reading: theta and context finite, no NaN and no +inf anywhere.
-    fn check_values(&self, path: &Path) -> Result<(), FileError> {
+    /// The same rules as when reading: theta and context finite, no NaN and no +inf anywhere. The first row is row
+    /// `first` of the file.
+    pub(super) fn check_values(&self, path: &Path, first: usize) -> Result<(), FileError> {
         let refuse = |row: usize, field: String, value, expected| {
-            let at = Place { path: path.into(), row, line: None, field };
+            let at = Place { path: path.into(), row: first + row, line: None, field };
             let theta = self.theta[row * self.dim..(row + 1) * self.dim].to_vec();
             Err(FileError::BadValue { at, value, expected, theta })
         };
@@ -115,7 +116,7 @@ impl SampleTable {
     }
 
     /// Column names of the .csv and .parquet forms.
-    fn column_names(&self) -> Vec<String> {
+    pub(super) fn column_names(&self) -> Vec<String> {
         let context = (0..self.context_dim).map(|i| format!("context_{i}"));
         let vectors = self.vectors().map(|(name, _)| name.to_owned());
         self.names.iter().cloned().chain(context).chain(vectors).collect()
@@ -123,6 +124,7 @@ impl SampleTable {
 
     fn from_fields(mut fields: Fields) -> Self {
         Self {
+            left_out: fields.left_out(),
             log_prob: fields.take(Field::LogProb),
             log_weight: fields.take(Field::LogWeight),
             weight: fields.take(Field::Weight),
@@ -165,13 +167,17 @@ pub fn check_output(path: &Path) -> Result<(), FileError> {
         return Ok(());
     }
     Format::of(path)?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     match std::fs::metadata(folder) {
         Ok(m) if m.is_dir() => Ok(()),
-        Ok(_) => Err(io_error(path, std::io::Error::other(format!("{} is not a folder", folder.display())))),
+        Ok(_) => Err(io_error(
+            path,
+            "create",
+            std::io::Error::other(format!("{} is not a folder", folder.display())),
+        )),
         Err(_) => {
             let message = format!("the folder {} does not exist", folder.display());
-            Err(io_error(path, std::io::Error::new(std::io::ErrorKind::NotFound, message)))
+            Err(io_error(path, "create", std::io::Error::new(std::io::ErrorKind::NotFound, message)))
         }
     }
 }
@@ -182,73 +188,12 @@ pub fn check_output(path: &Path) -> Result<(), FileError> {
 /// [`FileError::BadTable`] or [`FileError::BadValue`] for a table that could not be read back,
 /// [`FileError::UnknownExtension`], [`FileError::Io`].
 pub fn write_samples(path: &Path, table: &SampleTable, stdout: &mut dyn Write) -> Result<(), FileError> {
-    table.check_lengths()?;
-    table.check_values(path)?;
-    let names = table.column_names();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let vectors: Vec<&[f64]> = table.vectors().map(|(_, values)| values).collect();
-    let width = table.dim + table.context_dim;
-    let value = |row: usize, column: usize| {
-        if column < table.dim {
-            table.theta[row * table.dim + column]
-        } else if column < width {
-            table.context[row * table.context_dim + column - table.dim]
-        } else {
-            vectors[column - width][row]
-        }
-    };
-    if path == Path::new("-") {
-        return write_csv(stdout, path, &names, table.n, value);
-    }
-    match Format::of(path)? {
-        Format::Csv => write_whole(path, |file| {
-            write_csv(file, path, &names, table.n, value) //
-        }),
-        Format::Parquet => write_whole(path, |file| {
-            let snappy = parquet::basic::Compression::SNAPPY;
-            let written = write_parquet(file, &names, table.n, value, snappy);
-            written.map_err(|e| io_error(path, std::io::Error::other(e)))
-        }),
-        Format::Npz => write_whole(path, |file| write_npz(file, table).map_err(|e| io_error(path, e))),
-    }
-}
-
-fn write_npz(file: &mut BufWriter<File>, table: &SampleTable) -> std::io::Result<()> {
-    let n = table.n as u64;
-    let mut out = NpzOut::new(file);
-    out.array("theta", &[n, table.dim as u64], &table.theta)?;
-    out.strings("names", &table.names)?;
-    if table.context_dim > 0 {
-        out.array("context", &[n, table.context_dim as u64], &table.context)?;
-    }
-    for (name, values) in table.vectors() {
-        out.array(name, &[n], values)?;
-    }
-    out.finish()
-}
-
-fn io_error(path: &Path, source: std::io::Error) -> FileError {
-    FileError::Io { path: path.into(), action: "write", source }
-}
-
-/// Writes beside the target, syncs, and renames: readers never see half a file.
-fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), FileError>,
-) -> Result<(), FileError> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask still applies; the default of temporary files would keep others from reading the result.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let io = |source| io_error(path, source);
-    let temporary = builder.prefix(".lwflow-").tempfile_in(folder).map_err(io)?;
-    let mut out = BufWriter::new(temporary.as_file().try_clone().map_err(io)?);
-    write(&mut out)?;
-    out.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(io)?;
-    temporary.persist(path).map_err(|e| io(e.error))?;
+    let mut writer = SampleWriter::create(path, table, stdout)?;
+    writer.append(table)?;
+    writer.finish()?;
     Ok(())
+}
+
+pub(super) fn io_error(path: &Path, action: &'static str, source: std::io::Error) -> FileError {
+    FileError::Io { path: path.into(), action, source }
 }

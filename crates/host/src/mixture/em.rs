@@ -8,6 +8,7 @@ use super::{Covariance, GaussianMixture, triangle};
 use crate::error::HostError;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 /// How a mixture is fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ pub struct MixtureFit {
     pub n_polish: usize,
     /// Whether the gain of the last step fell below the tolerance.
     pub converged: bool,
+    /// Whether the caller asked to stop; the mixture is then what there was.
+    pub interrupted: bool,
     /// Kish's effective sample size of the weights.
     pub ess: f64,
     /// Points used, after pruning.
@@ -69,6 +72,9 @@ pub struct MixtureFit {
 }
 
 /// Fits `n_components` Gaussians to `points`, `[n, dim]`, with non-negative `weights`, `[n]`, of any positive sum.
+///
+/// `progress` gets the EM steps made and the most that can be made, before every step; where it breaks, the mixture so
+/// far is returned.
 ///
 /// # Errors
 /// Non-finite points, negative or non-finite weights (naming row and column), all weights zero, settings out of range,
@@ -80,9 +86,19 @@ pub fn fit_mixture(
     n_components: usize,
     settings: &MixtureFitSettings,
     seed: u64,
+    mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<MixtureFit, HostError> {
     check_settings(settings, n_components)?;
-    fit(&WeightedPoints::new(points, weights, dim)?, n_components, settings, seed)
+    let n_steps = settings.n_steps();
+    let data = WeightedPoints::new(points, weights, dim)?;
+    fit(&data, n_components, settings, seed, &mut |done| progress(done, n_steps))
+}
+
+impl MixtureFitSettings {
+    /// Most EM steps of one fit: those of the starts, which go in step, and those on all points.
+    pub(super) fn n_steps(&self) -> usize {
+        self.n_short.saturating_add(self.n_polish)
+    }
 }
 
 pub(super) fn check_settings(settings: &MixtureFitSettings, n_components: usize) -> Result<(), HostError> {
@@ -111,12 +127,13 @@ pub(super) fn check_settings(settings: &MixtureFitSettings, n_components: usize)
     Ok(())
 }
 
-/// The fit on checked points.
+/// The fit on checked points; `progress` gets the steps made.
 pub(super) fn fit(
     data: &WeightedPoints,
     n_components: usize,
     settings: &MixtureFitSettings,
     seed: u64,
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<MixtureFit, HostError> {
     let n_distinct = data.n_distinct(n_components);
     if n_distinct < n_components {
@@ -124,32 +141,60 @@ pub(super) fn fit(
     }
     let small = data.subsample(settings.n_subsample, seed);
     let small_em = Em::new(&small, n_components, settings);
-    let starts: Vec<(f64, GaussianMixture)> = (0..settings.n_restarts as u64)
+    let mut starts: Vec<Run> = (0..settings.n_restarts as u64)
         .into_par_iter()
         .map(|restart| {
             let labels = kmeans(&small, n_components, 10, seed, restart);
-            let (mixture, log_likelihood, _, _) = small_em.run(small_em.clusters(&labels), settings.n_short);
-            (log_likelihood, mixture)
+            small_em.begin(small_em.clusters(&labels))
         })
         .collect();
+    let mut interrupted = false;
+    for step in 0..settings.n_short {
+        interrupted = progress(step).is_break();
+        if interrupted {
+            break;
+        }
+        starts.par_iter_mut().for_each(|start| small_em.step(start));
+    }
     let mut best = 0;
     for (i, start) in starts.iter().enumerate() {
-        if start.0 > starts[best].0 {
+        if start.log_likelihood() > starts[best].log_likelihood() {
             best = i;
         }
     }
     let em = Em::new(data, n_components, settings);
-    let (mixture, mean_log_likelihood, n_polish, converged) =
-        em.run(starts[best].1.clone(), settings.n_polish);
+    let mut run = em.begin(starts.swap_remove(best).mixture);
+    while !interrupted && !run.converged && run.steps < settings.n_polish {
+        interrupted = progress(settings.n_short + run.steps).is_break();
+        if !interrupted {
+            em.step(&mut run);
+        }
+    }
     Ok(MixtureFit {
-        mixture,
-        mean_log_likelihood,
-        n_polish,
-        converged,
+        mean_log_likelihood: run.log_likelihood(),
+        mixture: run.mixture,
+        n_polish: run.steps,
+        converged: run.converged,
+        interrupted,
         ess: data.ess,
         n_points: data.len(),
         pruned_share: data.pruned_share,
     })
+}
+
+/// A mixture on its way, with the sums of [`Em::expect`] under it.
+struct Run {
+    mixture: GaussianMixture,
+    sums: Vec<f64>,
+    steps: usize,
+    converged: bool,
+}
+
+impl Run {
+    /// Mean log likelihood of the mixture.
+    fn log_likelihood(&self) -> f64 {
+        self.sums[0]
+    }
 }
 
 /// Points and settings of one EM run.
@@ -205,22 +250,24 @@ impl<'a> Em<'a> {
         self.maximise(&sums, &self.mean.repeat(self.n_components), None)
     }
 
-    /// At most `n_steps` steps from `mixture`: (mixture, its mean log likelihood, steps taken, converged).
-    fn run(&self, mut mixture: GaussianMixture, n_steps: usize) -> (GaussianMixture, f64, usize, bool) {
-        let mut sums = self.expect(&mixture);
-        let mut steps = 0;
-        let mut converged = false;
-        while steps < n_steps && !converged {
-            let next = self.maximise(&sums[1..], &mixture.means, Some(&mixture));
-            let next_sums = self.expect(&next);
-            steps += 1;
-            let gain = next_sums[0] - sums[0];
-            converged = gain < self.settings.tolerance;
-            // The floors and the prior make a step that is not of pure EM; one that loses likelihood only by them is
-            // still the better-regularised mixture, so it is taken.
-            (mixture, sums) = (next, next_sums);
+    /// A run that starts from `mixture`.
+    fn begin(&self, mixture: GaussianMixture) -> Run {
+        Run { sums: self.expect(&mixture), mixture, steps: 0, converged: false }
+    }
+
+    /// One step, unless the run has converged.
+    fn step(&self, run: &mut Run) {
+        if run.converged {
+            return;
         }
-        (mixture, sums[0], steps, converged)
+        let next = self.maximise(&run.sums[1..], &run.mixture.means, Some(&run.mixture));
+        let sums = self.expect(&next);
+        let gain = sums[0] - run.sums[0];
+        run.steps += 1;
+        run.converged = gain < self.settings.tolerance;
+        // The floors and the prior make a step that is not of pure EM; one that loses likelihood only by them is
+        // still the better-regularised mixture, so it is taken.
+        (run.mixture, run.sums) = (next, sums);
     }
 
     /// Mean log likelihood, then the sums of every component about its own mean.

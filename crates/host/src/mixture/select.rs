@@ -7,7 +7,7 @@ use super::points::WeightedPoints;
 use super::{Covariance, triangle};
 use crate::error::HostError;
 use serde::Serialize;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 
 /// One row of the table of candidates.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,7 +41,8 @@ fn n_params(k: usize, dim: usize, covariance: Covariance) -> usize {
 }
 
 /// Fits every K of `range` and keeps the one of smallest BIC; arguments as for [`super::fit_mixture`].
-/// K beyond the number of distinct weighted points are left out of the table.
+/// K beyond the number of distinct weighted points are left out of the table. Where `progress` breaks, the best of the
+/// candidates that are complete is returned, or else the first as far as it got.
 ///
 /// # Errors
 /// As [`super::fit_mixture`], and [`HostError::BadSetting`] for an empty range.
@@ -52,6 +53,7 @@ pub fn select_mixture(
     range: RangeInclusive<usize>,
     settings: &MixtureFitSettings,
     seed: u64,
+    mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<MixtureSelection, HostError> {
     if range.is_empty() {
         let expected = "a range from at least 1 to its end";
@@ -62,17 +64,28 @@ pub fn select_mixture(
     let data = WeightedPoints::new(points, weights, dim)?;
     let mut best: Option<(f64, MixtureFit)> = None;
     let mut table = Vec::new();
-    for k in range {
-        let candidate = match fit(&data, k, settings, seed) {
+    let n_steps = settings.n_steps().saturating_mul(range.clone().count());
+    for (i, k) in range.enumerate() {
+        let mut candidate_progress =
+            |done: usize| progress((i * settings.n_steps()).saturating_add(done), n_steps);
+        let candidate = match fit(&data, k, settings, seed, &mut candidate_progress) {
             Err(HostError::TooFewPoints { .. }) if best.is_some() => break,
             other => other?,
         };
+        if let Some((_, best)) = best.as_mut().filter(|_| candidate.interrupted) {
+            best.interrupted = true;
+            break;
+        }
+        let interrupted = candidate.interrupted;
         let n_params = n_params(k, dim, settings.covariance);
         let bic = n_params as f64 * data.ess.ln() - 2.0 * data.ess * candidate.mean_log_likelihood;
         let mean_log_likelihood = candidate.mean_log_likelihood;
         table.push(SelectionRow { n_components: k, n_params, mean_log_likelihood, bic });
         if best.as_ref().is_none_or(|b| bic < b.0) {
             best = Some((bic, candidate));
+        }
+        if interrupted {
+            break;
         }
     }
     match best {

@@ -2,6 +2,11 @@
 
 use super::*;
 use crate::rng::CounterField;
+use std::ops::ControlFlow;
+
+fn on(_: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 fn three_modes() -> GaussianMixture {
     GaussianMixture {
@@ -85,7 +90,7 @@ fn weighted_prior_draws(n: usize) -> (Vec<f64>, Vec<f64>) {
 #[test]
 fn a_weighted_fit_finds_the_modes_and_reaches_the_likelihood_of_the_truth() {
     let (points, weights) = weighted_prior_draws(131_072);
-    let fit = fit_mixture(&points, &weights, 2, 3, &MixtureFitSettings::default(), 3).unwrap();
+    let fit = fit_mixture(&points, &weights, 2, 3, &MixtureFitSettings::default(), 3, on).unwrap();
     assert!(fit.n_points < 110_000 && fit.pruned_share < 1e-10 && fit.converged, "{} points", fit.n_points);
     let truth = three_modes();
     let total: f64 = weights.iter().sum();
@@ -112,7 +117,7 @@ fn a_fit_is_the_same_on_one_thread_and_on_many() {
     let (points, weights) = weighted_prior_draws(20_000);
     let settings = MixtureFitSettings { n_restarts: 3, n_polish: 5, ..Default::default() };
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-    let fit = || fit_mixture(&points, &weights, 2, 4, &settings, 3).unwrap();
+    let fit = || fit_mixture(&points, &weights, 2, 4, &settings, 3, on).unwrap();
     assert_eq!(pool(1).install(fit), pool(4).install(fit));
 }
 
@@ -120,7 +125,7 @@ fn a_fit_is_the_same_on_one_thread_and_on_many() {
 fn bic_chooses_the_true_number_of_components() {
     let (points, _) = three_modes().sample(2, 0, 6000);
     let settings = MixtureFitSettings { n_restarts: 4, ..Default::default() };
-    let selection = select_mixture(&points, &[0.1; 6000], 2, 1..=5, &settings, 0).unwrap();
+    let selection = select_mixture(&points, &[0.1; 6000], 2, 1..=5, &settings, 0, on).unwrap();
     assert_eq!(selection.fit.mixture.n_components, 3, "{:?}", selection.table);
     assert_eq!(selection.table.iter().map(|r| r.n_params).collect::<Vec<_>>(), [5, 11, 17, 23, 29]);
     let (best, row) = (&selection.fit, &selection.table[2]);
@@ -132,7 +137,7 @@ fn diagonal_components_have_no_correlation_and_match_the_moments() {
     let (points, _) = three_modes().sample(4, 0, 5000);
     let settings =
         MixtureFitSettings { covariance: Covariance::Diagonal, weight_floor: 0.0, ..Default::default() };
-    let fit = fit_mixture(&points, &[1.0; 5000], 2, 1, &settings, 0).unwrap();
+    let fit = fit_mixture(&points, &[1.0; 5000], 2, 1, &settings, 0, on).unwrap();
     let covariance = fit.mixture.covariance_of(0);
     assert_eq!(covariance[1], 0.0);
     let mean = points.chunks(2).map(|x| x[0]).sum::<f64>() / 5000.0;
@@ -141,12 +146,41 @@ fn diagonal_components_have_no_correlation_and_match_the_moments() {
 }
 
 #[test]
+fn a_fit_that_is_told_to_stop_returns_what_there_is() {
+    let (points, _) = three_modes().sample(2, 0, 6000);
+    let tolerance = f64::NEG_INFINITY; // never converged
+    let settings =
+        MixtureFitSettings { n_restarts: 4, n_short: 5, n_polish: 20, tolerance, ..Default::default() };
+    let stop_at = |limit: usize| {
+        let mut last = None;
+        move |done: usize, total: usize| {
+            assert!(done < total && last.is_none_or(|l| done > l), "{done} of {total} after {last:?}");
+            last = Some(done);
+            if done >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    };
+    for (limit, n_polish) in [(0, 0), (3, 0), (5, 0), (8, 3)] {
+        let fit = fit_mixture(&points, &[0.1; 6000], 2, 3, &settings, 0, stop_at(limit)).unwrap();
+        assert!(fit.interrupted && !fit.converged && fit.n_polish == n_polish, "{limit}: {fit:?}");
+        fit.mixture.validate().unwrap();
+    }
+    let select =
+        |limit| select_mixture(&points, &[0.1; 6000], 2, 1..=5, &settings, 0, stop_at(limit)).unwrap();
+    // In the middle of K = 1, of K = 4, and never.
+    let (early, late, whole) = (select(2), select(3 * 25 + 2), select(usize::MAX));
+    assert!(early.fit.interrupted && early.fit.mixture.n_components == 1 && early.table.len() == 1);
+    assert!(late.fit.interrupted && late.fit.mixture.n_components == 3 && late.table.len() == 3);
+    assert!(!whole.fit.interrupted && whole.table.len() == 5);
+    assert_eq!(late.fit.mixture, whole.fit.mixture);
+}
+
+#[test]
 fn one_overwhelming_point_does_not_collapse_a_component() {
     let (mut points, _) = three_modes().sample(6, 0, 300);
     points[0..2].copy_from_slice(&[7.0, 7.0]);
     let mut weights = vec![1e-3; 300];
     weights[0] = 10.0;
-    let fit = fit_mixture(&points, &weights, 2, 2, &MixtureFitSettings::default(), 0).unwrap();
+    let fit = fit_mixture(&points, &weights, 2, 2, &MixtureFitSettings::default(), 0, on).unwrap();
     fit.mixture.validate().unwrap();
     for k in 0..2 {
         let c = fit.mixture.covariance_of(k);
@@ -158,8 +192,9 @@ fn one_overwhelming_point_does_not_collapse_a_component() {
 #[test]
 fn bad_input_is_named() {
     let settings = MixtureFitSettings::default();
-    let fit =
-        |points: &[f64], weights: &[f64], k| fit_mixture(points, weights, 2, k, &settings, 0).unwrap_err();
+    let fit = |points: &[f64], weights: &[f64], k| {
+        fit_mixture(points, weights, 2, k, &settings, 0, on).unwrap_err()
+    };
     let err = fit(&[0.0, 1.0, f64::NAN, 2.0], &[1.0, 1.0], 1);
     assert!(err.to_string().contains("points: value NaN at row 1, column 0"), "{err}");
     let err = fit(&[0.0, 1.0, 3.0, 2.0], &[1.0, -1.0], 1);

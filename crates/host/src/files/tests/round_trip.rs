@@ -4,8 +4,10 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use proptest::prelude::*;
 
 use super::super::npz::NpzFile;
-use super::super::parquet_file::write_parquet;
-use super::super::{ColumnChoice, SampleTable, read_samples, read_theta, write_samples};
+use super::super::parquet_file::ParquetOut;
+use super::super::{
+    ColumnChoice, FileError, SampleTable, SampleWriter, read_samples, read_theta, write_samples,
+};
 use super::{all, folder, named, npy_array, put, write, zip_of};
 
 fn bits(values: &[f64]) -> Vec<u64> {
@@ -89,6 +91,49 @@ fn the_same_table_always_gives_the_same_bytes_and_replaces_the_old_file() {
 }
 
 #[test]
+fn pieces_make_the_same_file_as_the_whole() {
+    let folder = folder();
+    let whole = small();
+    let pieces = [0, 1].map(|row| SampleTable {
+        theta: whole.theta[2 * row..][..2].to_vec(),
+        log_prob: whole.log_prob.as_ref().map(|v| vec![v[row]]),
+        n: 1,
+        ..whole.clone()
+    });
+    for name in ["t.npz", "t.csv", "t.parquet"] {
+        let (one, two) = (folder.path().join(name), folder.path().join(format!("pieces_{name}")));
+        write(&one, &whole).unwrap();
+        let mut stdout = Vec::new();
+        let mut writer = SampleWriter::create(&two, &pieces[0], &mut stdout).unwrap();
+        for piece in &pieces {
+            writer.append(piece).unwrap();
+        }
+        assert!(!two.exists(), "{name} appeared before it was whole");
+        assert_eq!(writer.finish().unwrap(), 2);
+        assert_eq!(read_samples(&one, &all()).unwrap(), read_samples(&two, &all()).unwrap(), "{name}");
+        // A parquet file keeps its pieces as row groups.
+        let same = std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap();
+        assert!(same || name == "t.parquet", "{name}");
+    }
+}
+
+#[test]
+fn pieces_that_do_not_fit_are_refused_and_leave_nothing() {
+    let folder = folder();
+    let path = folder.path().join("t.npz");
+    let mut stdout = Vec::new();
+    let mut writer = SampleWriter::create(&path, &small(), &mut stdout).unwrap();
+    writer.append(&small()).unwrap();
+    let other = SampleTable { log_prob: None, ..small() };
+    assert!(matches!(writer.append(&other), Err(FileError::BadTable { got: 2, expected: 3, .. })));
+    // Rows count on from piece to piece.
+    let bad = SampleTable { log_prob: Some(vec![0.0, f64::NAN]), ..small() };
+    assert!(matches!(writer.append(&bad), Err(FileError::BadValue { at, .. }) if at.row == 3));
+    drop(writer);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn theta_is_read_by_name_whatever_else_the_file_holds() {
     let folder = folder();
     for name in ["t.npz", "t.csv", "t.parquet"] {
@@ -166,7 +211,9 @@ fn parquet_is_read_in_all_packings_and_across_row_groups() {
     for packing in packings {
         let path = folder.path().join("t.parquet");
         let file = std::fs::File::create(&path).unwrap();
-        write_parquet(file, &["a"], n, |row, _| (row % 1000) as f64, packing).unwrap();
+        let mut out = ParquetOut::new(file, &["a".to_owned()], packing).unwrap();
+        out.rows(n, |row, _| (row % 1000) as f64).unwrap();
+        out.finish().unwrap();
         let table = read_theta(&path, &all()).unwrap();
         assert_eq!(table.n, n, "{packing:?}");
         assert!(table.theta.iter().enumerate().all(|(row, v)| *v == (row % 1000) as f64), "{packing:?}");

@@ -1,0 +1,173 @@
+//! `lwflow fit`: reads everything, refuses what it must before it works, fits, and hands the results to the report.
+
+use super::{FitArgs, open_engine};
+use crate::exit::{CommandError, Status};
+use crate::progress::{Console, interrupted};
+use crate::report;
+use crate::source;
+use crate::task::{self, Task};
+use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
+use lwflow_host::model_file::Precision;
+use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
+use lwflow_model::{Activation, Covariance, FlowSettings, Mixing};
+use std::path::Path;
+use std::time::Instant;
+
+pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
+    let start = Instant::now();
+    let console = Console { quiet: args.quiet };
+    let task = Task::read(&args.task)?;
+    check_counts(&task)?;
+    refuse_results(&args.out, args.force)?;
+    let source = source::load(&task, args.seed)?;
+    prepare_folder(&args.out)?;
+    source.notes.iter().for_each(|note| console.remark(note));
+    let engine = open_engine(&args.device, console)?;
+    let settings = fit_settings(&task);
+    let bar = console.bar("", "points");
+    let (posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
+        .map_err(|error| of_task(&task, error.into()))?;
+    drop(bar);
+    report.notes.iter().for_each(|note| console.remark(note));
+    let stopped = report.training.stop == StopReason::Interrupted;
+    if stopped {
+        console.remark("interrupted: writing the best parameters so far");
+    }
+    let run = report::Run {
+        task: &task,
+        source: &source,
+        posterior: &posterior,
+        report: &report,
+        seed: args.seed,
+        device: engine.info().to_string(),
+        seconds: start.elapsed().as_secs_f64(),
+        replace: args.force,
+    };
+    report::write(&args.out, &run, &engine, precision(&task), console)?;
+    Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
+}
+
+/// A complaint about the points or the settings, with the file that they come from.
+fn of_task(task: &Task, error: CommandError) -> CommandError {
+    if error.status != Status::Input {
+        return error;
+    }
+    let file = match &task.likelihood {
+        task::Likelihood::Target { .. } => &task.file,
+        task::Likelihood::Pairs { path } => path,
+        task::Likelihood::Chain { root, .. } => root,
+    };
+    CommandError::new(error.status, format!("{}: {}", file.display(), error.message))
+}
+
+/// Most draws of a target; they are held in memory.
+const MAX_DRAWS: usize = 100_000_000;
+/// Most posterior samples of a fit; `lwflow sample` draws more.
+const MAX_SAMPLES: usize = 1_000_000_000;
+
+/// Refuses counts that no memory or disk holds, before any work.
+fn check_counts(task: &Task) -> Result<(), CommandError> {
+    let refuse = |key: &str, got: usize, most: usize| {
+        let message = format!("{}: `{key}` is {got}, expected at most {most}", task.file.display());
+        Err(CommandError::new(Status::Input, message))
+    };
+    match task.likelihood {
+        task::Likelihood::Target { n_draws, .. } if n_draws > MAX_DRAWS => {
+            refuse("likelihood.n_draws", n_draws, MAX_DRAWS)
+        }
+        _ if task.output.n_samples > MAX_SAMPLES => {
+            refuse("output.n_samples", task.output.n_samples, MAX_SAMPLES)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a folder that holds files with the names of results unless `force`.
+fn refuse_results(out: &Path, force: bool) -> Result<(), CommandError> {
+    let found: Vec<&str> = report::FILES.into_iter().filter(|name| out.join(name).exists()).collect();
+    if force || found.is_empty() {
+        return Ok(());
+    }
+    let whose = if found.contains(&report::MODEL_FILE) {
+        "holds the results of an earlier fit"
+    } else {
+        "holds files with the names of results"
+    };
+    let message = format!("{}: {whose} ({}); use --force to replace them", out.display(), found.join(", "));
+    Err(CommandError::new(Status::Input, message))
+}
+
+/// Makes the folder.
+fn prepare_folder(out: &Path) -> Result<(), CommandError> {
+    std::fs::create_dir_all(out)
+        .and_then(|()| tempfile_probe(out))
+        .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot write there: {e}", out.display())))
+}
+
+/// Finds out before an hour of training, not after it, that a folder cannot be written to.
+fn tempfile_probe(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(".lwflow-probe");
+    std::fs::write(&path, b"")?;
+    std::fs::remove_file(path)
+}
+
+fn precision(task: &Task) -> Precision {
+    match task.output.precision {
+        task::Precision::F32 => Precision::F32,
+        task::Precision::F16 => Precision::F16,
+    }
+}
+
+/// The host's settings of a task.
+pub fn fit_settings(task: &Task) -> FitSettings {
+    let (flow, base, training) = (&task.flow, &task.base, &task.training);
+    FitSettings {
+        flow: FlowSettings {
+            n_layers: flow.n_layers,
+            hidden: flow.hidden.clone(),
+            activation: match flow.activation {
+                task::Activation::Relu => Activation::Relu,
+                task::Activation::Silu => Activation::Silu,
+                task::Activation::Tanh => Activation::Tanh,
+            },
+            s_max: flow.s_max,
+            mixing: match flow.mixing {
+                task::Mixing::Alternate => Mixing::Alternate,
+                task::Mixing::Permute => Mixing::Permute,
+            },
+        },
+        base: match base.kind {
+            task::BaseKind::Gaussian => BaseSettings::Gaussian,
+            task::BaseKind::Mixture => BaseSettings::Mixture {
+                components: match base.components {
+                    task::Components::Fixed(k) => Components::Fixed(k),
+                    task::Components::Auto { max } => Components::Auto { max },
+                },
+                covariance: match base.covariance {
+                    task::Covariance::Full => Covariance::Full,
+                    task::Covariance::Diagonal => Covariance::Diagonal,
+                },
+                trainable: base.trainable,
+            },
+        },
+        training: TrainSettings {
+            batch_size: training.batch_size,
+            max_visits: training.max_visits,
+            learning_rate: training.learning_rate,
+            schedule: match training.schedule {
+                task::Schedule::Cosine => RateCourse::Cosine,
+                task::Schedule::Plateau => RateCourse::Plateau,
+                task::Schedule::Constant => RateCourse::Constant,
+            },
+            clip_norm: training.clip_norm,
+            validation_share: training.validation_share,
+            patience: training.patience,
+            control_variate: match training.control_variate {
+                task::ControlVariate::Auto => ControlVariate::Auto,
+                task::ControlVariate::On => ControlVariate::On,
+                task::ControlVariate::Off => ControlVariate::Off,
+            },
+            ..TrainSettings::default()
+        },
+    }
+}

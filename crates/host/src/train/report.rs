@@ -1,0 +1,70 @@
+//! What a training run tells while it goes on and when it is over.
+//! Losses are in nats; NaN stands for a loss that no step gave, and is null in JSON.
+
+use serde::Serialize;
+
+/// One row of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HistoryRow {
+    /// Step, from 1.
+    pub step: usize,
+    /// Points visited so far.
+    pub visits: usize,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Mean training loss (nats) since the previous row: the batch estimate of -sum w log q.
+    pub training_loss: f64,
+    /// Validation loss (nats).
+    pub validation_loss: f64,
+}
+
+/// Why training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// All visits were made.
+    MaxVisits,
+    /// No improvement for `patience` validations.
+    Patience,
+    /// The caller asked.
+    Interrupted,
+}
+
+/// What a training run did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainReport {
+    /// Rows at every validation.
+    pub history: Vec<HistoryRow>,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Steps made.
+    pub steps: usize,
+    /// Points visited.
+    pub visits: usize,
+    /// Steps refused because the loss or the gradient was not finite.
+    pub skipped_steps: usize,
+    /// Points behind every validation loss.
+    pub n_validation: usize,
+    /// Validation loss of the parameters that were kept.
+    pub best_validation_loss: f64,
+    /// Step whose parameters were kept (0: the start).
+    pub best_step: usize,
+    /// Whether the control variate was used.
+    pub control_variate: bool,
+    /// The flow's mass as its proposal's points see it, sum q / (n r): one, but for noise, unless the flow hides mass
+    /// between the points. `None` if the density of the proposal is not known.
+    pub flow_mass: Option<f64>,
+    /// Validation losses of the starts that competed, the first from EM; empty without a competition.
+    pub starts: Vec<f64>,
+}
+
+/// What a progress callback gets.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainProgress {
+    /// Points visited so far.
+    pub visits: usize,
+    /// Points to visit.
+    pub max_visits: usize,
+    /// Latest validation loss.
+    pub validation_loss: f64,
+}
