@@ -227,9 +227,10 @@ impl Fields {
                     return Err(wrong("theta", vec![n as u64, dim as u64], expected));
                 }
                 fields.names.clone_from(names);
-                let text =
-                    format!("theta has no names, its columns in order are taken to be {}", names.join(", "));
-                fields.notes.push(text);
+                let names = names.join(", ");
+                fields
+                    .notes
+                    .push(format!("theta has no names, its columns in order are taken to be {names}"));
             }
             Some(names) => fields.select(names)?,
         }
@@ -239,9 +240,8 @@ impl Fields {
     /// Keeps only the named parameters, in that order.
     fn select(&mut self, names: &[String]) -> Result<(), FileError> {
         let indices = find_all(&self.path, &self.names, names)?;
-        self.notes.extend(left_out_note(
-            self.names.iter().map(String::as_str).filter(|n| !names.iter().any(|m| m == n)),
-        ));
+        let left_out = self.names.iter().filter(|name| !names.contains(name));
+        self.notes.extend(left_out_note(left_out.map(String::as_str)));
         let mut theta = Vec::with_capacity(self.n * indices.len());
         for row in self.theta.chunks_exact(self.dim) {
             theta.extend(indices.iter().map(|i| row[*i]));
