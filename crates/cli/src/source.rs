@@ -96,7 +96,7 @@ pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
     let source = load_any(task, seed)?;
     if task.training.control_variate == ControlVariate::On && source.input.log_proposal.is_none() {
         let why = if source.input.context.is_empty() {
-            "the density that the points were drawn from is not known"
+            "the density of the draws is not known"
         } else {
             "there is context, which may depend on the parameters"
         };

@@ -242,11 +242,8 @@ impl Fields {
         let indices = find_all(&self.path, &self.names, names)?;
         let left_out = self.names.iter().filter(|name| !names.contains(name));
         self.notes.extend(left_out_note(left_out.map(String::as_str)));
-        let mut theta = Vec::with_capacity(self.n * indices.len());
-        for row in self.theta.chunks_exact(self.dim) {
-            theta.extend(indices.iter().map(|i| row[*i]));
-        }
-        self.theta = theta;
+        let rows = self.theta.chunks_exact(self.dim);
+        self.theta = rows.flat_map(|row| indices.iter().map(move |i| row[*i])).collect();
         self.dim = indices.len();
         self.names = names.to_vec();
         Ok(())
