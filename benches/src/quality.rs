@@ -130,6 +130,7 @@ fn pairs(target: Target, seed: u64) -> FitInput {
         log_weights: theta.chunks_exact(d).map(|t| target.log_likelihood(t)).collect(),
         log_proposal: Some(theta.chunks_exact(d).map(|t| target.log_prior(t)).collect()),
         blocks: Some(points.blocks),
+        effective: None,
         theta,
     }
 }
