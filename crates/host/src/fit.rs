@@ -204,7 +204,7 @@ pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
 /// Fits a flow to weighted pairs.
 ///
 /// `progress` is called many times a second in most fits; once it breaks, every stage ends at its next step, and the
-/// posterior is what there is by then ([`StopReason::Interrupted`]).
+/// posterior is what there is by then ([`crate::train::StopReason::Interrupted`]).
 ///
 /// # Errors
 /// [`HostError`] for bad input, fewer than [`MIN_FIT_ESS`] effective points, a training that does not stay finite, or an

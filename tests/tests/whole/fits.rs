@@ -2,7 +2,7 @@
 //! A fit that is stopped keeps the best parameters so far.
 
 use lwflow_host::fit::{BaseSettings, Components, FitReport, fit};
-use lwflow_host::posterior::Posterior;
+use lwflow_host::posterior::{PIECE, Posterior};
 use lwflow_host::targets::Target;
 use lwflow_host::train::StopReason;
 use lwflow_model::Covariance;
@@ -82,6 +82,36 @@ fn a_stopped_fit_keeps_the_best_so_far() {
         assert_eq!(report.training.stop, StopReason::Interrupted);
         assert!(report.training.best_validation_loss.is_finite());
         assert!(calls <= after + 2, "{calls} steps, although step {after} said stop");
+    }
+}
+
+#[test]
+fn samples_and_densities_come_in_pieces_and_can_be_stopped() {
+    let Some(engine) = engine() else { return };
+    let input = target_input(Target::Gauss2, 2048, 1);
+    let base = bases()[1].clone();
+    let (posterior, _) =
+        fit(&engine, &input, &small_fit(base, 128), 2, |_| ControlFlow::Continue(())).unwrap();
+    let mut executor = engine.flow(posterior.spec()).unwrap();
+    let n = PIECE + 100;
+    let whole = posterior.sample(&mut executor, n, &[], 9).unwrap();
+    let mut lengths = Vec::new();
+    let given = posterior.sample_pieces(&mut executor, n, &[], 9, |piece| {
+        assert_eq!(piece.theta[..], whole.theta[..2 * piece.log_prob.len()]);
+        lengths.push(piece.log_prob.len());
+        ControlFlow::Break(())
+    });
+    assert_eq!((given.unwrap(), lengths), (PIECE, vec![PIECE]));
+    let again = posterior.log_prob(&mut executor, &whole.theta, &[]).unwrap();
+    let mut pieces = Vec::new();
+    let given = posterior.log_prob_pieces(&mut executor, &whole.theta, &[], |piece| {
+        pieces.extend_from_slice(piece);
+        if pieces.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert_eq!((given.unwrap(), pieces), (n, again));
+    for n in [usize::MAX, usize::MAX / 64] {
+        let error = posterior.sample(&mut executor, n, &[], 9).unwrap_err().to_string();
+        assert!(error.contains("number of samples"), "{error}");
     }
 }
 
