@@ -153,6 +153,7 @@ pub fn target_input(target: Target, n: usize, seed: u64) -> FitInput {
         blocks: Some(points.blocks),
         theta,
         context: Vec::new(),
+        effective: None,
     }
 }
 

@@ -103,7 +103,7 @@ impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
         let status = match &error {
             HostError::Engine(error) => engine_status(error),
-            HostError::NonFinite { .. } => Status::Fit,
+            HostError::NonFinite { .. } | HostError::TooFewEffective { .. } => Status::Fit,
             _ => Status::Input,
         };
         Self::new(status, error)

@@ -2,10 +2,10 @@
 //! It decides nothing about the fit; what it assumed on the way is said in `notes`.
 
 use crate::exit::{CommandError, Status};
-use crate::task::{ChainFormat, Edge, Likelihood, ParameterSection, Prior, Task};
+use crate::task::{ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Prior, Task};
 use lwflow_host::files::{
-    ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs, read_chains,
-    read_pairs,
+    ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
+    chain_format, read_chains, read_pairs,
 };
 use lwflow_host::fit::FitInput;
 use lwflow_host::outer::{EdgeChoice, Support};
@@ -82,6 +82,7 @@ pub fn draw_target(target: Target, n: usize, seed: u64) -> Result<Source, Comman
         log_weights,
         log_proposal: Some(log_proposal),
         blocks: Some(points.blocks),
+        effective: None,
     };
     let notes = vec![format!("{n} prior draws of {} (scrambled Sobol points)", target.name())];
     Ok(Source { input, target: Some(target), evidence, weights: report, autocorrelation_ess: None, notes })
@@ -92,6 +93,23 @@ pub fn draw_target(target: Target, n: usize, seed: u64) -> Result<Source, Comman
 /// # Errors
 /// [`CommandError`] naming file, row and field of what is wrong.
 pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
+    let source = load_any(task, seed)?;
+    if task.training.control_variate == ControlVariate::On && source.input.log_proposal.is_none() {
+        let why = if source.input.context.is_empty() {
+            "the density of the draws is not known"
+        } else {
+            "there is context, which may depend on the parameters"
+        };
+        let message = format!(
+            "{}: `training.control_variate` is true, expected false or \"auto\": {why}",
+            task.file.display()
+        );
+        return Err(CommandError::new(Status::Input, message));
+    }
+    Ok(source)
+}
+
+fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
     let wanted = || {
         (!task.parameters.is_empty())
             .then(|| task.parameters.iter().map(|p| p.name.clone()).collect::<Vec<String>>())
@@ -129,12 +147,12 @@ pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
             from_pairs(task, pairs, log_proposal)
         }
         Likelihood::Chain { root, format, burn_in } => {
-            let samples = read_chains(root, &ChainSettings { parameters: wanted(), burn_in: *burn_in })?;
             let expected = match format {
                 ChainFormat::Getdist => FileFormat::GetDist,
                 ChainFormat::Polychord => FileFormat::DeadBirth,
             };
-            if samples.report.format != expected {
+            // Before the files are read: what else is wrong with them follows from the wrong format.
+            if chain_format(root)? != expected {
                 let (said, found) = match format {
                     ChainFormat::Getdist => ("getdist", "polychord"),
                     ChainFormat::Polychord => ("polychord", "getdist"),
@@ -146,8 +164,11 @@ pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
                 );
                 return Err(CommandError::new(Status::Input, message));
             }
+            let samples = read_chains(root, &ChainSettings { parameters: wanted(), burn_in: *burn_in })?;
             let mut source = from_pairs(task, samples.pairs, None)?;
             source.autocorrelation_ess = samples.report.autocorrelation_ess;
+            source.input.effective = samples.report.autocorrelation_ess;
+            source.input.blocks = samples.blocks;
             Ok(source)
         }
     }
@@ -215,7 +236,7 @@ pub fn from_pairs(
         how: if log_z.is_some() && !usable { "effective sample size below 100: unavailable" } else { how },
     };
     let mut supports = vec![Support::default(); pairs.dim];
-    let mut labels = pairs.names.clone();
+    let mut labels = pairs.labels;
     for section in &task.parameters {
         let Some(j) = pairs.names.iter().position(|n| *n == section.name) else {
             return Err(unknown_parameter(task, &section.name, &pairs.names));
@@ -234,7 +255,11 @@ pub fn from_pairs(
         log_weights: pairs.log_weights,
         log_proposal,
         blocks: None,
+        effective: None,
     };
     let notes = pairs.notes;
     Ok(Source { input, target: None, evidence, weights: report, autocorrelation_ess: None, notes })
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,19 @@ pub enum HostError {
         /// Distinct points with weight.
         n_points: usize,
     },
+    /// The weighted points are worth too few effective ones.
+    #[error(
+        "the {n_weighted} weighted points are worth {effective:.1} effective ones, expected at least {least} for a fit: \
+             draw more points where the likelihood is high"
+    )]
+    TooFewEffective {
+        /// Effective number of points.
+        effective: f64,
+        /// Rows of positive weight.
+        n_weighted: usize,
+        /// Fewest that a fit accepts.
+        least: f64,
+    },
     /// No target has this name.
     #[error("target \"{got}\" is not known, did you mean \"{nearest}\"? (one of: {known})")]
     UnknownTarget {

@@ -7,7 +7,7 @@ mod kmeans;
 mod points;
 mod select;
 
-pub use em::{MixtureFit, MixtureFitSettings, fit_mixture};
+pub use em::{MAX_COMPONENTS, MixtureFit, MixtureFitSettings, fit_mixture};
 pub use select::{MixtureSelection, SelectionRow, select_mixture};
 
 use crate::error::{HostError, check_length, n_rows};

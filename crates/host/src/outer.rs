@@ -82,14 +82,7 @@ pub fn fit_outer(
         // A spread of the size of the rounding of the mean is none either.
         let scale = column.iter().fold(0.0_f64, |a, (x, _)| a.max(x.abs()));
         if !(sd > 1e-14 * scale && sd.is_finite()) {
-            return Err(HostError::invalid(
-                format!("parameter {}", names[j]),
-                format!(
-                    "the same value ({}) in every weighted point",
-                    column.first().map_or(mean, |(x, _)| *x)
-                ),
-                "a parameter that varies; remove it from the fit",
-            ));
+            return Err(no_spread(&names[j], weights, &column));
         }
         let low = support.lower.map(|b| Side::new(b, mean, &mut column.iter()));
         let high = support.upper.map(|b| Side::new(b, mean, &mut column.iter().rev()));
@@ -144,6 +137,26 @@ pub fn fit_outer(
     outer.scale = square.iter().map(|s| s.sqrt()).collect();
     outer.validate(d)?;
     Ok((outer, notes))
+}
+
+/// Why a parameter cannot be standardised; `column` holds its weighted values in ascending order.
+fn no_spread(name: &str, weights: &[f64], column: &[(f64, f64)]) -> HostError {
+    let what = format!("parameter {name}");
+    let (least, largest) = match (column.first(), column.last()) {
+        (Some((least, _)), Some((largest, _))) => (*least, *largest),
+        _ => (f64::NAN, f64::NAN),
+    };
+    if column.len() == 1 {
+        let row = weights.iter().position(|w| *w > 0.0).unwrap_or(0);
+        let got = format!("known at a single point, because only row {row} carries weight");
+        return HostError::invalid(what, got, "at least two weighted points; draw more of them");
+    }
+    if least < largest {
+        let got = format!("between {least:e} and {largest:e}, where 64-bit numbers lose its spread");
+        return HostError::invalid(what, got, "a parameter in other units, or less a constant");
+    }
+    let got = format!("the same value ({least}) in every weighted point");
+    HostError::invalid(what, got, "a parameter that varies; remove it from the fit")
 }
 
 /// Distances of the weighted mass from a bound.
@@ -237,5 +250,16 @@ mod tests {
         let constant =
             fit_outer(&[1.0, 1.0], &[0.5, 0.5], &names, &[Support::default()]).unwrap_err().to_string();
         assert!(constant.contains("mass") && constant.contains("same value"), "{constant}");
+        let refuse = |theta: &[f64], weights: &[f64]| {
+            fit_outer(theta, weights, &names, &[Support::default()]).unwrap_err().to_string()
+        };
+        let single = refuse(&[1.0, 2.0, 3.0], &[0.0, 1.0, 0.0]);
+        assert!(single.contains("only row 1 carries weight"), "{single}");
+        for scale in [1e200, 1e-200] {
+            let lost = refuse(&[-scale, scale], &[0.5, 0.5]);
+            assert!(lost.contains("other units") && !lost.contains("same value"), "{lost}");
+        }
+        let close = refuse(&[1e9, 1e9 + 1e-6], &[0.5, 0.5]);
+        assert!(close.contains("less a constant"), "{close}");
     }
 }

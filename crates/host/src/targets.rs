@@ -3,19 +3,23 @@
 //! Integrals are closed forms or quadratures that the tests repeat by another rule.
 
 mod density;
+mod lines;
+mod name;
 mod quadrature;
 #[cfg(test)]
 mod tests;
 
 use crate::HostError;
-use crate::rng::{normal_cdf, normal_pair, normal_quantile, open_uniform, stream};
-use density::{GaussianMixture, LineDensity, PartSpec, draw_radius, radius_integral, root};
+use crate::rng::{normal_pair, normal_quantile, open_uniform, stream};
+use density::{GaussianMixture, PartSpec, draw_radius, radius_integral};
+use lines::{
+    deep_well_mass, draw_two_moons, log_add, log_normal, log_two_moons, log_well, rosenbrock_line,
+    well_barrier, well_line, well_normal_mass,
+};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::f64::consts::{FRAC_PI_4, FRAC_PI_8, LN_10, PI, TAU};
-use std::fmt;
-use std::str::FromStr;
+use std::f64::consts::{FRAC_PI_4, FRAC_PI_8, TAU};
 use std::sync::OnceLock;
 
 /// Rows drawn from one random stream; row i is the same however many rows are drawn.
@@ -371,131 +375,4 @@ impl Target {
             Self::TwoMoonsS | Self::Rings2 | Self::Rosenbrock10 | Self::ManyWell(_) => Vec::new(),
         }
     }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
-    }
-}
-
-impl FromStr for Target {
-    type Err = HostError;
-
-    fn from_str(text: &str) -> Result<Self, HostError> {
-        if text == "many_well" {
-            return Ok(Self::ManyWell(2));
-        }
-        let n_pairs = text.strip_prefix("many_well_").and_then(|n| n.parse::<u32>().ok());
-        if let Some(n) = n_pairs.filter(|n| (1..=MAX_WELL_PAIRS).contains(n)) {
-            return Ok(Self::ManyWell(n));
-        }
-        let names: Vec<String> = Self::ALL.iter().map(Self::name).collect();
-        if let Some(i) = names.iter().position(|name| name == text) {
-            return Ok(Self::ALL[i]);
-        }
-        let nearest = names.iter().min_by_key(|name| edit_distance(text, name)).cloned().unwrap_or_default();
-        let known = format!("{}; many_well_N for N = 1 to {MAX_WELL_PAIRS} pairs", names.join(", "));
-        Err(HostError::UnknownTarget { got: text.into(), nearest, known })
-    }
-}
-
-impl TryFrom<String> for Target {
-    type Error = HostError;
-
-    fn try_from(text: String) -> Result<Self, HostError> {
-        text.parse()
-    }
-}
-
-impl From<Target> for String {
-    fn from(target: Target) -> Self {
-        target.name()
-    }
-}
-
-/// Levenshtein's distance in bytes.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-fn log_add(a: f64, b: f64) -> f64 {
-    a.max(b) + (-(a - b).abs()).exp().ln_1p()
-}
-
-fn log_normal(x: f64, variance: f64) -> f64 {
-    -0.5 * (x * x / variance + (TAU * variance).ln())
-}
-
-fn log_two_moons(x: f64, y: f64) -> f64 {
-    let ring = -0.5 * ((x.hypot(y) - 2.0) / 0.2).powi(2);
-    ring + log_add(-0.5 * ((x - 2.0) / 0.3).powi(2), -0.5 * ((x + 2.0) / 0.3).powi(2))
-}
-
-/// Side by a coin, x from its bar, y uniform over the box and accepted with the ring's factor, which is at most 1.
-fn draw_two_moons(rng: &mut ChaCha8Rng, theta: &mut [f64]) {
-    let side = if open_uniform(rng) < 0.5 { -1.0 } else { 1.0 };
-    loop {
-        let (x, y) = (2.0 + 0.3 * normal_pair(rng).0, 4.0 * (2.0 * open_uniform(rng) - 1.0));
-        if x.abs() < 4.0 && open_uniform(rng).ln() < -0.5 * ((x.hypot(y) - 2.0) / 0.2).powi(2) {
-            (theta[0], theta[1]) = (side * x, y);
-            return;
-        }
-    }
-}
-
-fn log_well(x: f64) -> f64 {
-    let square = x * x;
-    square * (6.0 - square) + 0.5 * x
-}
-
-fn well_slope(x: f64) -> f64 {
-    x * (12.0 - 4.0 * x * x) + 0.5
-}
-
-fn well_line() -> &'static LineDensity {
-    static LINE: OnceLock<LineDensity> = OnceLock::new();
-    LINE.get_or_init(|| LineDensity::new(log_well, well_slope, -5.0, 5.0))
-}
-
-/// The minimum of the double well's density, between the two wells.
-fn well_barrier() -> f64 {
-    static BARRIER: OnceLock<f64> = OnceLock::new();
-    *BARRIER.get_or_init(|| root(well_slope, -0.5, 0.5))
-}
-
-/// Mass of one pair in its deeper well, by Simpson's rule from the barrier to the box.
-fn deep_well_mass() -> f64 {
-    let (lo, n) = (well_barrier(), 4000);
-    let h = (5.0 - lo) / n as f64;
-    let weight = |i: usize| if i == 0 || i == n { 1.0 } else { 2.0 + 2.0 * (i % 2) as f64 };
-    let log_integral = well_line().log_integral;
-    (0..=n).map(|i| weight(i) * (log_well(lo + i as f64 * h) - log_integral).exp()).sum::<f64>() * h / 3.0
-}
-
-/// Integral of exp(-y^2/2) over the box.
-fn well_normal_mass() -> f64 {
-    TAU.sqrt() * (1.0 - 2.0 * normal_cdf(-5.0))
-}
-
-/// One Rosenbrock pair with y integrated out: log of the integral over y of likelihood times prior.
-fn log_rosenbrock_line(x: f64) -> f64 {
-    let prior = ROSENBROCK_PRIOR_SD.powi(2);
-    0.5 * (PI.ln() - LN_10) - (x - 1.0).powi(2) + log_normal(x, prior) + log_normal(x * x, prior + 0.05)
-}
-
-fn rosenbrock_line() -> &'static LineDensity {
-    static LINE: OnceLock<LineDensity> = OnceLock::new();
-    // Beyond 8 the density is below e^-250 of its maximum.
-    let slope = |x: f64| -2.0 * (x - 1.0) - x / 9.0 - 2.0 * x.powi(3) / 9.05;
-    LINE.get_or_init(|| LineDensity::new(log_rosenbrock_line, slope, -8.0, 8.0))
 }

@@ -32,8 +32,19 @@ pub struct TrainingData {
     /// log r(x_i) `[n]`, the density the points were drawn from in these coordinates, if it is known and normalised. With
     /// context, r must be the density of x given its context.
     pub log_proposal: Option<Vec<f64>>,
-    /// Independent batch of each point `[n]` (scramblings of a low-discrepancy sequence), if there are several.
+    /// Independent batch of each point `[n]` (a scrambling of a low-discrepancy sequence, a run of a Markov chain), if
+    /// there are several.
     pub blocks: Option<Vec<u32>>,
+    /// Effective number of points, where they know of less than their weights show (autocorrelation).
+    pub effective: Option<f64>,
+}
+
+impl TrainingData {
+    /// Effective number of points: Kish's of the weights, or less where less is known.
+    pub fn effective_points(&self) -> f64 {
+        let kish = 1.0 / self.weights.iter().map(|w| w * w).sum::<f64>();
+        self.effective.map_or(kish, |known| known.min(kish))
+    }
 }
 
 /// Refused steps in a row after which a fit ends.
@@ -44,6 +55,7 @@ const MAX_SKIPPED: usize = 20;
 const CONTROL_SHARE: f64 = 0.9;
 /// Validations per run.
 const N_VALIDATIONS: usize = 40;
+
 /// How much of the control variate step `step` of `n_steps` uses.
 fn control_share(settings: &TrainSettings, step: usize, n_steps: usize) -> f64 {
     match settings.control_variate {
@@ -137,13 +149,17 @@ pub fn train(
     let by_weight = Sampler::new(&training, 0.0);
     let mixed = Sampler::new(&training, settings.uniform_share);
     // Points that add nothing to the validation loss are not evaluated.
-    let judged = if held.weight.iter().any(|&w| w > 0.0) { &held } else { &training };
+    let held_out = held.weight.iter().any(|&w| w > 0.0);
+    let judged = if held_out { &held } else { &training };
     let max = judged.weight.iter().copied().fold(0.0, f64::max);
     let picked: Vec<usize> =
         (0..judged.weight.len()).filter(|&p| judged.weight[p] > NEGLIGIBLE * max).collect();
 
-    let effective = 1.0 / data.weights.iter().map(|w| w * w).sum::<f64>();
-    let useful = if control { usize::MAX } else { (VISITS_PER_EFFECTIVE_POINT * effective).ceil() as usize };
+    let useful = if control {
+        usize::MAX
+    } else {
+        (VISITS_PER_EFFECTIVE_POINT * data.effective_points()).ceil() as usize
+    };
     let max_visits = settings.max_visits.min(useful);
     let batch = settings.batch_size.min(max_visits);
     let n_steps = max_visits.div_ceil(batch);
@@ -167,10 +183,12 @@ pub fn train(
         visits: 0,
         skipped_steps: 0,
         n_validation: picked.len(),
+        held_out,
         best_validation_loss: if start.is_finite() { start } else { f64::INFINITY },
         best_step: 0,
         control_variate: control,
         flow_mass: None,
+        n_flow_mass: 0,
         starts: Vec::new(),
     };
     let (mut skipped, mut waited, mut loss_sum, mut loss_n) = (0, 0, 0.0, 0usize);
@@ -219,7 +237,7 @@ pub fn train(
                 step,
                 visits: report.visits,
                 learning_rate: rate,
-                training_loss: loss_sum / loss_n.max(1) as f64,
+                training_loss: if loss_n > 0 { loss_sum / loss_n as f64 } else { f64::NAN },
                 validation_loss,
             });
             (loss_sum, loss_n) = (0.0, 0);
@@ -262,6 +280,7 @@ pub fn train(
     if data.log_proposal.is_some() {
         let all = Part::new(data, (0..data.n).collect(), true);
         let picked: Vec<usize> = (0..data.n).collect();
+        report.n_flow_mass = data.n;
         report.flow_mass = evaluate(executor, data, &all, &picked, spec.dim)?.mass;
     }
     Ok((best, report))

@@ -94,7 +94,7 @@ fn a_single_effective_point_has_no_density() {
     for base in [BaseSettings::Gaussian, mixture(2)] {
         let Some(result) = attempt(&input, base) else { return };
         let error = result.unwrap_err().to_string();
-        assert!(error.contains("p0") && error.contains("same value"), "{error}");
+        assert!(error.contains("p0") && error.contains("only row 3 carries weight"), "{error}");
     }
     // One point dominates, the others keep weights that f64 can hold: an error or a finite posterior.
     let mut input = uniform(100, 2);
@@ -135,4 +135,42 @@ fn control_variate_needs_a_known_proposal() {
     settings.training.control_variate = lwflow_host::train::ControlVariate::On;
     let error = fit(&engine, &uniform(100, 2), &settings, 1, |_| ControlFlow::Continue(())).unwrap_err();
     assert!(error.to_string().contains("control_variate"), "{error}");
+}
+
+#[test]
+fn too_few_effective_points_are_no_fit() {
+    let refused = |input: &FitInput| match attempt(input, BaseSettings::Gaussian)? {
+        Err(HostError::TooFewEffective { effective, n_weighted, .. }) => Some((effective, n_weighted)),
+        other => panic!("{other:?}"),
+    };
+    let mut input = uniform(100, 2);
+    input.log_weights.fill(f64::NEG_INFINITY);
+    (input.log_weights[3], input.log_weights[4]) = (-4.0, -4.0);
+    let Some((effective, n_weighted)) = refused(&input) else { return };
+    assert!((effective - 2.0).abs() < 1e-9 && n_weighted == 2, "{effective} of {n_weighted}");
+    // A chain whose autocorrelation leaves little of it.
+    let mut input = uniform(100, 2);
+    input.effective = Some(3.0);
+    assert_eq!(refused(&input), Some((3.0, 100)));
+    input.effective = Some(1e9);
+    attempt(&input, BaseSettings::Gaussian).unwrap().unwrap();
+}
+
+#[test]
+fn visits_are_bounded_by_what_the_points_are_worth_and_a_missing_validation_is_said() {
+    let Some(engine) = engine() else { return };
+    let mut input = uniform(60, 2);
+    let mut settings = small_fit(BaseSettings::Gaussian, 1 << 20);
+    let mut run = |input: &FitInput, share: f64| {
+        settings.training.validation_share = share;
+        fit(&engine, input, &settings, 1, |_| ControlFlow::Continue(())).unwrap().1
+    };
+    let whole = run(&input, 0.1);
+    assert!((6000..6128).contains(&whole.training.visits), "{}", whole.training.visits);
+    assert!(whole.training.held_out && !whole.notes.iter().any(|n| n.contains("hold some out")));
+    input.effective = Some(12.0);
+    let chain = run(&input, 0.01);
+    assert!((1200..1328).contains(&chain.training.visits), "{}", chain.training.visits);
+    // One of a hundred points is none of sixty.
+    assert!(!chain.training.held_out && chain.notes.iter().any(|n| n.contains("hold some out")));
 }

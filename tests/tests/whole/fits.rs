@@ -85,6 +85,18 @@ fn a_stopped_fit_keeps_the_best_so_far() {
     }
 }
 
+#[test]
+fn the_choice_of_k_is_said() {
+    let Some(engine) = engine() else { return };
+    let input = target_input(Target::Gauss2, 2048, 1);
+    let (components, covariance) = (Components::Auto { max: 3 }, Covariance::Diagonal);
+    let base = BaseSettings::Mixture { components, covariance, trainable: true };
+    let (_, report) = fit(&engine, &input, &small_fit(base, 128), 2, |_| ControlFlow::Continue(())).unwrap();
+    let said = format!("K = {} components have the least BIC of 1 to 3", report.n_components);
+    assert!(report.notes.iter().any(|n| n.contains(&said)), "{:?}", report.notes);
+    assert_eq!(report.training.n_flow_mass, 2048);
+}
+
 /// The two edges of what a conditional model can hold: each context value shifts the posterior.
 #[test]
 fn context_moves_the_posterior() {
@@ -105,8 +117,7 @@ fn context_moves_the_posterior() {
         theta,
         context,
         log_weights: vec![0.0; n],
-        log_proposal: None,
-        blocks: None,
+        ..Default::default()
     };
     let settings = small_fit(BaseSettings::Gaussian, 128 * 200);
     let (posterior, _) = fit(&engine, &input, &settings, 2, |_| ControlFlow::Continue(())).unwrap();

@@ -7,6 +7,8 @@ use super::{
     OutputSection, PARAMETER_KEYS, ParameterSection, Prior, SOURCES, TARGET_NAMES, TaskError,
     TrainingSection,
 };
+use lwflow_host::mixture::MAX_COMPONENTS;
+use lwflow_model::{BaseSpec, FlowSettings, FlowSpec, ModelError};
 use std::path::Path;
 use toml::de::DeValue;
 
@@ -113,13 +115,26 @@ fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, Task
 
 pub(super) fn flow(section: &Section<'_>) -> Result<FlowSection, TaskError> {
     let default = FlowSection::default();
-    Ok(FlowSection {
+    let flow = FlowSection {
         n_layers: section.count("n_layers", 0)?.unwrap_or(default.n_layers),
         hidden: section.counts("hidden")?.unwrap_or(default.hidden),
         activation: section.choice("activation")?.unwrap_or(default.activation),
         s_max: section.number("s_max", POSITIVE)?.unwrap_or(default.s_max),
         mixing: section.choice("mixing")?.unwrap_or(default.mixing),
-    })
+    };
+    // The model's own limits, said of the key. What the data add (dimension, context) does not enter them.
+    let settings = FlowSettings {
+        n_layers: flow.n_layers,
+        hidden: flow.hidden.clone(),
+        s_max: flow.s_max,
+        ..FlowSettings::default()
+    };
+    match FlowSpec::build(2, 0, &settings, BaseSpec::Gaussian, 0) {
+        Err(ModelError::Spec { field, expected, .. }) => {
+            Err(section.refuse(field.rsplit('.').next().unwrap_or(&field), expected))
+        }
+        _ => Ok(flow),
+    }
 }
 
 pub(super) fn base(section: &Section<'_>) -> Result<BaseSection, TaskError> {
@@ -137,6 +152,11 @@ pub(super) fn base(section: &Section<'_>) -> Result<BaseSection, TaskError> {
         Some(_) => return Err(section.refuse_type("n_components", "a whole number or \"auto\"")),
         None => None,
     };
+    for (key, n) in [("n_components", fixed), ("max_components", max)] {
+        if n.is_some_and(|n| n > MAX_COMPONENTS) {
+            return Err(section.refuse(key, format!("at most {MAX_COMPONENTS}")));
+        }
+    }
     let components = match (fixed, max) {
         (Some(_), Some(_)) => {
             let reason = "it limits n_components = \"auto\" alone";

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::autocorrelation::autocorrelation_ess;
+use super::chain_parameters::{Parameters, check_theta, parameters};
 use super::dead_birth::read_dead_birth;
 use super::error::FileError;
-use super::fields::{first_duplicate, missing};
 use super::nested::NestedReport;
 use super::pairs::{Evidence, WeightKind, WeightedPairs};
 use super::text::TextTable;
@@ -78,6 +78,17 @@ pub struct ChainSamples {
     pub pairs: WeightedPairs,
     /// What was read.
     pub report: ChainReport,
+    /// Run of consecutive rows that each row belongs to, `[n]`: each run lasts two autocorrelation times of its chain, so
+    /// that rows of different runs hardly depend on each other. `None` for nested sampling.
+    pub blocks: Option<Vec<u32>>,
+}
+
+/// The family of the files under a root, by their names alone.
+///
+/// # Errors
+/// [`FileError::NoChain`], [`FileError::Io`].
+pub fn chain_format(root: &Path) -> Result<ChainFormat, FileError> {
+    Ok(locate(root)?.format)
 }
 
 /// Reads the chains under a root (`dir/run` for `dir/run_1.txt` ... or `dir/run_dead-birth.txt`), or the one named file.
@@ -167,95 +178,6 @@ fn numbered_files(folder: &Path, stem: &str, separator: char) -> Result<Vec<Path
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The parameters kept: their names and their columns, counted from the first parameter.
-pub(super) struct Parameters {
-    pub(super) names: Vec<String>,
-    pub(super) columns: Vec<usize>,
-    pub(super) notes: Vec<String>,
-}
-
-/// Names from the .paramnames file, else from the header words, else p1, p2, ...
-pub(super) fn parameters(
-    located: &Located,
-    header: &[String],
-    width: usize,
-    settings: &ChainSettings,
-) -> Result<Parameters, FileError> {
-    let mut notes = Vec::new();
-    let path = &located.paramnames;
-    let (all, derived): (Vec<String>, Vec<bool>) = if path.is_file() {
-        let text = std::fs::read_to_string(path).map_err(|source| FileError::Io {
-            path: path.clone(),
-            action: "read",
-            source,
-        })?;
-        let words = text.lines().filter_map(|line| line.split_whitespace().next());
-        words.map(|word| (word.trim_end_matches('*').to_owned(), word.ends_with('*'))).unzip()
-    } else if header.len() == width {
-        // Cobaya lists its priors and chi2 among the columns.
-        let computed = |name: &String| name.starts_with("minuslogprior") || name.starts_with("chi2");
-        header.iter().map(|name| (name.clone(), computed(name))).unzip()
-    } else {
-        notes.push(format!("no {}: parameters are named p1 to p{width}", path.display()));
-        (1..=width).map(|i| (format!("p{i}"), false)).unzip()
-    };
-    if all.len() != width {
-        let expected =
-            format!("{width} names, one for each parameter column of {}", located.files[0].display());
-        let (field, got) = ("parameter names".to_owned(), vec![all.len() as u64]);
-        return Err(FileError::WrongShape { path: path.clone(), field, got, expected });
-    }
-    let bad = all.iter().find(|name| name.is_empty()).map(|name| (name, "it is empty"));
-    if let Some((name, reason)) = bad.or(first_duplicate(&all).map(|name| (name, "it occurs more than once")))
-    {
-        return Err(FileError::BadName { path: path.clone(), name: name.clone(), reason });
-    }
-    let columns: Vec<usize> = match &settings.parameters {
-        Some(names) => {
-            if let Some(name) = first_duplicate(names) {
-                let reason = "asked for more than once";
-                return Err(FileError::BadName { path: path.clone(), name: name.clone(), reason });
-            }
-            let find = |name: &String| {
-                let at = all.iter().position(|n| n == name);
-                at.ok_or_else(|| missing(path, &format!("`{name}`"), name, all.clone()))
-            };
-            names.iter().map(find).collect::<Result<_, _>>()?
-        }
-        None => {
-            let out: Vec<&str> =
-                all.iter().zip(&derived).filter(|(_, d)| **d).map(|(n, _)| n.as_str()).collect();
-            if !out.is_empty() {
-                notes.push(format!("derived parameters left out: {}", out.join(", ")));
-            }
-            (0..width).filter(|i| !derived[*i]).collect()
-        }
-    };
-    if columns.is_empty() {
-        return Err(missing(path, "that is a parameter and not derived", "", all));
-    }
-    let names = columns.iter().map(|i| all[*i].clone()).collect();
-    Ok(Parameters { names, columns, notes })
-}
-
-pub(super) fn check_theta(
-    table: &TextTable,
-    row: usize,
-    first: usize,
-    p: &Parameters,
-) -> Result<(), FileError> {
-    let values = table.row(row);
-    match p.columns.iter().position(|column| !values[first + column].is_finite()) {
-        None => Ok(()),
-        Some(at) => {
-            let field = format!("theta[{at}] ({})", p.names[at]);
-            let end = if first == 0 { table.width - 2 } else { table.width };
-            let value = values[first + p.columns[at]];
-            Err(table.bad_value(row, field, value, "a finite number", first..end))
-        }
-    }
-}
-
 pub(super) fn same_width(table: &TextTable, width: usize, first: &Path) -> Result<(), FileError> {
     if table.width == width {
         return Ok(());
@@ -275,6 +197,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
     let mut p: Option<(Parameters, usize)> = None;
     let (mut theta, mut weights, mut chains) = (Vec::new(), Vec::new(), Vec::new());
     let mut ess_sums: Vec<Option<f64>> = Vec::new(); // [dim], over chains
+    let mut blocks: Vec<u32> = Vec::new();
     for path in &located.files {
         let table = TextTable::read(path)?;
         table.check_width(FIRST + 1, "at least 3: weight, -log L (or -log posterior), parameters")?;
@@ -310,6 +233,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
         let ess = autocorrelation_ess(&theta[theta_start..], p.names.len(), kept);
         let slowest =
             (0..ess.len()).filter_map(|j| ess[j].map(|e| (e, j))).min_by(|a, b| a.0.total_cmp(&b.0));
+        push_blocks(&mut blocks, kept.len(), slowest.map(|(e, _)| e), located.files.len());
         for (sum, ess) in ess_sums.iter_mut().zip(&ess) {
             *sum = ess.map(|e| sum.unwrap_or(0.0) + e).or(*sum);
         }
@@ -324,7 +248,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
             slowest_parameter: slowest.map(|(_, j)| p.names[j].clone()),
         });
     }
-    let Some((p, _)) = p else {
+    let Some((mut p, _)) = p else {
         return Err(FileError::NoChain { root: located.paramnames.clone(), looked_for: Vec::new() });
     };
     if weights.iter().all(|w| *w == 0.0) {
@@ -332,7 +256,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
         return Err(FileError::AllWeightsZero { path, n, field: "weight", value: "0" });
     }
     let autocorrelation = ess_sums.iter().flatten().copied().min_by(f64::total_cmp);
-    let mut notes = p.notes;
+    let mut notes = std::mem::take(&mut p.notes);
     if settings.burn_in == 0.0 {
         notes.push("no burn-in was dropped".to_owned());
     } else {
@@ -340,7 +264,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
         notes.push(format!("{dropped} rows of {} chains were dropped as burn-in", chains.len()));
     }
     notes.push("weights of a Markov chain give no evidence: log Z is null".to_owned());
-    let pairs = pairs(p.names, theta, weights.iter().map(|w| w.ln()).collect(), WeightKind::Chain, notes);
+    let pairs = pairs(p, theta, weights.iter().map(|w| w.ln()).collect(), WeightKind::Chain, notes);
     let report = ChainReport {
         format: ChainFormat::GetDist,
         files: located.files.clone(),
@@ -349,11 +273,23 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
         chains,
         nested: None,
     };
-    Ok(ChainSamples { pairs, report })
+    Ok(ChainSamples { pairs, report, blocks: Some(blocks) })
+}
+
+/// Fewer blocks cannot be split into training and validation.
+const MIN_BLOCKS: usize = 8;
+
+/// Appends the blocks of `n` rows of one of `n_chains` chains: two autocorrelation times each, though at least
+/// [`MIN_BLOCKS`] over all chains together.
+fn push_blocks(blocks: &mut Vec<u32>, n: usize, ess: Option<f64>, n_chains: usize) {
+    let first = blocks.last().map_or(0, |b| b + 1);
+    let wanted = (ess.unwrap_or(0.0) / 2.0) as usize;
+    let n_blocks = wanted.max(MIN_BLOCKS.div_ceil(n_chains)).clamp(1, n.max(1));
+    blocks.extend((0..n).map(|i| first + (i as u128 * n_blocks as u128 / n as u128) as u32));
 }
 
 pub(super) fn pairs(
-    names: Vec<String>,
+    parameters: Parameters,
     theta: Vec<f64>,
     log_weights: Vec<f64>,
     kind: WeightKind,
@@ -361,8 +297,9 @@ pub(super) fn pairs(
 ) -> WeightedPairs {
     WeightedPairs {
         n: log_weights.len(),
-        dim: names.len(),
-        names,
+        dim: parameters.names.len(),
+        names: parameters.names,
+        labels: parameters.labels,
         theta,
         context_names: Vec::new(),
         context: Vec::new(),

@@ -1,11 +1,10 @@
 //! PolyChord's dead and live points with birth contours (the files that anesthetic reads).
 //! Invariant: zero likelihoods and points that are not above their birth contour are left out, counted and told; many of
-//! the latter mean that the columns are others than thought, which is refused.
+//! the latter mean that the columns are others than thought, and a birth contour that no point left behind means that
+//! points are missing; both are refused.
 
-use super::chains::{
-    ChainFormat, ChainReport, ChainSamples, ChainSettings, Located, Parameters, check_theta, pairs,
-    parameters, same_width,
-};
+use super::chain_parameters::{Parameters, check_theta, parameters};
+use super::chains::{ChainFormat, ChainReport, ChainSamples, ChainSettings, Located, pairs, same_width};
 use super::error::FileError;
 use super::nested::{NestedReport, nested_weights};
 use super::pairs::{Evidence, WeightKind};
@@ -27,7 +26,8 @@ pub(super) fn read_dead_birth(
     let mut p: Option<(Parameters, usize)> = None;
     let (mut theta, mut log_l, mut birth, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut n_dropped, mut n_zero) = (0, 0);
-    for path in &located.files {
+    let (mut contours, mut births) = (Vec::new(), Vec::new()); // of all rows; births with file and row
+    for (file, path) in located.files.iter().enumerate() {
         let table = TextTable::read(path)?;
         table.check_width(3, "at least 3: parameters, log L, birth log L")?;
         let (p, width) = match &mut p {
@@ -50,6 +50,8 @@ pub(super) fn read_dead_birth(
             check_theta(&table, row, 0, p)?;
             let zero = |v: f64| if v <= LOG_ZERO { f64::NEG_INFINITY } else { v };
             let (l, b) = (zero(values[end]), zero(values[end + 1]));
+            contours.push(l);
+            births.push((b, file, row, table.lines[row]));
             if l > b {
                 log_l.push(l);
                 birth.push(b);
@@ -70,10 +72,11 @@ pub(super) fn read_dead_birth(
         );
         return Err(FileError::Damaged { path: located.files[0].clone(), format: "dead-birth", reason });
     }
-    let Some((p, _)) = p else {
+    refuse_missing_points(located, contours, &births)?;
+    let Some((mut p, _)) = p else {
         return Err(FileError::NoChain { root: located.paramnames.clone(), looked_for: Vec::new() });
     };
-    let mut notes = p.notes;
+    let mut notes = std::mem::take(&mut p.notes);
     if n_dropped > 0 {
         notes.push(format!(
             "{n_dropped} of {n_read} points are not above their birth contour and were left out"
@@ -87,7 +90,7 @@ pub(super) fn read_dead_birth(
         notes.push("no live points were read: the run may miss its last part".to_owned());
     }
     let nested = nested_weights(&log_l, &birth)?;
-    let mut pairs = pairs(p.names, theta, nested.log_weights, WeightKind::NestedSampling, notes);
+    let mut pairs = pairs(p, theta, nested.log_weights, WeightKind::NestedSampling, notes);
     pairs.evidence = Evidence::Known(nested.log_z);
     pairs.log_likelihood = Some(log_l);
     let report = ChainReport {
@@ -105,5 +108,30 @@ pub(super) fn read_dead_birth(
             information: nested.information,
         }),
     };
-    Ok(ChainSamples { pairs, report })
+    Ok(ChainSamples { pairs, report, blocks: None })
+}
+
+/// Refuses births (contour, file, row, line) at a contour where no point died: every point of a run is born of the whole
+/// prior, at a contour below all points, or at the log L of another one.
+fn refuse_missing_points(
+    located: &Located,
+    mut contours: Vec<f64>,
+    births: &[(f64, usize, usize, u64)],
+) -> Result<(), FileError> {
+    contours.retain(|l| l.is_finite());
+    contours.sort_by(f64::total_cmp);
+    // Writers may round the two columns differently.
+    let slack = |b: f64| 1e-9 * b.abs();
+    let is_known = |b: f64| {
+        let near = contours.partition_point(|&l| l < b - slack(b));
+        near == 0 || contours.get(near).is_some_and(|&l| l <= b + slack(b))
+    };
+    let mut unknown = births.iter().filter(|(b, ..)| b.is_finite() && !is_known(*b));
+    let Some((b, file, row, line)) = unknown.next() else { return Ok(()) };
+    let reason = format!(
+        "row {row} (line {line}): birth log L {b} is the log L of no point, and so in {} of {} rows: points are missing",
+        1 + unknown.count(),
+        births.len()
+    );
+    Err(FileError::Damaged { path: located.files[*file].clone(), format: "complete dead-birth", reason })
 }

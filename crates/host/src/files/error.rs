@@ -68,6 +68,16 @@ pub enum FileError {
         /// What does not fit.
         reason: String,
     },
+    /// The file keeps to its format, but uses a part of it that is not read here.
+    #[error("{}: {what} is not supported, expected {expected}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The part.
+        what: String,
+        /// What can be read.
+        expected: &'static str,
+    },
     /// A needed array or column is not there.
     #[error("{}: no array or column {wanted}; found {}{}", path.display(), list(found), did_you_mean(nearest))]
     Missing {

@@ -245,6 +245,10 @@ impl Fields {
                     return Err(wrong("theta", vec![n as u64, dim as u64], expected));
                 }
                 fields.names.clone_from(names);
+                let names = names.join(", ");
+                fields
+                    .notes
+                    .push(format!("theta has no names, its columns in order are taken to be {names}"));
             }
             Some(names) => fields.select(names)?,
         }
@@ -254,11 +258,10 @@ impl Fields {
     /// Keeps only the named parameters, in that order.
     fn select(&mut self, names: &[String]) -> Result<(), FileError> {
         let indices = find_all(&self.path, &self.names, names)?;
-        let mut theta = Vec::with_capacity(self.n * indices.len());
-        for row in self.theta.chunks_exact(self.dim) {
-            theta.extend(indices.iter().map(|i| row[*i]));
-        }
-        self.theta = theta;
+        let left_out = self.names.iter().filter(|name| !names.contains(name));
+        self.notes.extend(left_out_note(left_out.map(String::as_str)));
+        let rows = self.theta.chunks_exact(self.dim);
+        self.theta = rows.flat_map(|row| indices.iter().map(move |i| row[*i])).collect();
         self.dim = indices.len();
         self.unselected = std::mem::replace(&mut self.names, names.to_vec());
         self.unselected.retain(|name| !names.contains(name));
@@ -341,7 +344,17 @@ fn assign_columns(
         }
     };
     let parameters = match &choice.parameters {
-        Some(names) => find_all(path, found, names)?,
+        Some(names) => {
+            let parameters = find_all(path, found, names)?;
+            let free = |i: usize, name: &str| {
+                let other = RESERVED_NAMES.contains(&name) || name.starts_with(PANDAS_INDEX);
+                !other && !context.contains(&i) && !parameters.contains(&i)
+            };
+            let left_out =
+                found.iter().enumerate().filter(|(i, name)| free(*i, name)).map(|(_, name)| name.as_str());
+            notes.extend(left_out_note(left_out));
+            parameters
+        }
         None => {
             let mut parameters = Vec::new();
             for (i, name) in found.iter().enumerate() {
@@ -368,6 +381,12 @@ fn assign_columns(
         return Err(FileError::BadName { path: path.into(), name: found[*both].clone(), reason });
     }
     Ok((parameters, context))
+}
+
+/// What is said of columns that could be parameters and were not asked for.
+pub(crate) fn left_out_note<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let names: Vec<&str> = names.collect();
+    (!names.is_empty()).then(|| format!("not asked for and left out: {}", names.join(", ")))
 }
 
 fn find_all(path: &Path, found: &[String], names: &[String]) -> Result<Vec<usize>, FileError> {

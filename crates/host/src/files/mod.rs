@@ -3,6 +3,7 @@
 //! file, row and field; it neither panics nor allocates by a length that the file merely claims.
 
 mod autocorrelation;
+mod chain_parameters;
 mod chains;
 mod csv_file;
 mod dead_birth;
@@ -25,7 +26,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use autocorrelation::autocorrelation_ess;
-pub use chains::{ChainFormat, ChainReport, ChainSamples, ChainSettings, SingleChainReport, read_chains};
+pub use chains::{
+    ChainFormat, ChainReport, ChainSamples, ChainSettings, SingleChainReport, chain_format, read_chains,
+};
 pub use error::{FileError, Place};
 pub use fields::{ColumnChoice, RESERVED_NAMES};
 pub use nested::{NestedReport, NestedWeights, nested_weights};

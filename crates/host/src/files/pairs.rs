@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::error::FileError;
-use super::fields::{ColumnChoice, Field, Fields, missing};
+use super::fields::{ColumnChoice, Field, Fields, RESERVED_NAMES, missing};
 
 /// The caller's log prior density: theta `[dim]` in the order of [`WeightedPairs::names`] to nats.
 pub type LogPrior<'a> = dyn Fn(&[f64]) -> f64 + 'a;
@@ -54,6 +54,8 @@ pub struct LogZ {
 pub struct WeightedPairs {
     /// Parameter names, `[dim]`.
     pub names: Vec<String>,
+    /// Labels of the parameters in LaTeX without dollar signs, `[dim]`; the names where the source has none.
+    pub labels: Vec<String>,
     /// Parameters, `[n, dim]`.
     pub theta: Vec<f64>,
     /// Number of rows.
@@ -181,6 +183,7 @@ pub fn read_pairs(
         log_likelihood: fields.take(Field::LogLikelihood),
         log_prior: fields.take(Field::LogPrior),
         log_proposal: fields.take(Field::LogProposal),
+        labels: fields.names.clone(),
         names: fields.names,
         theta: fields.theta,
         n: fields.n,
@@ -210,7 +213,12 @@ fn from_likelihood(
         (None, Some(log_prior)) => ((0..fields.n).map(|row| log_prior(fields.row(row))).collect(), true),
         (None, None) => {
             let wanted = "`log_prior`, which log_proposal needs beside log_likelihood (or give the prior)";
-            return Err(missing(&fields.path, wanted, "log_prior", fields.found.clone()));
+            // The fields that are there are not misspelt.
+            let mut error = missing(&fields.path, wanted, "log_prior", fields.found.clone());
+            if let FileError::Missing { nearest, .. } = &mut error {
+                nearest.take_if(|name| RESERVED_NAMES.contains(&name.as_str()));
+            }
+            return Err(error);
         }
     };
     let mut log_weights = Vec::with_capacity(fields.n);

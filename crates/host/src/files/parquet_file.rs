@@ -87,6 +87,17 @@ impl ParquetFile {
                 file.map_err(|e| FileError::Io { path: self.path.clone(), action: "read", source: e })?;
             let source = Checked { file, file_len: self.file_len, page_limit: Some(page_limit) };
             let chunk = group.column(index);
+            match chunk.compression() {
+                Compression::UNCOMPRESSED
+                | Compression::SNAPPY
+                | Compression::GZIP(_)
+                | Compression::ZSTD(_) => {}
+                other => {
+                    let what = format!("column `{}`: compression {other}", self.names[index]);
+                    let expected = "none, snappy, gzip or zstd";
+                    return Err(FileError::Unsupported { path: self.path.clone(), what, expected });
+                }
+            }
             let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
             if start < 0 || chunk.compressed_size() < 0 {
                 let name = &self.names[index];

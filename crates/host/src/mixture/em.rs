@@ -34,6 +34,9 @@ pub struct MixtureFitSettings {
     pub prior_points: f64,
 }
 
+/// Most components of a fit with the default `weight_floor`, which leaves each of them its share.
+pub const MAX_COMPONENTS: usize = 999;
+
 impl Default for MixtureFitSettings {
     fn default() -> Self {
         Self {

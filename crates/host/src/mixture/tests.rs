@@ -202,7 +202,9 @@ fn bad_input_is_named() {
     assert!(matches!(fit(&[1.0; 6], &[1.0; 3], 2), HostError::TooFewPoints { n_components: 2, n_points: 1 }));
     assert!(matches!(fit(&[1.0; 6], &[0.0; 3], 1), HostError::AllWeightsZero { .. }));
     assert!(matches!(fit(&[1.0; 5], &[0.0; 3], 1), HostError::Length { .. }));
-    assert!(matches!(fit(&[1.0; 6], &[1.0; 3], 1000), HostError::BadSetting { setting: "weight_floor", .. }));
+    let most =
+        |k| matches!(fit(&[1.0; 6], &[1.0; 3], k), HostError::BadSetting { setting: "weight_floor", .. });
+    assert!(most(MAX_COMPONENTS + 1) && !most(MAX_COMPONENTS));
     let mut bad = three_modes();
     bad.cholesky[4] = f64::INFINITY;
     assert!(bad.validate().unwrap_err().to_string().contains("row 1, column 1"));

@@ -12,7 +12,8 @@ pub struct HistoryRow {
     pub visits: usize,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Mean training loss (nats) since the previous row: the batch estimate of -sum w log q.
+    /// Mean training loss (nats) since the previous row: the batch estimate of -sum w log q. NaN if every step since then
+    /// was skipped.
     pub training_loss: f64,
     /// Validation loss (nats).
     pub validation_loss: f64,
@@ -45,6 +46,8 @@ pub struct TrainReport {
     pub skipped_steps: usize,
     /// Points behind every validation loss.
     pub n_validation: usize,
+    /// Whether those points were held out; otherwise none could be spared, and they are the training points.
+    pub held_out: bool,
     /// Validation loss of the parameters that were kept.
     pub best_validation_loss: f64,
     /// Step whose parameters were kept (0: the start).
@@ -54,6 +57,8 @@ pub struct TrainReport {
     /// The flow's mass as its proposal's points see it, sum q / (n r): one, but for noise, unless the flow hides mass
     /// between the points. `None` if the density of the proposal is not known.
     pub flow_mass: Option<f64>,
+    /// Points behind `flow_mass`: all that lie inside the bounds.
+    pub n_flow_mass: usize,
     /// Validation losses of the starts that competed, the first from EM; empty without a competition.
     pub starts: Vec<f64>,
 }

@@ -37,3 +37,23 @@ pub(super) fn split(data: &TrainingData, share: f64, seed: u64) -> (Vec<usize>, 
     }
     (0..data.n).partition(|&i| !is_held[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_stay_whole_and_single_rows_go_by_weight() {
+        let n = 200;
+        let mut data = TrainingData { n, weights: vec![1.0 / n as f64; n], ..TrainingData::default() };
+        data.blocks = Some((0..n as u32).map(|i| i / 10).collect());
+        let (train, held) = split(&data, 0.1, 3);
+        assert_eq!((train.len(), held.len()), (180, 20));
+        let held_blocks: std::collections::BTreeSet<usize> = held.iter().map(|i| i / 10).collect();
+        assert!(train.iter().all(|i| !held_blocks.contains(&(i / 10))), "{held:?}");
+        data.blocks = None;
+        let (train, held) = split(&data, 0.1, 3);
+        assert_eq!((train.len(), held.len()), (180, 20));
+        assert_eq!(split(&data, 0.0, 3).1, [] as [usize; 0]);
+    }
+}

@@ -60,6 +60,12 @@ fn getdist_chains_give_the_target() {
         assert!(chain.slowest_parameter.is_some());
     }
     check_target(pairs, ess);
+    // Rows of different blocks must hardly depend on each other: no block is shorter than an autocorrelation time.
+    let blocks = chains.blocks.as_ref().unwrap();
+    let n_blocks = *blocks.last().unwrap() as usize + 1;
+    assert!(blocks.len() == pairs.n && blocks.is_sorted(), "{n_blocks} blocks");
+    assert!((8..=(ess as usize) / 2).contains(&n_blocks), "{n_blocks} blocks for an ESS of {ess}");
+    assert_ne!(blocks[4499], blocks[4500], "a block crosses from one chain to the next");
 }
 
 #[test]
@@ -199,6 +205,24 @@ fn autocorrelation_of_an_autoregressive_chain_is_found() {
 }
 
 #[test]
+fn a_nested_run_that_misses_points_is_refused() {
+    let dead = std::fs::read_to_string(chain_data("pc_dead-birth.txt")).unwrap();
+    let live = std::fs::read(chain_data("pc_phys_live-birth.txt")).unwrap();
+    let read = |lines: &mut dyn Iterator<Item = &str>| {
+        let folder = folder();
+        put(&folder, "pc_dead-birth.txt", lines.collect::<Vec<_>>().join("\n") + "\n");
+        put(&folder, "pc_phys_live-birth.txt", &live);
+        read_chains(&folder.path().join("pc"), &ChainSettings::default())
+    };
+    assert!(read(&mut dead.lines()).is_ok());
+    let error = read(&mut dead.lines().take(700)).unwrap_err().to_string();
+    for words in ["pc_phys_live-birth.txt", "row 0 (line 1)", "birth log L 4.925", "points are missing"] {
+        assert!(error.contains(words), "`{words}` is missing in: {error}");
+    }
+    assert!(read(&mut dead.lines().enumerate().filter(|(i, _)| i % 2 == 0).map(|(_, l)| l)).is_err());
+}
+
+#[test]
 fn chain_names_headers_and_derived_parameters() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
@@ -209,12 +233,20 @@ fn chain_names_headers_and_derived_parameters() {
     assert_eq!(run.pairs.names, ["a", "b"]);
     assert_eq!(run.pairs.theta, [3.0, 4.0, 4.0, 5.0, 3.0, 4.0, 30.0, 40.0]);
     assert!(run.pairs.notes.iter().any(|n| n.contains("chi2__x")), "{:?}", run.pairs.notes);
-    put(&folder, "run.paramnames", "m \\mu\ns* \\sigma\n\nchi2* \\chi^2\n");
+    put(&folder, "run.paramnames", "m \\Omega_m h^2\t# density\ns*\t$!sigma$\n\nchi2*\n");
     let run = read_chains(&at("run"), &ChainSettings::default()).unwrap();
-    assert_eq!(run.pairs.names, ["m"]);
+    assert_eq!(
+        (&run.pairs.names[..], &run.pairs.labels[..]),
+        (&["m".into()][..], &["\\Omega_m h^2".into()][..])
+    );
     let all = Some(vec!["s".to_owned(), "m".to_owned()]);
     let run = read_chains(&at("run"), &ChainSettings { parameters: all, burn_in: 0.0 }).unwrap();
     assert_eq!(run.pairs.theta[..2], [4.0, 3.0]);
+    assert_eq!(run.pairs.labels, ["\\sigma", "\\Omega_m h^2"]);
+    let derived = Some(vec!["chi2".to_owned()]);
+    let run = read_chains(&at("run"), &ChainSettings { parameters: derived, burn_in: 0.0 }).unwrap();
+    assert_eq!(run.pairs.labels, ["chi2"]);
+    assert!(run.pairs.notes.iter().any(|n| n == "not asked for and left out: m"), "{:?}", run.pairs.notes);
     put(&folder, "single.txt", "1 2 3\n");
     assert_eq!(read_chains(&at("single"), &ChainSettings::default()).unwrap().pairs.names, ["p1"]);
 }

@@ -2,8 +2,8 @@
 
 use approx::assert_relative_eq;
 
-use super::super::{Evidence, FileError, WeightKind, WeightedPairs, read_pairs};
-use super::{all, folder, named, npz, put};
+use super::super::{Evidence, FileError, SampleTable, WeightKind, WeightedPairs, read_pairs, read_theta};
+use super::{all, folder, named, npz, put, write};
 
 const THETA: [f64; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
 
@@ -45,6 +45,7 @@ fn proposal_draws_need_a_prior_from_the_file_or_the_caller() {
     let path = put(&folder, "pairs.npz", npz(&arrays));
     let error = read_pairs(&path, &all(), None).unwrap_err();
     assert!(matches!(&error, FileError::Missing { wanted, .. } if wanted.contains("log_prior")), "{error}");
+    assert!(!error.to_string().contains("did you mean"), "{error}");
 
     let prior = |theta: &[f64]| -theta[0] - 10.0 * theta[1];
     let pairs = read_pairs(&path, &all(), Some(&prior)).unwrap();
@@ -126,4 +127,23 @@ fn columns_of_a_csv_find_their_roles_by_name() {
 
     let chosen = read_pairs(&path, &named(&["a"]), None).unwrap();
     assert_eq!((chosen.names, chosen.theta), (vec!["a".to_owned()], vec![2.0, 4.0]));
+}
+
+#[test]
+fn columns_left_out_and_names_taken_in_order_are_said() {
+    let folder = folder();
+    let said = |path: &std::path::Path, names: &[&str]| {
+        read_pairs(path, &named(names), None).unwrap().notes.join("; ")
+    };
+    let csv = put(&folder, "p.csv", "a,b,context_0,log_likelihood,log_prob\n1,2,3,-1,0\n2,3,4,-2,0\n");
+    assert!(said(&csv, &["a"]).contains("not asked for and left out: b;"), "{}", said(&csv, &["a"]));
+    assert!(!said(&csv, &["b", "a"]).contains("left out"));
+    let arrays = [("theta", &[3, 2][..], &THETA[..]), ("log_likelihood", &[3], &[-1.0, -2.0, -3.0])];
+    let npz = put(&folder, "p.npz", npz(&arrays));
+    assert!(said(&npz, &["u", "v"]).contains("in order are taken to be u, v"), "{}", said(&npz, &["u", "v"]));
+    let named_npz = folder.path().join("n.npz");
+    let table = SampleTable::new(vec!["u".into(), "v".into()], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+    write(&named_npz, &table).unwrap();
+    let fields = read_theta(&named_npz, &named(&["v"])).unwrap();
+    assert_eq!(fields.theta, [2.0, 4.0]);
 }

@@ -239,6 +239,24 @@ fn parquet_nulls_and_columns_that_are_no_numbers_are_refused() {
 }
 
 #[test]
+fn a_compression_that_is_not_read_is_named_and_not_called_damage() {
+    let folder = folder();
+    let bytes = parquet_of("message m { required int32 a; }", |column| {
+        column.typed::<Int32Type>().write_batch(&[1, 2, 3], None, None).unwrap();
+    });
+    // In the footer: path_in_schema = ["a"], then the field codec, an i32 as a zigzag varint.
+    let before_codec = [0x18, 0x01, b'a', 0x15];
+    let at = bytes.windows(5).position(|w| w[..4] == before_codec && w[4] == 0x00).unwrap() + 4;
+    for (codec, name) in [(4, "BROTLI"), (5, "LZ4"), (7, "LZ4_RAW")] {
+        let mut packed = bytes.clone();
+        packed[at] = 2 * codec;
+        let error = read_theta(&put(&folder, "t.parquet", packed), &all()).unwrap_err();
+        has(&error, &["t.parquet", "`a`", name, "not supported", "zstd"]);
+        assert!(!error.to_string().contains("damaged"), "{error}");
+    }
+}
+
+#[test]
 fn a_page_that_claims_too_much_is_refused() {
     let folder = folder();
     let bytes = parquet_of("message m { required int32 a; }", |column| {

@@ -1,0 +1,166 @@
+//! Where training starts: the weighted EM mixture as base, and the broad mixtures that compete with it.
+//! Invariant: every start is a flow whose layers are the identity, so that its density is that of its mixture.
+
+use super::{BaseSettings, Components, FitSettings, Stage};
+use crate::mixture::{GaussianMixture, MixtureFitSettings, SelectionRow, fit_mixture, select_mixture};
+use crate::train::{ControlVariate, StopReason, TrainProgress, TrainSettings, TrainingData, train};
+use crate::{HostError, rng};
+use lwflow_engine::FlowExecutor;
+use lwflow_model::{BaseSpec, Covariance, FlowSpec, MixtureSpec};
+use std::ops::ControlFlow;
+
+/// Broad starts that compete with the EM mixture.
+pub(super) const N_BROAD: usize = 3;
+/// Steps of each start.
+const PILOT_STEPS: usize = 200;
+
+/// Trains the EM mixture and a few broad mixtures for a short while each and returns the parameters that did best on the
+/// validation points, with all their losses (the EM mixture's first). EM can settle on components that straddle what a
+/// flow must keep apart (two rings cut into quarters), and no later step leaves that topology.
+pub(super) fn compete(
+    executor: &mut FlowExecutor,
+    spec: &FlowSpec,
+    mixture: &GaussianMixture,
+    data: &TrainingData,
+    settings: &FitSettings,
+    seed: u64,
+    with_base: &dyn Fn(&GaussianMixture) -> Vec<f32>,
+    progress: &mut dyn FnMut(Stage, usize, usize) -> ControlFlow<()>,
+) -> Result<(Vec<f32>, Vec<f64>), HostError> {
+    let pilot = TrainSettings {
+        max_visits: PILOT_STEPS * settings.training.batch_size,
+        control_variate: ControlVariate::Off,
+        ..settings.training.clone()
+    };
+    let mut best: Option<(f64, Vec<f32>)> = None;
+    let mut losses = Vec::new();
+    for k in 0..=N_BROAD {
+        let start =
+            if k == 0 { with_base(mixture) } else { with_base(&broad(mixture, data, seed, k as u64)) };
+        let (params, report) = train(executor, spec, start, data, &pilot, seed, |p: TrainProgress| {
+            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits)
+        })?;
+        let loss = report.best_validation_loss;
+        losses.push(loss);
+        if best.as_ref().is_none_or(|(b, _)| loss < *b) {
+            best = Some((loss, params));
+        }
+        if report.stop == StopReason::Interrupted {
+            break;
+        }
+    }
+    let params = best.map_or_else(|| with_base(mixture), |(_, params)| params);
+    Ok((params, losses))
+}
+
+/// A mixture of the same shape that commits to nothing: means at 0.7 of randomly drawn weighted points, each component
+/// half as wide as the data (which has zero mean and unit scale here), equal weights.
+fn broad(like: &GaussianMixture, data: &TrainingData, seed: u64, index: u64) -> GaussianMixture {
+    let (d, k) = (like.dim, like.n_components);
+    let mut rng = rng::stream(seed, "broad start", index);
+    let mut cumulative = 0.0;
+    let sums: Vec<f64> = data
+        .weights
+        .iter()
+        .map(|w| {
+            cumulative += w;
+            cumulative
+        })
+        .collect();
+    let mut covariance = vec![0.0; d * d];
+    for (x, &w) in data.x.chunks_exact(d).zip(&data.weights) {
+        for i in 0..d {
+            for j in 0..=i {
+                covariance[i * d + j] += w * f64::from(x[i]) * f64::from(x[j]);
+            }
+        }
+    }
+    let factor = lower_cholesky(&covariance, d);
+    let mut mixture = like.clone();
+    mixture.logits.fill(0.0);
+    for c in 0..k {
+        let u = rng::open_uniform(&mut rng) * cumulative;
+        let i = sums.partition_point(|&s| s < u).min(data.n - 1);
+        for j in 0..d {
+            mixture.means[c * d + j] = 0.7 * f64::from(data.x[i * d + j]);
+        }
+        let to = &mut mixture.cholesky[c * d * (d + 1) / 2..][..d * (d + 1) / 2];
+        for i in 0..d {
+            for j in 0..=i {
+                let diagonal = like.covariance == Covariance::Diagonal;
+                to[i * (i + 1) / 2 + j] = match (i == j, diagonal) {
+                    (true, true) => 0.5 * covariance[i * d + i].sqrt(),
+                    (false, true) => 0.0,
+                    _ => 0.5 * factor[i * d + j],
+                };
+            }
+        }
+    }
+    mixture
+}
+
+/// Lower Cholesky factor of a covariance `[d, d]` (lower triangle read); pivots are kept above 1e-6.
+fn lower_cholesky(a: &[f64], d: usize) -> Vec<f64> {
+    let mut l = vec![0.0; d * d];
+    for i in 0..d {
+        for j in 0..=i {
+            let sum: f64 = a[i * d + j] - (0..j).map(|m| l[i * d + m] * l[j * d + m]).sum::<f64>();
+            l[i * d + j] = if i == j { sum.max(1e-6).sqrt() } else { sum / l[j * d + j] };
+        }
+    }
+    l
+}
+
+/// Base specification and the mixture it starts from, by weighted EM. The layers start as the identity and never move
+/// coordinates, so the points' own coordinates are base coordinates.
+pub(super) fn initial_base(
+    data: &TrainingData,
+    dim: usize,
+    settings: &BaseSettings,
+    seed: u64,
+    progress: impl FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<(BaseSpec, Option<GaussianMixture>, Vec<SelectionRow>), HostError> {
+    let BaseSettings::Mixture { components, covariance, trainable } = settings else {
+        return Ok((BaseSpec::Gaussian, None, Vec::new()));
+    };
+    let x: Vec<f64> = data.x.iter().map(|&v| f64::from(v)).collect();
+    let em = MixtureFitSettings { covariance: *covariance, n_restarts: 16, ..MixtureFitSettings::default() };
+    let (mixture, table) = match *components {
+        Components::Fixed(k) => {
+            (fit_mixture(&x, &data.weights, dim, k, &em, seed, progress)?.mixture, Vec::new())
+        }
+        Components::Auto { max } => {
+            let selection = select_mixture(&x, &data.weights, dim, 1..=max, &em, seed, progress)?;
+            (selection.fit.mixture, selection.table)
+        }
+    };
+    let spec = MixtureSpec {
+        n_components: mixture.n_components,
+        covariance: *covariance,
+        trainable: *trainable,
+        ..MixtureSpec::default()
+    };
+    Ok((BaseSpec::Mixture(spec), Some(mixture), table))
+}
+
+/// The base's slice of the flow's parameter vector: logits, means, then log scales or Cholesky factors with the log of
+/// the diagonal.
+pub(super) fn mixture_params(mixture: &GaussianMixture) -> Vec<f32> {
+    let (d, k) = (mixture.dim, mixture.n_components);
+    let mut out: Vec<f64> = mixture.logits.clone();
+    out.extend(&mixture.means);
+    for c in 0..k {
+        let factor = &mixture.cholesky[c * d * (d + 1) / 2..][..d * (d + 1) / 2];
+        for i in 0..d {
+            for j in 0..=i {
+                let entry = factor[i * (i + 1) / 2 + j];
+                match (i == j, mixture.covariance) {
+                    (true, _) => out.push(entry.ln()),
+                    (false, Covariance::Full) => out.push(entry),
+                    (false, Covariance::Diagonal) => {}
+                }
+            }
+        }
+    }
+    out.into_iter().map(|v| v as f32).collect()
+}
