@@ -330,7 +330,9 @@ fn map_far_from_zero() {
     });
     let grid = grid.unwrap();
     assert!(grid.peak().is_some_and(|peak| peak > -0.05));
-    assert!(drawn("map-far.png", |f| density_map(f, &grid, &DensityMapSettings::default())).has_clean_border());
+    assert!(
+        drawn("map-far.png", |f| density_map(f, &grid, &DensityMapSettings::default())).has_clean_border()
+    );
 }
 
 #[test]
