@@ -120,12 +120,11 @@ impl From<HostError> for Halt {
 /// What the operating system says.
 pub fn write_history(path: &Path, rows: &[HistoryRow]) -> Result<(), CommandError> {
     let mut text = String::from("step,visits,learning_rate,training_loss,validation_loss\n");
+    // A loss that no step gave is an empty cell.
+    let cell = |loss: f64| if loss.is_nan() { String::new() } else { loss.to_string() };
     for r in rows {
-        let _ = writeln!(
-            text,
-            "{},{},{},{},{}",
-            r.step, r.visits, r.learning_rate, r.training_loss, r.validation_loss
-        );
+        let (training, validation) = (cell(r.training_loss), cell(r.validation_loss));
+        let _ = writeln!(text, "{},{},{},{training},{validation}", r.step, r.visits, r.learning_rate);
     }
     write_file(path, text.as_bytes())
 }
@@ -354,4 +353,20 @@ pub fn density_grid(
         Ok::<_, GridError>(posterior.log_prob(executor, theta, &[])?)
     });
     Ok(evaluated?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_no_step_gave_is_an_empty_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("history.csv");
+        let (training_loss, validation_loss) = (f64::NAN, 1.5);
+        let row = HistoryRow { step: 10, visits: 5120, learning_rate: 0.5, training_loss, validation_loss };
+        write_history(&file, &[row]).unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        assert_eq!(text, "step,visits,learning_rate,training_loss,validation_loss\n10,5120,0.5,,1.5\n");
+    }
 }

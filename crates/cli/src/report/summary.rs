@@ -53,14 +53,14 @@ pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String 
         let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);
     }
     if let Some(mass) = t.flow_mass {
+        let n = t.n_flow_mass;
         // The mean of q / r over n draws; at q = p its noise is that of the evidence's weights.
-        let noise = ((1.0 / source.weights.ess_fraction - 1.0).max(0.0) / source.weights.n as f64).sqrt();
+        let noise = ((1.0 / source.weights.ess_fraction - 1.0).max(0.0) / n as f64).sqrt();
         let warning = match mass - 1.0 {
             gap if gap.abs() <= 0.05_f64.max(3.0 * noise) => "",
             gap if gap < 0.0 => "  <- below 1: the flow may hide mass between the points",
             _ => "  <- above 1: the flow is too dense where the draws are",
         };
-        let n = report.n;
         let _ =
             writeln!(text, "mass of the flow seen by the {n} draws: {mass:.4} (noise {noise:.3}){warning}");
     }

@@ -140,22 +140,6 @@ impl Fields {
         self.values[field as usize].take()
     }
 
-    /// Arrays, columns and parameters of the file that were not read.
-    pub(crate) fn left_out(&self) -> Vec<String> {
-        let of_npz: &[&str] = if Format::of(&self.path).is_ok_and(|f| f == Format::Npz) {
-            &["theta", "names", "context"]
-        } else {
-            &[]
-        };
-        let read = |name: &String| {
-            of_npz.contains(&name.as_str())
-                || self.names.contains(name)
-                || self.context_names.contains(name)
-                || Field::ALL.iter().any(|field| field.name() == name && self.get(*field).is_some())
-        };
-        self.found.iter().filter(|name| !read(name)).chain(&self.unselected).cloned().collect()
-    }
-
     /// The parameters of one row, `[dim]`.
     pub(crate) fn row(&self, row: usize) -> &[f64] {
         &self.theta[row * self.dim..(row + 1) * self.dim]
@@ -390,10 +374,8 @@ pub(crate) fn left_out_note<'a>(names: impl Iterator<Item = &'a str>) -> Option<
 }
 
 fn find_all(path: &Path, found: &[String], names: &[String]) -> Result<Vec<usize>, FileError> {
-    let find = |name: &String| {
-        let at = found.iter().position(|f| f == name);
-        at.ok_or_else(|| missing(path, &format!("`{name}`"), name, found.to_vec()))
-    };
+    let at = |name: &String| found.iter().position(|f| f == name);
+    let find = |name| at(name).ok_or_else(|| missing(path, &format!("`{name}`"), name, found.to_vec()));
     names.iter().map(find).collect()
 }
 

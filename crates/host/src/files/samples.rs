@@ -124,7 +124,7 @@ impl SampleTable {
 
     fn from_fields(mut fields: Fields) -> Self {
         Self {
-            left_out: fields.left_out(),
+            left_out: left_out(&fields),
             log_prob: fields.take(Field::LogProb),
             log_weight: fields.take(Field::LogWeight),
             weight: fields.take(Field::Weight),
@@ -140,6 +140,18 @@ impl SampleTable {
             notes: fields.notes,
         }
     }
+}
+
+/// Arrays, columns and parameters of the file that were not read.
+fn left_out(fields: &Fields) -> Vec<String> {
+    let npz = Format::of(&fields.path).is_ok_and(|format| format == Format::Npz);
+    let read = |name: &String| {
+        (npz && ["theta", "names", "context"].contains(&name.as_str()))
+            || fields.names.contains(name)
+            || fields.context_names.contains(name)
+            || Field::ALL.iter().any(|field| field.name() == name && fields.get(*field).is_some())
+    };
+    fields.found.iter().filter(|name| !read(name)).chain(&fields.unselected).cloned().collect()
 }
 
 /// Reads a sample table with all vectors that it holds.
