@@ -135,6 +135,14 @@ pub enum HostError {
         /// Loss of the last.
         loss: f64,
     },
+    /// A likelihood could not be evaluated: a child process that died, a short answer, a function that cannot run.
+    #[error("{source_name}: {problem}")]
+    Likelihood {
+        /// The command, file or function.
+        source_name: String,
+        /// What went wrong, with the theta in question where there is one.
+        problem: String,
+    },
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] lwflow_engine::EngineError),

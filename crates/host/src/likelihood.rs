@@ -1,0 +1,94 @@
+//! Where log likelihoods come from: batches of theta in, log L out. A closure, a known target, a child process, a WGSL
+//! function. Invariant: an evaluation that is handed out is finite or -inf; everything else is an error with its theta.
+
+use crate::HostError;
+use std::fmt::Debug;
+
+/// Log likelihoods of a batch of n points, in the order of the points.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evaluations {
+    /// log L, `[n]`, in nats: finite or -inf.
+    pub log_likelihood: Vec<f64>,
+    /// Derived quantities, `[n, M]`.
+    pub derived: Vec<f64>,
+}
+
+/// A log likelihood that is evaluated in batches.
+pub trait Likelihood: Debug + Send {
+    /// Number of parameters D.
+    fn dim(&self) -> usize;
+
+    /// Names of the derived quantities that are returned with every log likelihood, `[M]`.
+    fn derived_names(&self) -> &[String] {
+        &[]
+    }
+
+    /// Appends the evaluations of `theta`, `[n, D]`, to `out`.
+    ///
+    /// # Errors
+    /// [`HostError`] naming the theta in question. What was evaluated before the error has been appended, a prefix of the
+    /// batch.
+    fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError>;
+
+    /// log L of `theta`, `[n, D]`, again and in f64, by the most exact way there is; `None` if there is none but
+    /// [`Likelihood::evaluate`] itself in f32.
+    ///
+    /// # Errors
+    /// As [`Likelihood::evaluate`].
+    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError>;
+}
+
+/// A log likelihood from a closure over one theta, `[D]`, in f64; evaluated on all cores.
+pub struct ClosureLikelihood<F> {
+    dim: usize,
+    log_likelihood: F,
+}
+
+impl<F: Fn(&[f64]) -> f64 + Send + Sync> ClosureLikelihood<F> {
+    /// The log likelihood `log_likelihood` of `dim` parameters.
+    ///
+    /// ```
+    /// use lwflow_host::likelihood::{ClosureLikelihood, Evaluations, Likelihood};
+    /// let mut normal = ClosureLikelihood::new(1, |theta: &[f64]| -0.5 * theta[0] * theta[0]);
+    /// let mut out = Evaluations::default();
+    /// normal.evaluate(&[0.0, 2.0], &mut out)?;
+    /// assert_eq!(out.log_likelihood, [0.0, -2.0]);
+    /// # Ok::<(), lwflow_host::HostError>(())
+    /// ```
+    pub fn new(dim: usize, log_likelihood: F) -> Self {
+        Self { dim, log_likelihood }
+    }
+
+    fn values(&self, theta: &[f64]) -> Vec<f64> {
+        use rayon::prelude::*;
+        theta.par_chunks_exact(self.dim).with_min_len(256).map(|t| (self.log_likelihood)(t)).collect()
+    }
+}
+
+impl<F> Debug for ClosureLikelihood<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClosureLikelihood").field("dim", &self.dim).finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&[f64]) -> f64 + Send + Sync> Likelihood for ClosureLikelihood<F> {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
+        let values = self.values(theta);
+        let n_legal = values.iter().position(|v| !is_legal(*v)).unwrap_or(values.len());
+        out.log_likelihood.extend_from_slice(&values[..n_legal]);
+        crate::weights::check_log_values("log_likelihood", &values, theta, true)
+    }
+
+    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
+        Ok(Some(self.values(theta)))
+    }
+}
+
+/// Whether a log likelihood may be handed out.
+pub(crate) fn is_legal(log_likelihood: f64) -> bool {
+    log_likelihood < f64::INFINITY
+}

@@ -1,0 +1,26 @@
+//! What is believed of the parameters before the data: draws by an inverse transform of the unit cube, and the normalised
+//! log density. Invariant: `prior_transform` of a point of the open cube has a finite log density and lies in the support.
+
+use crate::outer::Support;
+use std::fmt::Debug;
+
+/// A prior over theta, `[D]`.
+pub trait Prior: Debug + Send + Sync {
+    /// Number of parameters D.
+    fn dim(&self) -> usize;
+
+    /// Support of each parameter, `[D]`: open intervals.
+    fn supports(&self) -> Vec<Support>;
+
+    /// Period of each parameter, `[D]`, for angles and phases: values that differ by it are the same. A periodic parameter
+    /// has both bounds, one period apart.
+    fn periods(&self) -> Vec<Option<f64>> {
+        vec![None; self.dim()]
+    }
+
+    /// The quantile transform: `u`, `[D]` in (0, 1), uniform, becomes `theta`, `[D]`, a draw from the prior.
+    fn prior_transform(&self, u: &[f64], theta: &mut [f64]);
+
+    /// Normalised log density of `theta`, `[D]`, in nats; -inf on or outside a bound, NaN for a NaN.
+    fn log_prior(&self, theta: &[f64]) -> f64;
+}
