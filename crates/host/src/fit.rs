@@ -1,7 +1,10 @@
 //! From weighted pairs to a trained posterior: weights, outer bijections, mixture initialisation, training.
 //! Everything that is not a file or a picture happens here, so that a program that embeds lwflow gets the same fit.
 
+mod refit;
 mod start;
+
+pub use refit::refit;
 
 use crate::mixture::{GaussianMixture, SelectionRow};
 use crate::outer::{Support, fit_outer};
@@ -11,7 +14,7 @@ use crate::{HostError, weights};
 use lwflow_engine::Engine;
 use lwflow_model::{Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout};
 use serde::{Deserialize, Serialize};
-use start::{N_BROAD, compete, initial_base, mixture_params};
+use start::{Effort, N_BROAD, compete, initial_base, mixture_params};
 use std::ops::ControlFlow;
 
 /// Weighted pairs in the user's coordinates.
@@ -231,7 +234,9 @@ pub fn fit(
         if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let (base, mixture, components) =
-        initial_base(data, d, &settings.base, seed, |done, total| progress(Stage::Mixture, done, total))?;
+        initial_base(data, d, &settings.base, Effort::Full, seed, |done, total| {
+            progress(Stage::Mixture, done, total)
+        })?;
     let c = prepared.context.0.len();
     let spec = FlowSpec::build(d, c, &settings.flow, base, seed)?;
     let flow = Flow::<f32>::init(spec.clone(), seed)?;
@@ -297,7 +302,7 @@ pub fn fit_mixture_only(
 ) -> Result<Posterior, HostError> {
     let prepared = prepare(input)?;
     let d = input.names.len();
-    let (base, mixture, _) = initial_base(&prepared.data, d, base, seed, |done, total| {
+    let (base, mixture, _) = initial_base(&prepared.data, d, base, Effort::Full, seed, |done, total| {
         progress(FitProgress { stage: Stage::Mixture, done, total })
     })?;
     let settings = FlowSettings { n_layers: 0, ..FlowSettings::default() };

@@ -184,6 +184,24 @@ impl Posterior {
         Ok(out)
     }
 
+    /// log q(theta) of theta `[n, D]` by the definition of the flow in f64, without a device; for flows without context.
+    ///
+    /// # Errors
+    /// [`HostError::Model`] if the arrays do not fit.
+    pub fn log_prob_f64(&self, theta: &[f64]) -> Result<Vec<f64>, HostError> {
+        let flow: Flow<f64> = self.flow.cast();
+        theta
+            .par_chunks_exact(self.dim())
+            .map(|theta| {
+                let mut x = vec![0.0; theta.len()];
+                match self.outer.to_flow(theta, &mut x) {
+                    Some(log_det) => Ok(flow.log_prob(&x, &[])?[0] - log_det),
+                    None => Ok(f64::NEG_INFINITY),
+                }
+            })
+            .collect()
+    }
+
     /// The log densities of [`Posterior::log_prob`], handed to `take` in order and in pieces of [`PIECE`] at most, until it
     /// breaks. Returns the number of rows handed over.
     ///

@@ -14,6 +14,33 @@ pub(super) const N_BROAD: usize = 3;
 /// Steps of each start.
 const PILOT_STEPS: usize = 200;
 
+/// Numbers of components that a quick search tries; few, because each is a flow of its own to compile on an adapter.
+const LADDER: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+/// How much work EM is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Once per fit.
+    Full,
+    /// Once per round.
+    Quick,
+}
+
+impl Effort {
+    fn em(self) -> MixtureFitSettings {
+        match self {
+            Self::Full => MixtureFitSettings { n_restarts: 16, ..MixtureFitSettings::default() },
+            Self::Quick => MixtureFitSettings {
+                n_restarts: 4,
+                n_short: 15,
+                n_polish: 30,
+                tolerance: 1e-4,
+                ..MixtureFitSettings::default()
+            },
+        }
+    }
+}
+
 /// Trains the EM mixture and a few broad mixtures for a short while each and returns the parameters that did best on the
 /// validation points, with all their losses (the EM mixture's first). EM can settle on components that straddle what a
 /// flow must keep apart (two rings cut into quarters), and no later step leaves that topology.
@@ -117,6 +144,7 @@ pub(super) fn initial_base(
     data: &TrainingData,
     dim: usize,
     settings: &BaseSettings,
+    effort: Effort,
     seed: u64,
     progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<(BaseSpec, Option<GaussianMixture>, Vec<SelectionRow>), HostError> {
@@ -124,13 +152,18 @@ pub(super) fn initial_base(
         return Ok((BaseSpec::Gaussian, None, Vec::new()));
     };
     let x: Vec<f64> = data.x.iter().map(|&v| f64::from(v)).collect();
-    let em = MixtureFitSettings { covariance: *covariance, n_restarts: 16, ..MixtureFitSettings::default() };
+    let em = MixtureFitSettings { covariance: *covariance, ..effort.em() };
     let (mixture, table) = match *components {
         Components::Fixed(k) => {
             (fit_mixture(&x, &data.weights, dim, k, &em, seed, progress)?.mixture, Vec::new())
         }
         Components::Auto { max } => {
-            let selection = select_mixture(&x, &data.weights, dim, 1..=max, &em, seed, progress)?;
+            let all: Vec<usize> = match effort {
+                Effort::Full => (1..=max).collect(),
+                Effort::Quick => LADDER.into_iter().filter(|&k| k <= max).collect(),
+            };
+            let patience = if effort == Effort::Quick { 2 } else { all.len() };
+            let selection = select_mixture(&x, &data.weights, dim, &all, patience, &em, seed, progress)?;
             (selection.fit.mixture, selection.table)
         }
     };

@@ -7,7 +7,7 @@ use super::points::WeightedPoints;
 use super::{Covariance, triangle};
 use crate::error::HostError;
 use serde::Serialize;
-use std::ops::{ControlFlow, RangeInclusive};
+use std::ops::ControlFlow;
 
 /// One row of the table of candidates.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,32 +40,34 @@ fn n_params(k: usize, dim: usize, covariance: Covariance) -> usize {
     k - 1 + k * (dim + shape)
 }
 
-/// Fits every K of `range` and keeps the one of smallest BIC; arguments as for [`super::fit_mixture`].
+/// Fits every K of `candidates`, ascending, and keeps the one of smallest BIC; arguments as for [`super::fit_mixture`].
+/// After `patience` candidates in a row that are worse than the best, larger ones are not tried.
 /// K beyond the number of distinct weighted points are left out of the table. Where `progress` breaks, the best of the
 /// candidates that are complete is returned, or else the first as far as it got.
 ///
 /// # Errors
-/// As [`super::fit_mixture`], and [`HostError::BadSetting`] for an empty range.
+/// As [`super::fit_mixture`], and [`HostError::BadSetting`] without candidates.
 pub fn select_mixture(
     points: &[f64],
     weights: &[f64],
     dim: usize,
-    range: RangeInclusive<usize>,
+    candidates: &[usize],
+    patience: usize,
     settings: &MixtureFitSettings,
     seed: u64,
     mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<MixtureSelection, HostError> {
-    if range.is_empty() {
-        let expected = "a range from at least 1 to its end";
-        return Err(HostError::BadSetting { setting: "n_components", got: format!("{range:?}"), expected });
+    if !candidates.is_sorted() || candidates.is_empty() {
+        let (got, expected) = (format!("{candidates:?}"), "candidates in ascending order");
+        return Err(HostError::BadSetting { setting: "n_components", got, expected });
     }
-    check_settings(settings, *range.start())?;
-    check_settings(settings, *range.end())?;
+    candidates.iter().try_for_each(|&k| check_settings(settings, k))?;
     let data = WeightedPoints::new(points, weights, dim)?;
     let mut best: Option<(f64, MixtureFit)> = None;
     let mut table = Vec::new();
-    let n_steps = settings.n_steps().saturating_mul(range.clone().count());
-    for (i, k) in range.enumerate() {
+    let n_steps = settings.n_steps().saturating_mul(candidates.len());
+    let mut worse = 0;
+    for (i, &k) in candidates.iter().enumerate() {
         let mut candidate_progress =
             |done: usize| progress((i * settings.n_steps()).saturating_add(done), n_steps);
         let candidate = match fit(&data, k, settings, seed, &mut candidate_progress) {
@@ -83,8 +85,11 @@ pub fn select_mixture(
         table.push(SelectionRow { n_components: k, n_params, mean_log_likelihood, bic });
         if best.as_ref().is_none_or(|b| bic < b.0) {
             best = Some((bic, candidate));
+            worse = 0;
+        } else {
+            worse += 1;
         }
-        if interrupted {
+        if interrupted || worse >= patience {
             break;
         }
     }

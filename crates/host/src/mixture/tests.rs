@@ -125,7 +125,7 @@ fn a_fit_is_the_same_on_one_thread_and_on_many() {
 fn bic_chooses_the_true_number_of_components() {
     let (points, _) = three_modes().sample(2, 0, 6000);
     let settings = MixtureFitSettings { n_restarts: 4, ..Default::default() };
-    let selection = select_mixture(&points, &[0.1; 6000], 2, 1..=5, &settings, 0, on).unwrap();
+    let selection = select_mixture(&points, &[0.1; 6000], 2, &[1, 2, 3, 4, 5], 5, &settings, 0, on).unwrap();
     assert_eq!(selection.fit.mixture.n_components, 3, "{:?}", selection.table);
     assert_eq!(selection.table.iter().map(|r| r.n_params).collect::<Vec<_>>(), [5, 11, 17, 23, 29]);
     let (best, row) = (&selection.fit, &selection.table[2]);
@@ -164,8 +164,9 @@ fn a_fit_that_is_told_to_stop_returns_what_there_is() {
         assert!(fit.interrupted && !fit.converged && fit.n_polish == n_polish, "{limit}: {fit:?}");
         fit.mixture.validate().unwrap();
     }
-    let select =
-        |limit| select_mixture(&points, &[0.1; 6000], 2, 1..=5, &settings, 0, stop_at(limit)).unwrap();
+    let select = |limit| {
+        select_mixture(&points, &[0.1; 6000], 2, &[1, 2, 3, 4, 5], 5, &settings, 0, stop_at(limit)).unwrap()
+    };
     // In the middle of K = 1, of K = 4, and never.
     let (early, late, whole) = (select(2), select(3 * 25 + 2), select(usize::MAX));
     assert!(early.fit.interrupted && early.fit.mixture.n_components == 1 && early.table.len() == 1);

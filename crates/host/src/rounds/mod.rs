@@ -1,6 +1,25 @@
 //! From a prior and a likelihood to a posterior: annealed, adaptive rounds of drawing, weighting and training.
 //! Every evaluation is counted, kept and reused; the figures that count come from fresh draws that trained nothing.
 
+mod audit;
+mod coverage;
+mod evaluator;
+mod evidence;
+mod fresh;
+mod journal;
+mod modes;
+mod pool;
+mod report;
+mod run;
 mod settings;
+mod verdict;
 
+pub use audit::AuditReport;
+pub use coverage::{CoverageReport, ModeRow, prior_mass_limit};
+pub use evidence::{Evidence, EvidenceReport};
+pub use fresh::{EssBound, FreshReport};
+pub use journal::{Journal, NoJournal};
+pub use report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
+pub use run::{Problem, run};
 pub use settings::RoundsSettings;
+pub use verdict::Verdict;

@@ -39,3 +39,10 @@ impl Default for RoundsSettings {
         }
     }
 }
+
+impl RoundsSettings {
+    /// Draws of the prior stage.
+    pub fn scan(&self) -> usize {
+        self.n_scan.unwrap_or((self.max_evaluations / 10).min(100_000)).max(1)
+    }
+}

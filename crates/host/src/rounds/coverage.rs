@@ -1,0 +1,195 @@
+//! Holds the flow against everything that was ever evaluated: mass that it lacks, mode by mode, and bridges.
+//! Invariant: nothing here says that all modes were found; what could have been missed is said by [`prior_mass_limit`].
+
+use super::modes::{Modes, thin};
+use crate::HostError;
+use crate::posterior::Posterior;
+use crate::weights::normalised_weights;
+use serde::Serialize;
+
+/// Posterior points that modes are looked for among.
+const N_MODE_POINTS: usize = 2000;
+/// Most fresh draws that are assigned to modes.
+const N_ASSIGNED: usize = 20_000;
+/// Most modes that are listed.
+const N_LISTED: usize = 64;
+/// The flow lacks a point if the posterior's density there is this many times its own.
+const LACKING: f64 = 10.0;
+/// Share of the mass that may lie below the level that bridges are counted under.
+const BRIDGE_SHARE: f64 = 1e-4;
+
+/// A mode of the posterior.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModeRow {
+    /// Its mass by all evaluated points.
+    pub mass_all: f64,
+    /// Its mass by weighted fresh draws.
+    pub mass_weighted: f64,
+    /// Its mass by fresh draws, unweighted: what the flow believes.
+    pub mass_flow: f64,
+    /// Its mass by the scan of the prior; `None` where the scan has an effective size below 100.
+    pub mass_scan: Option<f64>,
+    /// Draws of the scan in it that carry weight: how often the scan hit it.
+    pub n_scan: usize,
+    /// Mean of its points, `[D]`.
+    pub mean: Vec<f64>,
+}
+
+/// The flow against all evaluated points.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CoverageReport {
+    /// Mass of the posterior, by all evaluated points, where its density is over ten times the flow's.
+    pub lacking_mass: f64,
+    /// Points behind `lacking_mass`.
+    pub n_lacking: usize,
+    /// Share of fresh draws whose posterior density is below the level that holds all but 1e-4 of the mass.
+    pub bridge_mass: f64,
+    /// Modes found; the largest 64 are listed.
+    pub n_modes: usize,
+    /// The modes.
+    pub modes: Vec<ModeRow>,
+    /// Draws from the prior behind the limit.
+    pub n_prior: usize,
+    /// A region that all draws from the prior miss has a prior mass below this, with 95 % confidence: 3 / n.
+    pub prior_mass_limit: f64,
+}
+
+/// What coverage is judged from.
+pub(super) struct Seen<'a> {
+    /// All evaluated points, `[n, D]`, the scan first.
+    pub(super) theta: &'a [f64],
+    /// log L + log prior of each, `[n]`.
+    pub(super) log_target: &'a [f64],
+    /// Log weights towards the posterior, `[n]`.
+    pub(super) log_weights: &'a [f64],
+    /// Points of the scan with their log likelihoods.
+    pub(super) scan_log_likelihood: &'a [f64],
+    /// Draws from the prior in all.
+    pub(super) n_prior: usize,
+    /// Fresh draws of the flow, `[m, D]`.
+    pub(super) fresh_theta: &'a [f64],
+    /// Their log L + log prior.
+    pub(super) fresh_log_target: &'a [f64],
+    /// Their log weights.
+    pub(super) fresh_log_weights: &'a [f64],
+    /// log Z.
+    pub(super) log_z: f64,
+}
+
+/// The prior mass below which a region can be missed by `n` draws from the prior with 5 % probability: the rule of three.
+pub fn prior_mass_limit(n: usize) -> f64 {
+    (3.0 / n.max(1) as f64).min(1.0)
+}
+
+/// Compares; `log_q` is the flow's log density at all evaluated points, `[n]`.
+///
+/// # Errors
+/// [`HostError`] if no point carries weight.
+pub(super) fn compare(
+    flow: &Posterior,
+    log_q: &[f64],
+    seen: &Seen<'_>,
+    seed: u64,
+) -> Result<CoverageReport, HostError> {
+    let d = flow.dim();
+    let weights = normalised_weights(seen.log_weights, seen.theta)?;
+    let lacks = |i: usize| seen.log_target[i] - seen.log_z - log_q[i] > LACKING.ln();
+    let lacking: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] > 0.0 && lacks(i)).collect();
+    let fresh_weights = normalised_weights(seen.fresh_log_weights, seen.fresh_theta)?;
+
+    let drawn = thin(&weights, N_MODE_POINTS, seed);
+    let inside = |theta: &[f64]| {
+        let mut x = vec![0.0; d];
+        flow.outer.to_flow(theta, &mut x).map(|_| x)
+    };
+    let rows: Vec<(usize, f64, Vec<f64>)> =
+        drawn.into_iter().filter_map(|(i, w)| inside(&seen.theta[i * d..][..d]).map(|x| (i, w, x))).collect();
+    let points = rows.iter().flat_map(|(_, _, x)| x.iter().copied()).collect();
+    let density: Vec<f64> = rows.iter().map(|(i, _, _)| seen.log_target[*i]).collect();
+    let multiplicity: Vec<f64> = rows.iter().map(|(_, w, _)| *w).collect();
+    let modes = Modes::find(points, d, &density, &multiplicity);
+
+    let n_listed = modes.n_modes.min(N_LISTED);
+    let mut table = vec![
+        ModeRow {
+            mass_all: 0.0,
+            mass_weighted: 0.0,
+            mass_flow: 0.0,
+            mass_scan: None,
+            n_scan: 0,
+            mean: vec![0.0; d]
+        };
+        modes.n_modes
+    ];
+    for ((i, w, _), &mode) in rows.iter().zip(&modes.mode) {
+        let row = &mut table[mode];
+        row.mass_all += w;
+        for j in 0..d {
+            row.mean[j] += w * seen.theta[i * d + j];
+        }
+    }
+    for row in &mut table {
+        row.mean.iter_mut().for_each(|m| *m /= row.mass_all);
+    }
+    let n_assigned = fresh_weights.len().min(N_ASSIGNED);
+    let assigned: Vec<usize> = {
+        use rayon::prelude::*;
+        let rows = seen.fresh_theta.par_chunks_exact(d).take(n_assigned);
+        rows.map(|theta| inside(theta).map_or(0, |x| modes.of(&x))).collect()
+    };
+    let total: f64 = fresh_weights[..n_assigned].iter().sum();
+    for (i, &mode) in assigned.iter().enumerate() {
+        table[mode].mass_flow += 1.0 / n_assigned as f64;
+        table[mode].mass_weighted += if total > 0.0 { fresh_weights[i] / total } else { 0.0 };
+    }
+    scan_masses(&mut table, &modes, seen, &inside, d);
+    table.truncate(n_listed);
+
+    Ok(CoverageReport {
+        lacking_mass: lacking.iter().map(|&i| weights[i]).sum(),
+        n_lacking: lacking.len(),
+        bridge_mass: bridge_mass(&fresh_weights, seen.fresh_log_target),
+        n_modes: modes.n_modes,
+        modes: table,
+        n_prior: seen.n_prior,
+        prior_mass_limit: prior_mass_limit(seen.n_prior),
+    })
+}
+
+/// Masses of the modes by the scan alone, which knows nothing of the flow.
+fn scan_masses(
+    table: &mut [ModeRow],
+    modes: &Modes,
+    seen: &Seen<'_>,
+    inside: &dyn Fn(&[f64]) -> Option<Vec<f64>>,
+    d: usize,
+) {
+    let scan = seen.scan_log_likelihood;
+    let max = scan.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut masses = vec![0.0; table.len()];
+    for (i, log_l) in scan.iter().enumerate().filter(|(_, log_l)| **log_l > max - 30.0) {
+        if let Some(x) = inside(&seen.theta[i * d..][..d]) {
+            let mode = modes.of(&x);
+            table[mode].n_scan += 1;
+            masses[mode] += (log_l - max).exp();
+        }
+    }
+    let total: f64 = masses.iter().sum();
+    if crate::weights::kish_ess(scan) >= crate::weights::MIN_EVIDENCE_ESS {
+        for (row, mass) in table.iter_mut().zip(masses) {
+            row.mass_scan = Some(mass / total);
+        }
+    }
+}
+
+/// Share of draws below the level that holds all but [`BRIDGE_SHARE`] of the weight.
+fn bridge_mass(weights: &[f64], log_target: &[f64]) -> f64 {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| log_target[a].total_cmp(&log_target[b]));
+    let mut sum = 0.0;
+    let below = order.iter().take_while(|&&i| {
+        sum += weights[i];
+        sum < BRIDGE_SHARE
+    });
+    below.count() as f64 / weights.len().max(1) as f64
+}

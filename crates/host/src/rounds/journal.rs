@@ -1,0 +1,61 @@
+//! What a run keeps so that it survives: every evaluation within a second of being made, and the flow of every round.
+//! All else follows from these and the seed, so a run that is resumed reaches the same bits.
+
+use crate::HostError;
+use crate::likelihood::Evaluations;
+use crate::posterior::Posterior;
+
+/// Where a run keeps what it must not lose.
+pub trait Journal {
+    /// Appends to `out` the evaluations of `theta`, `[n, D]`, that the journal holds from evaluation number `first` on.
+    ///
+    /// # Errors
+    /// [`HostError`] if what it holds was evaluated elsewhere than at `theta`: it is another run's.
+    fn recall(&mut self, first: usize, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError>;
+
+    /// Keeps evaluations `first..` at `theta`, `[n, D]`: log L, `[n]`, derived quantities, `[n, M]`.
+    ///
+    /// # Errors
+    /// [`HostError`] if they cannot be written.
+    fn record(
+        &mut self,
+        first: usize,
+        theta: &[f64],
+        log_likelihood: &[f64],
+        derived: &[f64],
+    ) -> Result<(), HostError>;
+
+    /// The flow of round `round`, if the journal holds it.
+    ///
+    /// # Errors
+    /// [`HostError`] if it is damaged.
+    fn flow(&mut self, round: usize) -> Result<Option<Posterior>, HostError>;
+
+    /// Keeps the flow of round `round`.
+    ///
+    /// # Errors
+    /// [`HostError`] if it cannot be written.
+    fn keep_flow(&mut self, round: usize, flow: &Posterior) -> Result<(), HostError>;
+}
+
+/// Keeps nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn recall(&mut self, _: usize, _: &[f64], _: &mut Evaluations) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn record(&mut self, _: usize, _: &[f64], _: &[f64], _: &[f64]) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn flow(&mut self, _: usize) -> Result<Option<Posterior>, HostError> {
+        Ok(None)
+    }
+
+    fn keep_flow(&mut self, _: usize, _: &Posterior) -> Result<(), HostError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Finds the modes of a posterior among weighted points of known density: the tree of their peaks on a graph of nearest
+//! neighbours, cut where the density between two peaks falls far enough (persistence; Chazal et al. 2013, ToMATo).
+//! Invariant: every point belongs to one mode; modes come in order of their mass.
+
+use crate::rng::CounterField;
+
+/// Neighbours of each point.
+const N_NEIGHBOURS: usize = 12;
+/// Modes of fewer points than this that hold less than [`MIN_MASS`] are joined to their nearest.
+const MIN_POINTS: usize = 5;
+/// See [`MIN_POINTS`].
+const MIN_MASS: f64 = 0.005;
+
+/// Modes of weighted points.
+#[derive(Debug, Clone)]
+pub(super) struct Modes {
+    dim: usize,
+    points: Vec<f64>,
+    /// Mode of each point, `[n]`.
+    pub(super) mode: Vec<usize>,
+    /// Number of modes.
+    pub(super) n_modes: usize,
+}
+
+/// How far the log density must fall between two peaks: draws of a normal in D dimensions scatter by sqrt(D / 2) nats.
+fn depth(dim: usize) -> f64 {
+    1.0 + 3.0 * (dim as f64 / 2.0).sqrt()
+}
+
+impl Modes {
+    /// From distinct `points`, `[n, D]`, in coordinates in which distances mean something, with log density `[n]` and
+    /// weight `[n]`.
+    pub(super) fn find(points: Vec<f64>, dim: usize, log_density: &[f64], weight: &[f64]) -> Self {
+        let n = log_density.len();
+        let near = neighbours(&points, dim, N_NEIGHBOURS.min(n.saturating_sub(1)));
+        let mutual = |i: usize, j: usize| near[j].contains(&i);
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&a, &b| log_density[b].total_cmp(&log_density[a]).then(a.cmp(&b)));
+        let mut seen = vec![false; n];
+        let mut root: Vec<usize> = (0..n).collect();
+        for &i in &order {
+            seen[i] = true;
+            let higher: Vec<usize> = near[i].iter().copied().filter(|&j| seen[j] && mutual(i, j)).collect();
+            for j in higher {
+                let (a, b) = (find(&mut root, i), find(&mut root, j));
+                if a == b {
+                    continue;
+                }
+                let (low, high) = if log_density[a] < log_density[b] { (a, b) } else { (b, a) };
+                // Point i is the saddle between the two peaks.
+                if log_density[low] - log_density[i] < depth(dim) {
+                    root[low] = high;
+                }
+            }
+        }
+        let total: f64 = weight.iter().sum();
+        let mut peaks: Vec<(usize, f64, usize)> = Vec::new();
+        let of: Vec<usize> = (0..n).map(|i| find(&mut root, i)).collect();
+        for (i, &r) in of.iter().enumerate() {
+            match peaks.iter_mut().find(|p| p.0 == r) {
+                Some(peak) => {
+                    peak.1 += weight[i] / total;
+                    peak.2 += 1;
+                }
+                None => peaks.push((r, weight[i] / total, 1)),
+            }
+        }
+        peaks.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let kept: Vec<usize> = peaks
+            .iter()
+            .enumerate()
+            .filter(|(k, (_, mass, n))| *k == 0 || *n >= MIN_POINTS || *mass >= MIN_MASS)
+            .map(|(_, (r, _, _))| *r)
+            .collect();
+        let mut modes = Self { dim, points, mode: vec![usize::MAX; n], n_modes: kept.len() };
+        for (i, r) in of.iter().enumerate() {
+            if let Some(k) = kept.iter().position(|k| k == r) {
+                modes.mode[i] = k;
+            }
+        }
+        let lone: Vec<usize> = (0..n).filter(|&i| modes.mode[i] == usize::MAX).collect();
+        let found: Vec<(usize, usize)> =
+            lone.into_iter().map(|i| (i, modes.of(&modes.points[i * dim..][..dim]))).collect();
+        for (i, mode) in found {
+            modes.mode[i] = mode;
+        }
+        modes
+    }
+
+    /// The mode of the nearest point.
+    pub(super) fn of(&self, x: &[f64]) -> usize {
+        let mut best = (f64::INFINITY, 0);
+        for (p, &mode) in self.points.chunks_exact(self.dim).zip(&self.mode) {
+            if mode == usize::MAX {
+                continue;
+            }
+            let distance: f64 = p.iter().zip(x).map(|(a, b)| (a - b) * (a - b)).sum();
+            if distance < best.0 {
+                best = (distance, mode);
+            }
+        }
+        best.1
+    }
+}
+
+fn find(root: &mut [usize], mut i: usize) -> usize {
+    while root[i] != i {
+        root[i] = root[root[i]];
+        i = root[i];
+    }
+    i
+}
+
+/// The `k` nearest other points of each point.
+fn neighbours(points: &[f64], dim: usize, k: usize) -> Vec<Vec<usize>> {
+    use rayon::prelude::*;
+    let n = points.len() / dim;
+    (0..n)
+        .into_par_iter()
+        .map(|i| {
+            let x = &points[i * dim..][..dim];
+            let mut all: Vec<(f64, usize)> = points
+                .chunks_exact(dim)
+                .enumerate()
+                .filter(|(j, _)| *j != i)
+                .map(|(j, p)| (p.iter().zip(x).map(|(a, b)| (a - b) * (a - b)).sum(), j))
+                .collect();
+            if k < all.len() {
+                all.select_nth_unstable_by(k, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+                all.truncate(k);
+            }
+            all.into_iter().map(|(_, j)| j).collect()
+        })
+        .collect()
+}
+
+/// At most `n` distinct rows drawn by systematic resampling with their weights (multiples of 1 / n).
+pub(super) fn thin(weights: &[f64], n: usize, seed: u64) -> Vec<(usize, f64)> {
+    let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
+    let total: f64 = weights.iter().sum();
+    let step = total / n as f64;
+    let (mut sum, mut next) = (0.0, offset * step);
+    let mut drawn = Vec::new();
+    for (i, w) in weights.iter().enumerate() {
+        sum += w;
+        let mut times = 0;
+        while next < sum {
+            times += 1;
+            next += step;
+        }
+        if times > 0 {
+            drawn.push((i, f64::from(times) / n as f64));
+        }
+    }
+    drawn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::Target;
+
+    fn modes_of(target: Target, n: usize) -> (Modes, Vec<f64>) {
+        let theta = target.sample(n, 5).unwrap();
+        let log_density = target.log_prob_rows(&theta).unwrap();
+        (Modes::find(theta.clone(), target.dim(), &log_density, &vec![1.0; n]), theta)
+    }
+
+    #[test]
+    fn the_modes_of_known_targets_are_found_and_curved_ones_stay_whole() {
+        for (target, n_modes) in [
+            (Target::Gauss1, 1),
+            (Target::Gauss2, 2),
+            (Target::Gauss3, 3),
+            (Target::Gauss3d, 3),
+            (Target::TwoMoonsS, 2),
+            (Target::Circle8, 8),
+            (Target::Rings2, 2),
+            (Target::Rosenbrock10, 1),
+            (Target::ManyWell(3), 8),
+        ] {
+            let (modes, theta) = modes_of(target, 2000);
+            assert_eq!(modes.n_modes, n_modes, "{}", target.name());
+            // Each point goes to the mode it was found in, and modes are those of the target.
+            let dim = target.dim();
+            let agree = (0..2000)
+                .filter(|&i| {
+                    let x = &theta[i * dim..][..dim];
+                    let twin = (0..2000).find(|&j| modes.mode[j] == modes.of(x)).unwrap();
+                    target.mode_of(x) == target.mode_of(&theta[twin * dim..][..dim])
+                })
+                .count();
+            assert!(agree >= 1900, "{}: {agree}", target.name());
+        }
+    }
+}

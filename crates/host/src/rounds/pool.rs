@@ -1,0 +1,195 @@
+//! All evaluated points of a run with the density they were really drawn from: the balance heuristic over everything
+//! that drew (Veach and Guibas 1995; deterministic-mixture weights of adaptive multiple importance sampling, Cornuet et al.
+//! 2012). Invariant: the mixture of a point counts every draw of the run, those that came after it included.
+
+use crate::HostError;
+use crate::fit::FitInput;
+use crate::outer::Support;
+use crate::posterior::Posterior;
+use crate::prior::Prior;
+use crate::weights::kish_ess;
+use lwflow_engine::Engine;
+use rayon::prelude::*;
+
+/// A flow that drew points.
+#[derive(Debug)]
+struct Proposal {
+    flow: Posterior,
+    log_n: f64,
+}
+
+/// Evaluated points, in the order of their evaluation.
+#[derive(Debug)]
+pub(super) struct Pool {
+    dim: usize,
+    /// `[n, D]`.
+    pub(super) theta: Vec<f64>,
+    /// `[n]`.
+    pub(super) log_likelihood: Vec<f64>,
+    /// `[n]`.
+    pub(super) log_prior: Vec<f64>,
+    /// `[n, M]`.
+    pub(super) derived: Vec<f64>,
+    /// log of sum_j n_j q_j over the flows that drew, `[n]`.
+    log_flows: Vec<f64>,
+    n_prior: usize,
+    proposals: Vec<Proposal>,
+}
+
+/// Points that have just been evaluated.
+pub(super) struct Drawn {
+    /// `[n, D]`.
+    pub(super) theta: Vec<f64>,
+    /// `[n]`.
+    pub(super) log_likelihood: Vec<f64>,
+    /// `[n, M]`.
+    pub(super) derived: Vec<f64>,
+}
+
+/// log(e^a + e^b).
+pub(super) fn log_add(a: f64, b: f64) -> f64 {
+    let (high, low) = if a > b { (a, b) } else { (b, a) };
+    if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+impl Pool {
+    pub(super) fn new(dim: usize) -> Self {
+        Self {
+            dim,
+            theta: Vec::new(),
+            log_likelihood: Vec::new(),
+            log_prior: Vec::new(),
+            derived: Vec::new(),
+            log_flows: Vec::new(),
+            n_prior: 0,
+            proposals: Vec::new(),
+        }
+    }
+
+    /// Number of points.
+    pub(super) fn n(&self) -> usize {
+        self.log_likelihood.len()
+    }
+
+    /// Draws from the prior among them.
+    pub(super) fn n_prior(&self) -> usize {
+        self.n_prior
+    }
+
+    /// Adds points of which the last `n_prior` were drawn from the prior and the rest from `flow`.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(super) fn add(
+        &mut self,
+        engine: &Engine,
+        prior: &dyn Prior,
+        flow: Option<&Posterior>,
+        n_prior: usize,
+        drawn: Drawn,
+    ) -> Result<(), HostError> {
+        let n_old = self.n();
+        let n_new = drawn.log_likelihood.len();
+        let log_prior: Vec<f64> =
+            drawn.theta.par_chunks_exact(self.dim).with_min_len(512).map(|t| prior.log_prior(t)).collect();
+        self.theta.extend_from_slice(&drawn.theta);
+        self.log_likelihood.extend(drawn.log_likelihood);
+        self.derived.extend(drawn.derived);
+        self.log_prior.extend(log_prior);
+        self.log_flows.resize(n_old + n_new, f64::NEG_INFINITY);
+        self.n_prior += n_prior;
+        let new = n_old * self.dim..;
+        for Proposal { flow, log_n } in &self.proposals {
+            let log_q = log_prob(engine, flow, &self.theta[new.clone()])?;
+            add_density(&mut self.log_flows[n_old..], &log_q, *log_n);
+        }
+        let n_flow = n_new - n_prior;
+        if let Some(flow) = flow.filter(|_| n_flow > 0) {
+            let log_n = (n_flow as f64).ln();
+            let log_q = log_prob(engine, flow, &self.theta)?;
+            add_density(&mut self.log_flows, &log_q, log_n);
+            self.proposals.push(Proposal { flow: flow.clone(), log_n });
+        }
+        Ok(())
+    }
+
+    /// log of the density that point i was drawn from: the mixture of all proposals.
+    pub(super) fn log_proposal(&self) -> Vec<f64> {
+        let (log_n_prior, log_n) = ((self.n_prior as f64).ln(), (self.n() as f64).ln());
+        (0..self.n()).map(|i| log_add(self.log_flows[i], log_n_prior + self.log_prior[i]) - log_n).collect()
+    }
+
+    /// Log weights towards prior times likelihood^beta.
+    pub(super) fn log_weights(&self, log_proposal: &[f64], beta: f64) -> Vec<f64> {
+        (0..self.n())
+            .map(|i| {
+                let log_l = self.log_likelihood[i];
+                if log_l == f64::NEG_INFINITY {
+                    return log_l;
+                }
+                beta * log_l + self.log_prior[i] - log_proposal[i]
+            })
+            .collect()
+    }
+
+    /// The largest beta in (`from`, 1] whose effective sample size reaches `target_ess`; `from` if none does.
+    pub(super) fn temper(&self, log_proposal: &[f64], from: f64, target_ess: f64) -> f64 {
+        let ess = |beta: f64| kish_ess(&self.log_weights(log_proposal, beta));
+        if ess(1.0) >= target_ess {
+            return 1.0;
+        }
+        let (mut low, mut high) = (from, 1.0);
+        // On the scale of the logarithm first: beta may begin at a millionth.
+        for _ in 0..60 {
+            let middle = if low > 0.0 && high / low > 2.0 {
+                (low * high).sqrt()
+            } else if low > 0.0 || high < 1e-12 {
+                0.5 * (low + high)
+            } else {
+                high / 16.0
+            };
+            if ess(middle) >= target_ess {
+                low = middle
+            } else {
+                high = middle
+            }
+            if high - low <= 1e-3 * high && low > 0.0 {
+                break;
+            }
+        }
+        low
+    }
+
+    /// The points as weighted pairs towards prior times likelihood^beta.
+    pub(super) fn weighted(
+        &self,
+        names: &[String],
+        labels: &[String],
+        supports: &[Support],
+        log_proposal: Vec<f64>,
+        beta: f64,
+    ) -> FitInput {
+        FitInput {
+            names: names.to_vec(),
+            labels: labels.to_vec(),
+            supports: supports.to_vec(),
+            theta: self.theta.clone(),
+            context: Vec::new(),
+            log_weights: self.log_weights(&log_proposal, beta),
+            log_proposal: Some(log_proposal),
+            blocks: None,
+            effective: None,
+        }
+    }
+}
+
+fn log_prob(engine: &Engine, flow: &Posterior, theta: &[f64]) -> Result<Vec<f64>, HostError> {
+    flow.log_prob(&mut engine.flow(flow.spec())?, theta, &[])
+}
+
+/// sums = log(e^sums + n q).
+fn add_density(sums: &mut [f64], log_q: &[f64], log_n: f64) {
+    for (sum, q) in sums.iter_mut().zip(log_q) {
+        *sum = log_add(*sum, log_n + q);
+    }
+}

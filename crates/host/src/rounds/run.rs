@@ -1,0 +1,458 @@
+//! The rounds themselves: temper, train, draw, evaluate, pool, until fresh draws of the flow are worth the target.
+//! Invariant: everything but the ending by time follows from problem, settings, seed and device.
+
+use super::audit::{AuditReport, audit};
+use super::coverage::{CoverageReport, Seen, compare};
+use super::evaluator::Evaluator;
+use super::evidence::{Evidence, EvidenceReport};
+use super::fresh::{self, FreshReport};
+use super::journal::Journal;
+use super::pool::{Drawn, Pool};
+use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
+use super::settings::RoundsSettings;
+use super::verdict::Verdict;
+use crate::HostError;
+use crate::fit::{FitSettings, refit};
+use crate::likelihood::Likelihood;
+use crate::posterior::{Posterior, Samples};
+use crate::prior::Prior;
+use crate::rng::{CounterField, SOBOL_BLOCK, sobol_blocks};
+use crate::weights::{kish_ess, log_sum_exp, weight_report};
+use lwflow_engine::Engine;
+use lwflow_model::BaseSpec;
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// What to infer.
+#[derive(Debug)]
+pub struct Problem<'a> {
+    /// Names of the parameters, `[D]`.
+    pub names: Vec<String>,
+    /// LaTeX labels, `[D]`.
+    pub labels: Vec<String>,
+    /// The prior.
+    pub prior: &'a dyn Prior,
+    /// The likelihood.
+    pub likelihood: &'a mut dyn Likelihood,
+}
+
+/// Tempering keeps at least this share of a round as effective points.
+const TEMPER_SHARE: f64 = 0.5;
+/// Training visits of a round that is still tempered, as a share of those of a final one.
+const TEMPERED_VISITS: f64 = 0.25;
+
+/// Runs rounds until the target is reached or a budget is spent.
+///
+/// # Errors
+/// Those of the likelihood, the journal and the engine; [`HostError::TooFewEffective`] if the prior stage finds nothing to
+/// begin with.
+pub fn run(
+    engine: &Engine,
+    problem: Problem<'_>,
+    fit: &FitSettings,
+    settings: &RoundsSettings,
+    seed: u64,
+    journal: &mut dyn Journal,
+    watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+) -> Result<RoundsResult, HostError> {
+    let Problem { names, labels, prior, likelihood } = problem;
+    let supports = prior.supports();
+    let mut rounds = Rounds {
+        engine,
+        names,
+        labels,
+        prior,
+        evaluator: Evaluator::new(likelihood, journal),
+        pool: Pool::new(prior.dim()),
+        settings,
+        seed,
+        start: Instant::now(),
+        stopped: None,
+        n_scan: 0,
+    };
+    rounds.check()?;
+    rounds.scan(watch)?;
+    let mut rows: Vec<RoundRow> = Vec::new();
+    let mut flow: Option<Posterior> = None;
+    let mut last: Option<Fresh> = None;
+    let mut earlier: Vec<Evidence> = Vec::new();
+    let n_round = settings.n_round.unwrap_or_else(|| default_round(prior.dim(), settings.max_evaluations));
+    for round in 1.. {
+        if rounds.stop().is_some() {
+            break;
+        }
+        let clock = Instant::now();
+        let log_proposal = rounds.pool.log_proposal();
+        let target = TEMPER_SHARE * n_round as f64;
+        let beta = rounds.pool.temper(&log_proposal, 0.0, target);
+        let input = rounds.pool.weighted(&rounds.names, &rounds.labels, &supports, log_proposal, beta);
+        let pooled_ess = kish_ess(&input.log_weights);
+        let mut training = fit.clone();
+        if beta < 1.0 {
+            training.training.max_visits = (fit.training.max_visits as f64 * TEMPERED_VISITS).ceil() as usize;
+        }
+        let mut visits = 0;
+        let trained = match rounds.evaluator.journal().flow(round)? {
+            Some(flow) => flow,
+            None => {
+                let stopped = &mut rounds.stopped;
+                let (trained, report) = refit(
+                    engine,
+                    &input,
+                    &training,
+                    flow.as_ref(),
+                    seed,
+                    seed.wrapping_add(round as u64),
+                    |visits, max_visits| {
+                        let event = RoundsEvent::Training { round, beta, visits, max_visits };
+                        if watch(event).is_break() {
+                            *stopped = Some(StopCause::Interrupted);
+                        }
+                        if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    },
+                )?;
+                visits = report.visits;
+                if rounds.stopped.is_none() {
+                    rounds.evaluator.journal().keep_flow(round, &trained)?;
+                }
+                trained
+            }
+        };
+        let seconds_training = clock.elapsed().as_secs_f64();
+        let n_components = match &trained.spec().base {
+            BaseSpec::Gaussian => 0,
+            BaseSpec::Mixture(mixture) => mixture.n_components,
+        };
+        let n_prior = (settings.prior_share * n_round as f64).round() as usize;
+        let mut fresh = rounds.draw(&trained, round, n_round - n_prior, n_prior, watch)?;
+        let fresh_ess = kish_ess(&fresh.log_weights(beta));
+        let mut done = false;
+        if beta >= 1.0 && rounds.stop().is_none() {
+            done = rounds.finish(&trained, round, &mut fresh, rows.last(), watch)?;
+        }
+        rounds.pool_round(&trained, &fresh)?;
+        let log_proposal = rounds.pool.log_proposal();
+        let log_weights = rounds.pool.log_weights(&log_proposal, 1.0);
+        let row = RoundRow {
+            round,
+            beta,
+            n_evaluations: rounds.evaluator.n,
+            pooled_ess,
+            n_components,
+            visits,
+            n_fresh: fresh.n(),
+            fresh_ess,
+            log_z: log_sum_exp(&log_weights) - (log_weights.len() as f64).ln(),
+            posterior_ess: kish_ess(&log_weights),
+            seconds: (seconds_training, clock.elapsed().as_secs_f64() - seconds_training),
+        };
+        if watch(RoundsEvent::Round(&row)).is_break() {
+            rounds.stopped = Some(StopCause::Interrupted);
+        }
+        rows.push(row);
+        if let Some(report) = last.as_ref().and_then(|last| rounds.judge(last).ok()) {
+            earlier.extend(Evidence::of(&report.weights).filter(|_| report.ess.lower.is_some()));
+        }
+        flow = Some(trained);
+        last = Some(fresh);
+        if done {
+            rounds.stopped = Some(StopCause::TargetEss);
+            break;
+        }
+    }
+    let (Some(posterior), Some(last)) = (flow, last) else {
+        return Err(HostError::invalid("rounds", "stopped before the first", "time and evaluations for one"));
+    };
+    let trust = rounds.trust(&posterior, &last, &earlier)?;
+    let Evaluator { n, made, .. } = rounds.evaluator;
+    let report = RoundsReport {
+        stop: rounds.stopped.unwrap_or(StopCause::MaxEvaluations),
+        rounds: rows,
+        n_evaluations: n,
+        n_scan: rounds.n_scan,
+        evaluations_per_second: (made.1 > 0.0).then(|| made.0 as f64 / made.1),
+        fresh: trust.fresh,
+        evidence: trust.evidence,
+        coverage: trust.coverage,
+        audit: trust.audit,
+        verdict: trust.verdict,
+        seconds: rounds.start.elapsed().as_secs_f64(),
+    };
+    let Fresh { samples, log_likelihood, log_prior, derived, .. } = last;
+    let Samples { theta, log_prob } = samples;
+    Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, report })
+}
+
+/// Evaluations per round where none were asked for.
+fn default_round(dim: usize, max_evaluations: usize) -> usize {
+    (max_evaluations / 25).clamp(500, 1000 + 400 * dim)
+}
+
+/// Independent draws of one flow with their likelihoods, and the draws from the prior of the same round.
+struct Fresh {
+    samples: Samples,
+    log_likelihood: Vec<f64>,
+    log_prior: Vec<f64>,
+    derived: Vec<f64>,
+    from_prior: Drawn,
+}
+
+impl Fresh {
+    fn n(&self) -> usize {
+        self.log_likelihood.len()
+    }
+
+    fn log_weights(&self, beta: f64) -> Vec<f64> {
+        (0..self.n())
+            .map(|i| {
+                let log_l = self.log_likelihood[i];
+                if log_l == f64::NEG_INFINITY {
+                    log_l
+                } else {
+                    beta * log_l + self.log_prior[i] - self.samples.log_prob[i]
+                }
+            })
+            .collect()
+    }
+}
+
+/// Everything that speaks for or against a result.
+struct Trust {
+    fresh: Option<FreshReport>,
+    evidence: EvidenceReport,
+    coverage: Option<CoverageReport>,
+    audit: Option<AuditReport>,
+    verdict: Verdict,
+}
+
+struct Rounds<'a> {
+    engine: &'a Engine,
+    names: Vec<String>,
+    labels: Vec<String>,
+    prior: &'a dyn Prior,
+    evaluator: Evaluator<'a>,
+    pool: Pool,
+    settings: &'a RoundsSettings,
+    seed: u64,
+    start: Instant,
+    stopped: Option<StopCause>,
+    n_scan: usize,
+}
+
+impl Rounds<'_> {
+    fn check(&self) -> Result<(), HostError> {
+        let d = self.prior.dim();
+        if self.names.len() != d {
+            return Err(HostError::invalid("names", self.names.len(), format!("{d}, one per parameter")));
+        }
+        Ok(())
+    }
+
+    /// Evaluations left.
+    fn left(&self) -> usize {
+        self.settings.max_evaluations.saturating_sub(self.evaluator.n)
+    }
+
+    /// Why rounds must end now, if they must.
+    fn stop(&mut self) -> Option<StopCause> {
+        if self.stopped.is_none() {
+            let late = |limit| self.start.elapsed().as_secs_f64() > limit;
+            if self.left() == 0 {
+                self.stopped = Some(StopCause::MaxEvaluations);
+            } else if self.settings.max_time.is_some_and(late) {
+                self.stopped = Some(StopCause::MaxTime);
+            }
+        }
+        self.stopped
+    }
+
+    /// Evaluates `theta`, `[n, D]`, as far as the budget goes, and says how far that was.
+    fn evaluate(
+        &mut self,
+        round: usize,
+        theta: &[f64],
+        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<crate::likelihood::Evaluations, HostError> {
+        let d = self.prior.dim();
+        let total = (theta.len() / d).min(self.left());
+        let (start, limit) = (self.start, self.settings.max_time);
+        let stopped = &mut self.stopped;
+        let out = self.evaluator.evaluate(&theta[..total * d], &mut |done| {
+            if watch(RoundsEvent::Evaluating { round, done, total }).is_break() {
+                *stopped = Some(StopCause::Interrupted);
+            } else if limit.is_some_and(|limit| start.elapsed().as_secs_f64() > limit) {
+                *stopped = Some(StopCause::MaxTime);
+            }
+            if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(out)
+    }
+
+    /// The prior stage: scrambled Sobol points.
+    fn scan(&mut self, watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>) -> Result<(), HostError> {
+        let d = self.prior.dim();
+        let points = sobol_blocks(self.seed, self.settings.scan(), d).points;
+        let mut theta = vec![0.0; points.len()];
+        theta
+            .par_chunks_exact_mut(d)
+            .zip(points.par_chunks_exact(d))
+            .with_min_len(256)
+            .for_each(|(theta, u)| self.prior.prior_transform(u, theta));
+        let out = self.evaluate(0, &theta, watch)?;
+        let n = out.log_likelihood.len();
+        theta.truncate(n * d);
+        self.n_scan = n;
+        let drawn = Drawn { theta, log_likelihood: out.log_likelihood, derived: out.derived };
+        self.pool.add(self.engine, self.prior, None, n, drawn)
+    }
+
+    /// Draws of `flow` and of the prior, evaluated.
+    fn draw(
+        &mut self,
+        flow: &Posterior,
+        round: usize,
+        n_flow: usize,
+        n_prior: usize,
+        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Fresh, HostError> {
+        let d = self.prior.dim();
+        let mut fresh = Fresh {
+            samples: Samples { theta: Vec::new(), log_prob: Vec::new() },
+            log_likelihood: Vec::new(),
+            log_prior: Vec::new(),
+            derived: Vec::new(),
+            from_prior: Drawn { theta: Vec::new(), log_likelihood: Vec::new(), derived: Vec::new() },
+        };
+        self.draw_more(flow, round, &mut fresh, n_flow, watch)?;
+        let field = CounterField::new(self.seed, "prior share", d);
+        let mut u = vec![0.0; n_prior * d];
+        field.fill_uniform((round as u64) << 32, &mut u);
+        let mut theta = vec![0.0; n_prior * d];
+        for (theta, u) in theta.chunks_exact_mut(d).zip(u.chunks_exact(d)) {
+            self.prior.prior_transform(u, theta);
+        }
+        if self.stop().is_none() {
+            let out = self.evaluate(round, &theta, watch)?;
+            theta.truncate(out.log_likelihood.len() * d);
+            fresh.from_prior = Drawn { theta, log_likelihood: out.log_likelihood, derived: out.derived };
+        }
+        Ok(fresh)
+    }
+
+    /// Appends `n_more` draws of `flow`.
+    fn draw_more(
+        &mut self,
+        flow: &Posterior,
+        round: usize,
+        fresh: &mut Fresh,
+        n_more: usize,
+        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(), HostError> {
+        let (d, n) = (self.prior.dim(), fresh.n());
+        let seed = self.seed.wrapping_add(round as u64).rotate_left(32);
+        let mut executor = self.engine.flow(flow.spec())?;
+        let mut samples = flow.sample(&mut executor, n + n_more.min(self.left()), &[], seed)?;
+        let out = self.evaluate(round, &samples.theta[n * d..], watch)?;
+        let n = n + out.log_likelihood.len();
+        samples.theta.truncate(n * d);
+        samples.log_prob.truncate(n);
+        fresh.samples = samples;
+        fresh.log_likelihood.extend(out.log_likelihood);
+        fresh.derived.extend(out.derived);
+        fresh.log_prior = fresh.samples.theta.par_chunks_exact(d).map(|t| self.prior.log_prior(t)).collect();
+        Ok(())
+    }
+
+    fn judge(&self, fresh: &Fresh) -> Result<FreshReport, HostError> {
+        fresh::judge(&fresh.log_weights(1.0), &fresh.samples.theta, self.settings.max_k_hat, self.seed)
+    }
+
+    /// Judges the final flow by its fresh draws, and holds it against all that was evaluated.
+    fn trust(&mut self, flow: &Posterior, fresh: &Fresh, earlier: &[Evidence]) -> Result<Trust, HostError> {
+        let d = self.prior.dim();
+        let judged = self.judge(fresh).ok();
+        let scan = &self.pool.log_likelihood[..self.n_scan];
+        let blocks: Vec<u32> = (0..self.n_scan).map(|i| (i / SOBOL_BLOCK) as u32).collect();
+        let scan_weights = weight_report(scan, Some(&blocks), &self.pool.theta[..self.n_scan * d]).ok();
+        let evidence = EvidenceReport::new(
+            judged.as_ref().and_then(|fresh| Evidence::of(&fresh.weights)),
+            Evidence::joined(earlier),
+            scan_weights.as_ref().and_then(Evidence::of),
+        );
+        let (mut coverage, mut audited) = (None, None);
+        if let Some(report) = &judged {
+            let fresh_log_weights = fresh.log_weights(1.0);
+            let log_proposal = self.pool.log_proposal();
+            let mut executor = self.engine.flow(flow.spec())?;
+            let log_q = flow.log_prob(&mut executor, &self.pool.theta, &[])?;
+            let target = |log_l: &[f64], log_prior: &[f64]| -> Vec<f64> {
+                log_l.iter().zip(log_prior).map(|(l, p)| l + p).collect()
+            };
+            let seen = Seen {
+                theta: &self.pool.theta,
+                log_target: &target(&self.pool.log_likelihood, &self.pool.log_prior),
+                log_weights: &self.pool.log_weights(&log_proposal, 1.0),
+                scan_log_likelihood: scan,
+                n_prior: self.pool.n_prior(),
+                fresh_theta: &fresh.samples.theta,
+                fresh_log_target: &target(&fresh.log_likelihood, &fresh.log_prior),
+                fresh_log_weights: &fresh_log_weights,
+                log_z: report.weights.log_z,
+            };
+            coverage = compare(flow, &log_q, &seen, self.seed).ok();
+            let evaluator = &mut self.evaluator;
+            audited = Some(audit(
+                flow,
+                &fresh.samples.theta,
+                &fresh.samples.log_prob,
+                &fresh.log_likelihood,
+                &fresh_log_weights,
+                &mut |theta| evaluator.audit(theta),
+                self.seed,
+            )?);
+        }
+        let verdict =
+            Verdict::new(self.settings, judged.as_ref(), &evidence, coverage.as_ref(), audited.as_ref());
+        Ok(Trust { fresh: judged, evidence, coverage, audit: audited, verdict })
+    }
+
+    /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there.
+    fn finish(
+        &mut self,
+        flow: &Posterior,
+        round: usize,
+        fresh: &mut Fresh,
+        before: Option<&RoundRow>,
+        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<bool, HostError> {
+        loop {
+            let Ok(FreshReport { ess, .. }) = self.judge(fresh) else { return Ok(false) };
+            let Some(lower) = ess.lower else { return Ok(false) };
+            if lower >= self.settings.target_ess {
+                return Ok(true);
+            }
+            let more = (fresh.n() as f64 * (1.05 * self.settings.target_ess / lower - 1.0)).ceil();
+            let efficiency = ess.ess / fresh.n() as f64;
+            let gains = before
+                .is_none_or(|row| row.beta < 1.0 || efficiency > 1.15 * row.fresh_ess / row.n_fresh as f64);
+            // Another round would cost draws of its own, and it trains; it pays while the flow still gets better.
+            let cheap = more <= 0.5 * self.evaluator.n as f64;
+            let fits = more <= self.left() as f64;
+            if !fits || (gains && !cheap) || self.stop().is_some() {
+                return Ok(false);
+            }
+            self.draw_more(flow, round, fresh, more as usize, watch)?;
+        }
+    }
+
+    fn pool_round(&mut self, flow: &Posterior, fresh: &Fresh) -> Result<(), HostError> {
+        let drawn = Drawn {
+            theta: [&fresh.samples.theta[..], &fresh.from_prior.theta].concat(),
+            log_likelihood: [&fresh.log_likelihood[..], &fresh.from_prior.log_likelihood].concat(),
+            derived: [&fresh.derived[..], &fresh.from_prior.derived].concat(),
+        };
+        let n_prior = fresh.from_prior.log_likelihood.len();
+        self.pool.add(self.engine, self.prior, Some(flow), n_prior, drawn)
+    }
+}
