@@ -5,6 +5,7 @@
 mod psis;
 
 pub use psis::{KHat, KHatStatus, psis_k_hat};
+pub(crate) use psis::{Tail, psis_tail};
 
 use crate::error::{HostError, check_length};
 use serde::Serialize;

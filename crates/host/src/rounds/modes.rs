@@ -24,7 +24,7 @@ pub(super) struct Modes {
 
 /// How far the log density must fall between two peaks: draws of a normal in D dimensions scatter by sqrt(D / 2) nats.
 fn depth(dim: usize) -> f64 {
-    1.0 + 3.0 * (dim as f64 / 2.0).sqrt()
+    1.0 + 1.5 * (dim as f64 / 2.0).sqrt()
 }
 
 impl Modes {

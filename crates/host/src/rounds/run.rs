@@ -40,7 +40,14 @@ pub struct Problem<'a> {
 /// Tempering keeps at least this share of a round as effective points.
 const TEMPER_SHARE: f64 = 0.5;
 /// Training visits of a round that is still tempered, as a share of those of a final one.
-const TEMPERED_VISITS: f64 = 0.25;
+const TEMPERED_VISITS: f64 = 0.5;
+
+/// Effective share of fresh draws with which a first flow for the posterior itself is not worth another round.
+const GOOD_EFFICIENCY: f64 = 0.9;
+/// Growth of the rounds that draw from flows for the posterior itself.
+const GROWTH: f64 = 1.5;
+/// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
+const MAX_RETRIES: usize = 3;
 
 /// Runs rounds until the target is reached or a budget is spent.
 ///
@@ -77,14 +84,16 @@ pub fn run(
     let mut flow: Option<Posterior> = None;
     let mut last: Option<Fresh> = None;
     let mut earlier: Vec<Evidence> = Vec::new();
-    let n_round = settings.n_round.unwrap_or_else(|| default_round(prior.dim(), settings.max_evaluations));
+    let first_round =
+        settings.n_round.unwrap_or_else(|| default_round(prior.dim(), settings.max_evaluations));
+    let mut n_round = first_round;
     for round in 1.. {
         if rounds.stop().is_some() {
             break;
         }
         let clock = Instant::now();
         let log_proposal = rounds.pool.log_proposal();
-        let target = TEMPER_SHARE * n_round as f64;
+        let target = TEMPER_SHARE * first_round as f64;
         let beta = rounds.pool.temper(&log_proposal, 0.0, target);
         let input = rounds.pool.weighted(&rounds.names, &rounds.labels, &supports, log_proposal, beta);
         let pooled_ess = kish_ess(&input.log_weights);
@@ -96,22 +105,32 @@ pub fn run(
         let trained = match rounds.evaluator.journal().flow(round)? {
             Some(flow) => flow,
             None => {
-                let stopped = &mut rounds.stopped;
-                let (trained, report) = refit(
-                    engine,
-                    &input,
-                    &training,
-                    flow.as_ref(),
-                    seed,
-                    seed.wrapping_add(round as u64),
-                    |visits, max_visits| {
-                        let event = RoundsEvent::Training { round, beta, visits, max_visits };
-                        if watch(event).is_break() {
-                            *stopped = Some(StopCause::Interrupted);
+                let mut attempt = 0;
+                let (trained, report) = loop {
+                    let stopped = &mut rounds.stopped;
+                    let result = refit(
+                        engine,
+                        &input,
+                        &training,
+                        flow.as_ref(),
+                        seed,
+                        seed.wrapping_add(round as u64),
+                        |visits, max_visits| {
+                            let event = RoundsEvent::Training { round, beta, visits, max_visits };
+                            if watch(event).is_break() {
+                                *stopped = Some(StopCause::Interrupted);
+                            }
+                            if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                        },
+                    );
+                    match result {
+                        Err(HostError::NonFinite { .. }) if attempt < MAX_RETRIES => {
+                            attempt += 1;
+                            training.training.learning_rate /= 3.0;
                         }
-                        if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                    },
-                )?;
+                        other => break other?,
+                    }
+                };
                 visits = report.visits;
                 if rounds.stopped.is_none() {
                     rounds.evaluator.journal().keep_flow(round, &trained)?;
@@ -129,7 +148,7 @@ pub fn run(
         let fresh_ess = kish_ess(&fresh.log_weights(beta));
         let mut done = false;
         if beta >= 1.0 && rounds.stop().is_none() {
-            done = rounds.finish(&trained, round, &mut fresh, rows.last(), watch)?;
+            done = rounds.finish(&trained, round, n_round, &mut fresh, rows.last(), watch)?;
         }
         rounds.pool_round(&trained, &fresh)?;
         let log_proposal = rounds.pool.log_proposal();
@@ -156,6 +175,11 @@ pub fn run(
         }
         flow = Some(trained);
         last = Some(fresh);
+        if beta >= 1.0 {
+            // The flow is near: its draws are worth most now, and the more of them, the better the next flow.
+            let most = (rounds.left() / 4).max(first_round);
+            n_round = ((n_round as f64 * GROWTH) as usize).min(most);
+        }
         if done {
             rounds.stopped = Some(StopCause::TargetEss);
             break;
@@ -422,6 +446,7 @@ impl Rounds<'_> {
         &mut self,
         flow: &Posterior,
         round: usize,
+        n_round: usize,
         fresh: &mut Fresh,
         before: Option<&RoundRow>,
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
@@ -433,13 +458,14 @@ impl Rounds<'_> {
                 return Ok(true);
             }
             let more = (fresh.n() as f64 * (1.05 * self.settings.target_ess / lower - 1.0)).ceil();
+            // Another round costs draws of its own, and it trains; it pays while the flow still gets better.
             let efficiency = ess.ess / fresh.n() as f64;
-            let gains = before
-                .is_none_or(|row| row.beta < 1.0 || efficiency > 1.15 * row.fresh_ess / row.n_fresh as f64);
-            // Another round would cost draws of its own, and it trains; it pays while the flow still gets better.
-            let cheap = more <= 0.5 * self.evaluator.n as f64;
-            let fits = more <= self.left() as f64;
-            if !fits || (gains && !cheap) || self.stop().is_some() {
+            let gains = match before {
+                Some(row) if row.beta >= 1.0 => efficiency > 1.15 * row.fresh_ess / row.n_fresh as f64,
+                _ => efficiency < GOOD_EFFICIENCY,
+            };
+            let last_chance = more + (2 * n_round) as f64 > self.left() as f64;
+            if more > self.left() as f64 || (gains && !last_chance) || self.stop().is_some() {
                 return Ok(false);
             }
             self.draw_more(flow, round, fresh, more as usize, watch)?;

@@ -17,7 +17,7 @@ pub struct RoundsSettings {
     /// Largest standard error of log Z, if that is part of the contract.
     pub max_log_z_sd: Option<f64>,
     /// Draws from the prior, scrambled Sobol points: the first round, and the scan that missed modes are looked for with.
-    /// `None`: a tenth of `max_evaluations`, at most 100,000.
+    /// `None`: a twentieth of `max_evaluations`, at most 100,000.
     pub n_scan: Option<usize>,
     /// Evaluations per round; `None`: by dimension and budget.
     pub n_round: Option<usize>,
@@ -43,6 +43,6 @@ impl Default for RoundsSettings {
 impl RoundsSettings {
     /// Draws of the prior stage.
     pub fn scan(&self) -> usize {
-        self.n_scan.unwrap_or((self.max_evaluations / 10).min(100_000)).max(1)
+        self.n_scan.unwrap_or((self.max_evaluations / 20).min(100_000)).max(1)
     }
 }

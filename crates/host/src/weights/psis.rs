@@ -34,23 +34,41 @@ pub struct KHat {
     pub status: KHatStatus,
 }
 
+/// The generalised Pareto distribution of the largest weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tail {
+    /// Log of the weight that the tail begins above.
+    pub(crate) log_cutoff: f64,
+    /// Logarithm of the unit of `scale`.
+    pub(crate) log_unit: f64,
+    /// Scale sigma of what weights exceed the cut-off by.
+    pub(crate) scale: f64,
+    /// Shape k.
+    pub(crate) shape: f64,
+}
+
 /// k-hat of log weights `[n]`: tail of min(n/5, 3 sqrt(n)) weights over the next largest one.
 ///
 /// # Errors
 /// [`HostError::BadLogValue`] for NaN or +inf.
 pub fn psis_k_hat(log_weights: &[f64]) -> Result<KHat, HostError> {
+    Ok(psis_tail(log_weights)?.0)
+}
+
+/// [`psis_k_hat`] with the distribution, where one was fitted.
+pub(crate) fn psis_tail(log_weights: &[f64]) -> Result<(KHat, Option<Tail>), HostError> {
     check_log_values("log_weights", log_weights, &[], true)?;
     let n = log_weights.len();
     let n_tail = (0.2 * n as f64).min(3.0 * (n as f64).sqrt()).ceil() as usize;
     if n_tail < MIN_TAIL || n_tail >= n {
-        return Ok(KHat { value: None, n_tail, status: KHatStatus::TooFewRows });
+        return Ok((KHat { value: None, n_tail, status: KHatStatus::TooFewRows }, None));
     }
     let mut scratch = log_weights.to_vec();
     // Ascending partition: the tail is everything after `cutoff`.
     let (_, cutoff, tail) = scratch.select_nth_unstable_by(n - n_tail - 1, f64::total_cmp);
     let max = tail.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if max - *cutoff < 1e-12 || max == f64::NEG_INFINITY {
-        return Ok(KHat { value: None, n_tail, status: KHatStatus::ConstantTail });
+        return Ok((KHat { value: None, n_tail, status: KHatStatus::ConstantTail }, None));
     }
     let base = (*cutoff - max).exp();
     // exp_m1 keeps the digits of exceedances that are far smaller than the cut-off itself.
@@ -60,19 +78,20 @@ pub fn psis_k_hat(log_weights: &[f64]) -> Result<KHat, HostError> {
         .filter(|x| *x > 0.0)
         .collect();
     if exceedances.len() < MIN_TAIL {
-        return Ok(KHat { value: Some(f64::INFINITY), n_tail, status: KHatStatus::TooFewPositive });
+        return Ok((KHat { value: Some(f64::INFINITY), n_tail, status: KHatStatus::TooFewPositive }, None));
     }
     exceedances.sort_unstable_by(f64::total_cmp);
-    let (k, _) = fit_generalised_pareto(&exceedances);
+    let (k, scale) = fit_generalised_pareto(&exceedances);
     let m = exceedances.len() as f64;
     // Weak prior towards 0.5 worth ten observations (Vehtari et al. 2024, appendix C).
     let value = if k.is_nan() { f64::INFINITY } else { (k * m + 5.0) / (m + 10.0) };
-    Ok(KHat { value: Some(value), n_tail: exceedances.len(), status: KHatStatus::Fitted })
+    let tail = Tail { log_cutoff: *cutoff, log_unit: max, scale, shape: value };
+    Ok((KHat { value: Some(value), n_tail: exceedances.len(), status: KHatStatus::Fitted }, Some(tail)))
 }
 
 /// Shape k and scale sigma of a generalised Pareto distribution, from ascending positive exceedances: posterior mean of
 /// the profile parameter on a grid of quantiles (Zhang and Stephens 2009, with the sign of k of Vehtari et al.).
-pub(crate) fn fit_generalised_pareto(x: &[f64]) -> (f64, f64) {
+fn fit_generalised_pareto(x: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
     let quartile = x[((n / 4.0 + 0.5).floor() as usize).clamp(1, x.len()) - 1];
     let largest = x[x.len() - 1];
