@@ -1,7 +1,10 @@
 //! Where log likelihoods come from: batches of theta in, log L out. A closure, a known target, a child process, a WGSL
 //! function. Invariant: an evaluation that is handed out is finite or -inf; everything else is an error with its theta.
 
+mod known;
+
 use crate::HostError;
+use rayon::prelude::*;
 use std::fmt::Debug;
 
 /// Log likelihoods of a batch of n points, in the order of the points.
@@ -59,9 +62,9 @@ impl<F: Fn(&[f64]) -> f64 + Send + Sync> ClosureLikelihood<F> {
         Self { dim, log_likelihood }
     }
 
-    fn values(&self, theta: &[f64]) -> Vec<f64> {
-        use rayon::prelude::*;
-        theta.par_chunks_exact(self.dim).with_min_len(256).map(|t| (self.log_likelihood)(t)).collect()
+    fn values(&self, theta: &[f64]) -> Result<Vec<f64>, HostError> {
+        crate::error::n_rows("theta", theta.len(), self.dim)?;
+        Ok(theta.par_chunks_exact(self.dim).with_min_len(256).map(|t| (self.log_likelihood)(t)).collect())
     }
 }
 
@@ -77,15 +80,22 @@ impl<F: Fn(&[f64]) -> f64 + Send + Sync> Likelihood for ClosureLikelihood<F> {
     }
 
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        let values = self.values(theta);
-        let n_legal = values.iter().position(|v| !is_legal(*v)).unwrap_or(values.len());
-        out.log_likelihood.extend_from_slice(&values[..n_legal]);
-        crate::weights::check_log_values("log_likelihood", &values, theta, true)
+        append_legal(&self.values(theta)?, theta, out)
     }
 
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
-        Ok(Some(self.values(theta)))
+        self.values(theta).map(Some)
     }
+}
+
+/// Appends the log likelihoods of `theta`, `[n, D]`, up to the first that is not legal.
+///
+/// # Errors
+/// [`HostError::BadLogValue`] with the theta of that one.
+fn append_legal(values: &[f64], theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
+    let n_legal = values.iter().position(|v| !is_legal(*v)).unwrap_or(values.len());
+    out.log_likelihood.extend_from_slice(&values[..n_legal]);
+    crate::weights::check_log_values("log_likelihood", values, theta, true)
 }
 
 /// Whether a log likelihood may be handed out.
