@@ -143,6 +143,9 @@ pub enum HostError {
         /// What went wrong, with the theta in question where there is one.
         problem: String,
     },
+    /// What a run keeps could not be read or written.
+    #[error(transparent)]
+    Journal(#[from] crate::rounds::JournalError),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] lwflow_engine::EngineError),

@@ -93,7 +93,20 @@ struct Version {
 /// # Errors
 /// [`ModelFileError::Io`], or [`ModelFileError::TooLarge`] with [`Precision::F16`].
 pub fn write_model(path: &Path, posterior: &Posterior, precision: Precision) -> Result<(), ModelFileError> {
+    let bytes = model_bytes(path, posterior, precision)?;
     let io = |source| ModelFileError::Io { path: path.to_owned(), action: "write", source };
+    write_atomically(path, &bytes).map_err(io)
+}
+
+/// The bytes of a model file; `path` is only named in errors.
+///
+/// # Errors
+/// [`ModelFileError::TooLarge`] with [`Precision::F16`].
+pub(crate) fn model_bytes(
+    path: &Path,
+    posterior: &Posterior,
+    precision: Precision,
+) -> Result<Vec<u8>, ModelFileError> {
     let damaged = |reason: String| ModelFileError::Damaged { path: path.to_owned(), reason };
     let header = Header {
         format_version: FORMAT_VERSION,
@@ -134,8 +147,7 @@ pub fn write_model(path: &Path, posterior: &Posterior, precision: Precision) -> 
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(ENTRY.to_owned(), json)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))?;
-    write_atomically(path, &bytes).map_err(io)
+    safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))
 }
 
 /// Writes a file so that a crash leaves either the old content or the new one.

@@ -1,0 +1,391 @@
+//! A run in a folder: `run.json` says what run it is, `evaluations.log` grows by a checked block several times a second,
+//! `round_N.flow` appears whole after each training. Invariant: a block or file with a wrong checksum is never used; the last
+//! block may be torn by a crash and is then dropped, all else that does not check is refused.
+
+use super::journal::Journal;
+use crate::HostError;
+use crate::likelihood::Evaluations;
+use crate::model_file::{ModelFileError, Precision, model_bytes, parse_model, write_atomically};
+use crate::posterior::Posterior;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// What makes a run the run it is: names of properties (task, seed, device, ...) and their values.
+pub type Identity = BTreeMap<String, String>;
+
+/// Version of the files.
+const FORMAT_VERSION: u32 = 1;
+/// First bytes of the log; then D and M as u64.
+const LOG_MAGIC: &[u8; 8] = b"lwfloev1";
+/// First bytes of the flow of a round; then a checksum, and a model file.
+const FLOW_MAGIC: &[u8; 8] = b"lwflofl1";
+/// Most rows of a block.
+const MAX_BLOCK: usize = 65_536;
+const MANIFEST: &str = "run.json";
+const LOG: &str = "evaluations.log";
+
+/// What can go wrong with the files of a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// There is no run to go on with.
+    #[error("{}: there is no run to resume", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is a run already.
+    #[error("{}: there is an unfinished run; resume it, or replace it by force", path.display())]
+    HasRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process writes there.
+    #[error("{}: in use by another run", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by another version.
+    #[error("{}: format version {got}, expected {FORMAT_VERSION}: finish the run with the lwflow that began it", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        got: u32,
+    },
+    /// Not what was written.
+    #[error("{}: damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The run was begun with something else.
+    #[error("{}: the run was begun with {property} {was}, now it is {now}", path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        property: String,
+        /// Its value then.
+        was: String,
+        /// Its value now.
+        now: String,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format_version: u32,
+    identity: Identity,
+}
+
+/// A run in a folder.
+#[derive(Debug)]
+pub struct FolderJournal {
+    folder: PathBuf,
+    log: File,
+    dim: usize,
+    n_derived: usize,
+    /// Rows of the log: theta, log L, derived quantities, `[n, D + 1 + M]`.
+    rows: Vec<f64>,
+    /// Seconds since blocks were last forced to the disk.
+    synced: std::time::Instant,
+}
+
+impl FolderJournal {
+    /// Begins a run of `dim` parameters and `n_derived` derived quantities in `folder`, which is made if it is not there.
+    /// With `replace`, an unfinished run there is removed.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn begin(
+        folder: &Path,
+        identity: &Identity,
+        dim: usize,
+        n_derived: usize,
+        replace: bool,
+    ) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(folder).map_err(io(folder, "create"))?;
+        let path = folder.join(LOG);
+        if path.exists() && !replace {
+            return Err(JournalError::HasRun { path: folder.into() });
+        }
+        let mut log = open(&path, true)?;
+        for round in 1.. {
+            let path = flow_path(folder, round);
+            if !path.exists() {
+                break;
+            }
+            std::fs::remove_file(&path).map_err(io(&path, "remove"))?;
+        }
+        let manifest = Manifest { format_version: FORMAT_VERSION, identity: identity.clone() };
+        let path_of_manifest = folder.join(MANIFEST);
+        let json = serde_json::to_vec_pretty(&manifest).map_err(|e| damaged(&path_of_manifest, e))?;
+        write_atomically(&path_of_manifest, &json).map_err(io(&path_of_manifest, "write"))?;
+        let mut head = LOG_MAGIC.to_vec();
+        head.extend((dim as u64).to_le_bytes());
+        head.extend((n_derived as u64).to_le_bytes());
+        log.set_len(0)
+            .and_then(|()| log.seek(SeekFrom::Start(0)))
+            .and_then(|_| log.write_all(&head))
+            .and_then(|()| log.sync_all())
+            .map_err(io(&path, "write"))?;
+        Ok(Self {
+            folder: folder.into(),
+            log,
+            dim,
+            n_derived,
+            rows: Vec::new(),
+            synced: std::time::Instant::now(),
+        })
+    }
+
+    /// Goes on with the run in `folder`.
+    ///
+    /// # Errors
+    /// [`JournalError`]; [`JournalError::OtherRun`] names the first property that differs.
+    pub fn resume(
+        folder: &Path,
+        identity: &Identity,
+        dim: usize,
+        n_derived: usize,
+    ) -> Result<Self, JournalError> {
+        let path = folder.join(MANIFEST);
+        let bytes = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(JournalError::NoRun { path: folder.into() });
+            }
+            other => other.map_err(io(&path, "read"))?,
+        };
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(&path, e))?;
+        if manifest.format_version != FORMAT_VERSION {
+            return Err(JournalError::Version { path, got: manifest.format_version });
+        }
+        let none = "not given".to_owned();
+        for property in manifest.identity.keys().chain(identity.keys()) {
+            let was = manifest.identity.get(property).unwrap_or(&none);
+            let now = identity.get(property).unwrap_or(&none);
+            if was != now {
+                let (property, was, now) = (property.clone(), was.clone(), now.clone());
+                return Err(JournalError::OtherRun { path, property, was, now });
+            }
+        }
+        let path = folder.join(LOG);
+        let mut log = open(&path, false)?;
+        let rows = read_log(&path, &mut log, dim, n_derived)?;
+        Ok(Self { folder: folder.into(), log, dim, n_derived, rows, synced: std::time::Instant::now() })
+    }
+
+    /// Evaluations that the log holds.
+    pub fn n_evaluations(&self) -> usize {
+        self.rows.len() / self.width()
+    }
+
+    /// Removes the files of a run that is complete; its results say all they did.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn remove(self) -> Result<(), JournalError> {
+        drop(self.log);
+        std::fs::remove_dir_all(&self.folder).map_err(io(&self.folder, "remove"))
+    }
+
+    fn width(&self) -> usize {
+        self.dim + 1 + self.n_derived
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join(LOG)
+    }
+}
+
+impl Journal for FolderJournal {
+    fn recall(&mut self, first: usize, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
+        let (d, width) = (self.dim, self.width());
+        let rows = self.rows.chunks_exact(width).skip(first);
+        for (i, (row, theta)) in rows.zip(theta.chunks_exact(d)).enumerate() {
+            if row[..d].iter().zip(theta).any(|(a, b)| a.to_bits() != b.to_bits()) {
+                return Err(JournalError::OtherRun {
+                    path: self.log_path(),
+                    property: format!("evaluation {}", first + i),
+                    was: format!("at theta {:?}", &row[..d]),
+                    now: format!("at theta {theta:?}"),
+                }
+                .into());
+            }
+            out.log_likelihood.push(row[d]);
+            out.derived.extend_from_slice(&row[d + 1..]);
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        first: usize,
+        theta: &[f64],
+        log_likelihood: &[f64],
+        derived: &[f64],
+    ) -> Result<(), HostError> {
+        let (d, m, path) = (self.dim, self.n_derived, self.log_path());
+        if first != self.n_evaluations() {
+            let reason = format!("evaluation {first} would follow {} evaluations", self.n_evaluations());
+            return Err(damaged(&path, reason).into());
+        }
+        let start = self.rows.len();
+        for (i, log_l) in log_likelihood.iter().enumerate() {
+            self.rows.extend_from_slice(&theta[i * d..][..d]);
+            self.rows.push(*log_l);
+            self.rows.extend_from_slice(&derived[i * m..][..m]);
+        }
+        let width = self.width();
+        for block in self.rows[start..].chunks(MAX_BLOCK * width) {
+            let mut bytes = ((block.len() / width) as u32).to_le_bytes().to_vec();
+            bytes.extend(block.iter().flat_map(|v| v.to_le_bytes()));
+            let check = crc32fast::hash(&bytes);
+            bytes.extend(check.to_le_bytes());
+            self.log.write_all(&bytes).map_err(io(&path, "write"))?;
+        }
+        // A crash of the program loses nothing from here on; one of the machine at most what the last half second brought.
+        if self.synced.elapsed().as_secs_f64() > 0.5 {
+            self.log.sync_data().map_err(io(&path, "write"))?;
+            self.synced = std::time::Instant::now();
+        }
+        Ok(())
+    }
+
+    fn flow(&mut self, round: usize) -> Result<Option<Posterior>, HostError> {
+        let path = flow_path(&self.folder, round);
+        let bytes = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(io(&path, "read"))?,
+        };
+        let model = bytes
+            .strip_prefix(FLOW_MAGIC)
+            .and_then(|rest| rest.split_first_chunk::<4>())
+            .filter(|(check, model)| u32::from_le_bytes(**check) == crc32fast::hash(model))
+            .map(|(_, model)| model)
+            .ok_or_else(|| damaged(&path, "its checksum does not fit its content"))?;
+        Ok(Some(parse_model(&path, model).map_err(|e| damaged(&path, e))?))
+    }
+
+    fn keep_flow(&mut self, round: usize, flow: &Posterior) -> Result<(), HostError> {
+        let path = flow_path(&self.folder, round);
+        let model =
+            model_bytes(&path, flow, Precision::F32).map_err(|e: ModelFileError| damaged(&path, e))?;
+        let mut bytes = FLOW_MAGIC.to_vec();
+        bytes.extend(crc32fast::hash(&model).to_le_bytes());
+        bytes.extend(model);
+        write_atomically(&path, &bytes).map_err(io(&path, "write"))?;
+        Ok(())
+    }
+}
+
+fn flow_path(folder: &Path, round: usize) -> PathBuf {
+    folder.join(format!("round_{round}.flow"))
+}
+
+fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { path, action, source }
+}
+
+fn damaged(path: &Path, reason: impl ToString) -> JournalError {
+    JournalError::Damaged { path: path.into(), reason: reason.to_string() }
+}
+
+/// Opens the log for this process alone.
+fn open(path: &Path, create: bool) -> Result<File, JournalError> {
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .open(path)
+        .map_err(io(path, "open"))?;
+    match log.try_lock() {
+        Ok(()) => Ok(log),
+        Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.into() }),
+        // A file system without locks: two runs at once are then the user's to avoid.
+        Err(std::fs::TryLockError::Error(_)) => Ok(log),
+    }
+}
+
+/// Reads all blocks, drops a torn one at the end, and leaves the file ready to be appended to.
+fn read_log(path: &Path, log: &mut File, dim: usize, n_derived: usize) -> Result<Vec<f64>, JournalError> {
+    let length = log.metadata().map_err(io(path, "read"))?.len();
+    let mut reader = BufReader::new(&mut *log);
+    let mut head = [0; 24];
+    reader.read_exact(&mut head).map_err(|_| damaged(path, "it has no head"))?;
+    let number = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&head[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    if &head[..8] != LOG_MAGIC || number(8) != dim as u64 || number(16) != n_derived as u64 {
+        return Err(damaged(path, "its head is not that of a log of this run"));
+    }
+    let width = dim + 1 + n_derived;
+    let mut rows = Vec::new();
+    let mut at = head.len() as u64;
+    while at < length {
+        let mut count = [0; 4];
+        let left = length - at;
+        let torn = left < 4 || {
+            reader.read_exact(&mut count).map_err(io(path, "read"))?;
+            let n = u32::from_le_bytes(count) as usize;
+            let size = (n * width * 8 + 4) as u64;
+            if n == 0 || n > MAX_BLOCK {
+                return Err(damaged(path, format!("a block of {n} evaluations at byte {at}")));
+            }
+            left < 4 + size || {
+                let mut bytes = vec![0; size as usize];
+                reader.read_exact(&mut bytes).map_err(io(path, "read"))?;
+                let (values, check) = bytes.split_at(n * width * 8);
+                let mut hasher = crc32fast::Hasher::new();
+                hasher.update(&count);
+                hasher.update(values);
+                let fits = hasher.finalize().to_le_bytes() == *check;
+                let last = left == 4 + size;
+                if !fits && !last {
+                    return Err(damaged(
+                        path,
+                        format!("the checksum of the block at byte {at} does not fit"),
+                    ));
+                }
+                if fits {
+                    rows.extend(values.chunks_exact(8).map(|b| {
+                        let mut bytes = [0; 8];
+                        bytes.copy_from_slice(b);
+                        f64::from_le_bytes(bytes)
+                    }));
+                    at += 4 + size;
+                }
+                !fits
+            }
+        };
+        if torn {
+            break;
+        }
+    }
+    log.set_len(at).and_then(|()| log.seek(SeekFrom::Start(at))).map_err(io(path, "write"))?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests;

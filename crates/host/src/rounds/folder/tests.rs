@@ -1,0 +1,102 @@
+//! What a crash, another version, another run or a flipped bit does to the files of a run.
+
+use super::*;
+
+fn identity(seed: u64) -> Identity {
+    Identity::from([("seed".to_owned(), seed.to_string()), ("device".to_owned(), "a".to_owned())])
+}
+
+/// A log of three blocks of 4, 1 and 5 evaluations with two parameters and one derived quantity.
+fn run_in(folder: &Path) -> FolderJournal {
+    let mut journal = FolderJournal::begin(folder, &identity(1), 2, 1, false).unwrap();
+    for (first, n) in [(0, 4), (4, 1), (5, 5)] {
+        let value = |i: usize| (first + i) as f64;
+        let theta: Vec<f64> = (0..n).flat_map(|i| [value(i), -value(i)]).collect();
+        let log_l: Vec<f64> = (0..n).map(|i| 10.0 * value(i)).collect();
+        let derived: Vec<f64> = (0..n).map(|i| 0.5 * value(i)).collect();
+        journal.record(first, &theta, &log_l, &derived).unwrap();
+    }
+    journal
+}
+
+fn theta_of(range: std::ops::Range<usize>) -> Vec<f64> {
+    range.flat_map(|i| [i as f64, -(i as f64)]).collect()
+}
+
+#[test]
+fn a_resumed_run_recalls_what_it_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(run_in(folder.path()));
+    let mut journal = FolderJournal::resume(folder.path(), &identity(1), 2, 1).unwrap();
+    assert_eq!(journal.n_evaluations(), 10);
+    let mut out = Evaluations::default();
+    journal.recall(3, &theta_of(3..6), &mut out).unwrap();
+    assert_eq!((out.log_likelihood, out.derived), (vec![30.0, 40.0, 50.0], vec![1.5, 2.0, 2.5]));
+    // The end of the log, and what lies beyond.
+    let mut out = Evaluations::default();
+    journal.recall(8, &theta_of(8..12), &mut out).unwrap();
+    assert_eq!(out.log_likelihood, [80.0, 90.0]);
+    let error = journal.recall(3, &[3.0, 3.0], &mut Evaluations::default()).unwrap_err().to_string();
+    assert!(error.contains("evaluation 3") && error.contains("[3.0, -3.0]"), "{error}");
+}
+
+#[test]
+fn a_log_that_is_cut_anywhere_keeps_its_whole_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(run_in(folder.path()));
+    let path = folder.path().join(LOG);
+    let whole = std::fs::read(&path).unwrap();
+    let ends: Vec<usize> =
+        [0, 4, 5, 10].map(|n| 24 + n * 32).into_iter().zip([0, 8, 16, 24]).map(|(a, b)| a + b).collect();
+    assert_eq!(whole.len(), ends[3]);
+    for length in 24..=whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let journal = FolderJournal::resume(folder.path(), &identity(1), 2, 1).unwrap();
+        let kept = [10, 5, 4, 0].into_iter().zip([3, 2, 1, 0]).find(|(_, k)| ends[*k] <= length).unwrap();
+        assert_eq!(journal.n_evaluations(), kept.0, "cut at {length}");
+        drop(journal);
+        // What was torn is gone, so that the next block follows a whole one.
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), ends[kept.1] as u64);
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(run_in(folder.path()));
+    let path = folder.path().join(LOG);
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(3) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        match FolderJournal::resume(folder.path(), &identity(1), 2, 1) {
+            Err(JournalError::Damaged { .. }) => {}
+            Err(other) => panic!("{other}"),
+            // In the last block a wrong checksum looks like a torn write; a wrong count may seem to run over the end.
+            Ok(journal) => assert!(journal.n_evaluations() < 10, "byte {at}"),
+        }
+    }
+}
+
+#[test]
+fn other_runs_versions_and_owners_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    assert!(matches!(FolderJournal::resume(at, &identity(1), 2, 1), Err(JournalError::NoRun { .. })));
+    let journal = run_in(at);
+    assert!(matches!(FolderJournal::resume(at, &identity(1), 2, 1), Err(JournalError::InUse { .. })));
+    drop(journal);
+    assert!(matches!(FolderJournal::begin(at, &identity(1), 2, 1, false), Err(JournalError::HasRun { .. })));
+    let error = FolderJournal::resume(at, &identity(2), 2, 1).unwrap_err().to_string();
+    assert!(error.contains("begun with seed 1, now it is 2"), "{error}");
+    assert!(matches!(FolderJournal::resume(at, &identity(1), 3, 1), Err(JournalError::Damaged { .. })));
+    let manifest = at.join(MANIFEST);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"format_version\": 1", "\"format_version\": 7")).unwrap();
+    assert!(matches!(
+        FolderJournal::resume(at, &identity(1), 2, 1),
+        Err(JournalError::Version { got: 7, .. })
+    ));
+    assert_eq!(FolderJournal::begin(at, &identity(1), 2, 1, true).unwrap().n_evaluations(), 0);
+}
