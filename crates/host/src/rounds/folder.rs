@@ -255,7 +255,8 @@ impl Journal for FolderJournal {
         }
         let width = self.width();
         for block in self.rows[start..].chunks(MAX_BLOCK * width) {
-            let mut bytes = ((block.len() / width) as u32).to_le_bytes().to_vec();
+            let count = (block.len() / width) as u32;
+            let mut bytes = [count.to_le_bytes(), (!count).to_le_bytes()].concat();
             bytes.extend(block.iter().flat_map(|v| v.to_le_bytes()));
             let check = crc32fast::hash(&bytes);
             bytes.extend(check.to_le_bytes());
@@ -343,45 +344,44 @@ fn read_log(path: &Path, log: &mut File, dim: usize, n_derived: usize) -> Result
     let width = dim + 1 + n_derived;
     let mut rows = Vec::new();
     let mut at = head.len() as u64;
-    while at < length {
-        let mut count = [0; 4];
-        let left = length - at;
-        let torn = left < 4 || {
-            reader.read_exact(&mut count).map_err(io(path, "read"))?;
-            let n = u32::from_le_bytes(count) as usize;
-            let size = (n * width * 8 + 4) as u64;
-            if n == 0 || n > MAX_BLOCK {
-                return Err(damaged(path, format!("a block of {n} evaluations at byte {at}")));
+    // A block: count and its complement, both u32; the rows; a checksum of all that.
+    while length - at >= 8 {
+        let mut counts = [0; 8];
+        reader.read_exact(&mut counts).map_err(io(path, "read"))?;
+        let [count, complement] =
+            [0, 4].map(|i| u32::from_le_bytes([counts[i], counts[i + 1], counts[i + 2], counts[i + 3]]));
+        let n = count as usize;
+        if count != !complement || n == 0 || n > MAX_BLOCK {
+            let mut rest = Vec::new();
+            reader.read_to_end(&mut rest).map_err(io(path, "read"))?;
+            // What a crash of the machine leaves of a file that had just grown.
+            if counts.iter().chain(&rest).all(|b| *b == 0) {
+                break;
             }
-            left < 4 + size || {
-                let mut bytes = vec![0; size as usize];
-                reader.read_exact(&mut bytes).map_err(io(path, "read"))?;
-                let (values, check) = bytes.split_at(n * width * 8);
-                let mut hasher = crc32fast::Hasher::new();
-                hasher.update(&count);
-                hasher.update(values);
-                let fits = hasher.finalize().to_le_bytes() == *check;
-                let last = left == 4 + size;
-                if !fits && !last {
-                    return Err(damaged(
-                        path,
-                        format!("the checksum of the block at byte {at} does not fit"),
-                    ));
-                }
-                if fits {
-                    rows.extend(values.chunks_exact(8).map(|b| {
-                        let mut bytes = [0; 8];
-                        bytes.copy_from_slice(b);
-                        f64::from_le_bytes(bytes)
-                    }));
-                    at += 4 + size;
-                }
-                !fits
-            }
-        };
-        if torn {
+            return Err(damaged(path, format!("no block begins at byte {at}")));
+        }
+        let end = at + 8 + (n * width * 8) as u64 + 4;
+        if end > length {
             break;
         }
+        let mut bytes = vec![0; n * width * 8 + 4];
+        reader.read_exact(&mut bytes).map_err(io(path, "read"))?;
+        let (values, check) = bytes.split_at(n * width * 8);
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&counts);
+        hasher.update(values);
+        if hasher.finalize().to_le_bytes() != *check {
+            if end == length {
+                break;
+            }
+            return Err(damaged(path, format!("the checksum of the block at byte {at} does not fit")));
+        }
+        rows.extend(values.chunks_exact(8).map(|b| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(b);
+            f64::from_le_bytes(bytes)
+        }));
+        at = end;
     }
     log.set_len(at).and_then(|()| log.seek(SeekFrom::Start(at))).map_err(io(path, "write"))?;
     Ok(rows)
