@@ -89,8 +89,8 @@ def wgsl():
             terms = [f"{shift[i]:.8f}"] + [f"{whiten[i, j]:.8f} * t[{j}]" for j in range(i + 1)]
             out.append(f"    let z{i} = {sum_of(terms, '        ')};")
         squares = sum_of([f"z{i} * z{i}" for i in range(D)], "        ")
-        out.append(f"    let square = {squares};")
-        out.append(f"    return {constant:.8f} - 0.5 * square;")
+        out.append(f"    let length2 = {squares};")
+        out.append(f"    return {constant:.8f} - 0.5 * length2;")
         out.append("}")
     out.append("")
     out.append("fn log_likelihood(theta: array<f32, D>) -> f32 {")
