@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use sobol_burley::parts::{hash, owen_scramble_rev, sobol_rev};
-use statrs::function::erf::{erfc, erfc_inv};
+use statrs::function::erf::erfc_inv;
 use std::f64::consts::{SQRT_2, TAU};
 
 /// Points per independent scrambling in [`sobol_blocks`]; a power of two, below the crate's index limit of 2^16.
@@ -54,9 +54,9 @@ pub fn normal_pair<R: Rng>(rng: &mut R) -> (f64, f64) {
     (radius * cos, radius * sin)
 }
 
-/// Standard normal cumulative distribution function.
+/// Standard normal cumulative distribution function, to a relative 1e-12 however far out.
 pub fn normal_cdf(x: f64) -> f64 {
-    0.5 * erfc(-x / SQRT_2)
+    0.5 * libm::erfc(-x / SQRT_2)
 }
 
 /// Standard normal quantile of `u` in (0, 1); the ends give -inf and +inf.

@@ -1,7 +1,16 @@
 //! What is believed of the parameters before the data: draws by an inverse transform of the unit cube, and the normalised
 //! log density. Invariant: `prior_transform` of a point of the open cube has a finite log density and lies in the support.
 
+mod independent;
 mod known;
+mod marginal;
+mod quantile;
+mod special;
+#[cfg(test)]
+mod tests;
+
+pub use independent::{IndependentPrior, JointPrior};
+pub use marginal::Marginal;
 
 use crate::outer::Support;
 use std::fmt::Debug;
