@@ -1,6 +1,7 @@
 //! The subcommands. Each reads its input completely before it writes anything, and writes files atomically.
 
 mod fit;
+mod rounds;
 mod table;
 
 pub use fit::fit_settings;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const STATUSES: &str = "Exit status: 0 success; 1 unexpected error; 2 wrong command line; 3 wrong input file; \
-4 no usable device; 5 failed fit or missed bound; 130 interrupted (what there was is written).";
+4 no usable device; 5 failed fit or missed bound; 6 contract not met; 130 interrupted (what there was is written).";
 
 /// Most samples of one call: their count in bytes still has meaning on every system.
 const MAX_SAMPLES: u64 = 1_000_000_000_000;
@@ -65,6 +66,24 @@ struct FitArgs {
     /// Replace the results of an earlier fit.
     #[arg(long)]
     force: bool,
+    /// Go on with the rounds that an earlier call began in the same folder.
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Effective size that fresh draws must reach (rounds; overrides the task file).
+    #[arg(long, value_name = "N")]
+    target_ess: Option<f64>,
+    /// Largest Pareto k-hat with which an effective size counts (rounds).
+    #[arg(long, value_name = "K")]
+    max_k_hat: Option<f64>,
+    /// Largest standard error of log Z (rounds).
+    #[arg(long, value_name = "SD")]
+    max_log_z_sd: Option<f64>,
+    /// Most likelihood evaluations, everything counted (rounds).
+    #[arg(long, value_name = "N")]
+    max_evaluations: Option<usize>,
+    /// Most seconds (rounds).
+    #[arg(long, value_name = "SECONDS")]
+    max_time: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use lwflow_engine::EngineError;
 use lwflow_host::HostError;
+use lwflow_host::rounds::JournalError;
 use std::fmt;
 
 /// Exit status of the command.
@@ -20,6 +21,8 @@ pub enum Status {
     Device = 4,
     /// The fit failed or a bound that was asked for does not hold.
     Fit = 5,
+    /// The result does not keep its contract; it is written all the same.
+    Contract = 6,
     /// Interrupted; what there was has been written.
     Interrupted = 130,
 }
@@ -104,6 +107,7 @@ impl From<HostError> for CommandError {
         let status = match &error {
             HostError::Engine(error) => engine_status(error),
             HostError::NonFinite { .. } | HostError::TooFewEffective { .. } => Status::Fit,
+            HostError::Journal(JournalError::Io { action: "write" | "remove", .. }) => Status::Other,
             _ => Status::Input,
         };
         Self::new(status, error)

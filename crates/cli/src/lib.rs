@@ -6,6 +6,7 @@ pub mod demo;
 pub mod draws;
 pub mod exit;
 pub mod figures;
+pub mod inference;
 pub mod progress;
 pub mod report;
 pub mod source;

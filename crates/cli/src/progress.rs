@@ -103,9 +103,26 @@ impl Bar {
         go_on()
     }
 
+    /// Begins a stage, from its own start.
+    pub fn begin(&self, what: &str, unit: &str) {
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            set_unit(bar, unit);
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// A remark above the bar.
+    pub fn remark(&self, console: Console, text: impl std::fmt::Display) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| console.remark(text)),
+            None => console.remark(text),
+        }
+    }
+
     /// Shows how far a fit is, every stage from its own start, and says whether to go on.
     pub fn update_fit(&self, progress: FitProgress) -> ControlFlow<()> {
-        if let Some(bar) = &self.bar
+        if self.bar.is_some()
             && self.stage.replace(Some(progress.stage)) != Some(progress.stage)
         {
             let (stage, unit) = match progress.stage {
@@ -114,9 +131,7 @@ impl Bar {
                 Stage::Training => ("training", "points"),
             };
             let colon = if self.what.is_empty() { "" } else { ": " };
-            bar.reset();
-            set_unit(bar, unit);
-            bar.set_message(format!("{}{colon}{stage}", self.what));
+            self.begin(&format!("{}{colon}{stage}", self.what), unit);
         }
         self.update(progress.done, progress.total)
     }

@@ -1,6 +1,7 @@
 //! Writes the results of a fit: model, samples, metrics, history and figures, and the summary on stdout.
 //! Every figure in metrics.json says how many draws made it; what cannot be known is null, never a number.
 
+pub mod rounds;
 mod summary;
 
 pub use summary::fixed;
@@ -31,8 +32,18 @@ use summary::summary;
 /// Name of the model file in the folder of results.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// All files that a fit may write there.
-pub const FILES: [&str; 7] =
-    [MODEL_FILE, "history.csv", "metrics.json", "samples.npz", "loss.png", "corner.png", "density.png"];
+pub const FILES: [&str; 10] = [
+    MODEL_FILE,
+    "history.csv",
+    "metrics.json",
+    "samples.npz",
+    "equal_weight.npz",
+    "verdict.json",
+    "rounds.csv",
+    "loss.png",
+    "corner.png",
+    "density.png",
+];
 /// Samples that figures show at most.
 const N_SHOWN: usize = 100_000;
 

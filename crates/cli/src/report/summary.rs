@@ -78,7 +78,7 @@ pub fn fixed(value: f64, decimals: usize) -> String {
 }
 
 /// The figures against a known target, one line each, with their standard errors and numbers of draws.
-fn comparison(e: &Evaluation) -> String {
+pub(super) fn comparison(e: &Evaluation) -> String {
     let mut text = format!("against the known target {}:\n", e.target);
     if let Some(f) = &e.forward_kl {
         let _ =

@@ -20,6 +20,7 @@ pub struct SampleWriter<'a> {
     /// Column names of every piece.
     columns: Vec<String>,
     names: Vec<String>,
+    derived_names: Vec<String>,
     n: usize,
     sink: Sink<'a>,
 }
@@ -67,7 +68,8 @@ impl<'a> SampleWriter<'a> {
                 }
                 Format::Npz => {
                     let file = WholeFile::create(path).map_err(|e| io_error(path, "create", e))?;
-                    let matrices = [("theta", like.dim), ("context", like.context_dim)];
+                    let n_derived = like.derived_names.len();
+                    let matrices = [("theta", like.dim), ("context", like.context_dim), ("derived", n_derived)];
                     let matrices = matrices.into_iter().filter(|(_, width)| *width > 0);
                     let matrices = matrices.map(|(name, width)| (name, Some(width as u64)));
                     let waiting =
@@ -79,7 +81,8 @@ impl<'a> SampleWriter<'a> {
                 }
             }
         };
-        Ok(Self { path: path.into(), columns, names: like.names.clone(), n: 0, sink })
+        let (names, derived_names) = (like.names.clone(), like.derived_names.clone());
+        Ok(Self { path: path.into(), columns, names, derived_names, n: 0, sink })
     }
 
     /// Adds rows.
@@ -96,12 +99,16 @@ impl<'a> SampleWriter<'a> {
             return Err(FileError::BadTable { what, got: columns.len(), expected: self.columns.len() });
         }
         let vectors: Vec<&[f64]> = piece.vectors().map(|(_, values)| values).collect();
-        let (dim, width) = (piece.dim, piece.dim + piece.context_dim);
+        let (dim, n_derived) = (piece.dim, piece.derived_names.len());
+        let at_derived = dim + piece.context_dim;
+        let width = at_derived + n_derived;
         let value = |row: usize, column: usize| {
             if column < dim {
                 piece.theta[row * dim + column]
-            } else if column < width {
+            } else if column < at_derived {
                 piece.context[row * piece.context_dim + column - dim]
+            } else if column < width {
+                piece.derived[row * n_derived + column - at_derived]
             } else {
                 vectors[column - width][row]
             }
@@ -113,7 +120,7 @@ impl<'a> SampleWriter<'a> {
                 out.rows(piece.n, value).map_err(|e| io(std::io::Error::other(e)))?;
             }
             Sink::Npz(waiting, _) => {
-                let matrices = [&piece.theta[..], &piece.context[..]];
+                let matrices = [&piece.theta[..], &piece.context[..], &piece.derived[..]];
                 let arrays = matrices.into_iter().filter(|values| !values.is_empty()).chain(vectors);
                 for (array, values) in waiting.iter_mut().zip(arrays) {
                     for v in values {
@@ -150,6 +157,9 @@ impl<'a> SampleWriter<'a> {
                     npz.array(&array.name, &shape, values).map_err(io)?;
                     if i == 0 {
                         npz.strings("names", &self.names).map_err(io)?;
+                        if !self.derived_names.is_empty() {
+                            npz.strings("derived_names", &self.derived_names).map_err(io)?;
+                        }
                     }
                 }
                 npz.finish().map_err(io)?;

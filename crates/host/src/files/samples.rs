@@ -28,6 +28,10 @@ pub struct SampleTable {
     pub context: Vec<f64>,
     /// Number of context values per row.
     pub context_dim: usize,
+    /// Derived quantities, `[n, M]`; written, not read.
+    pub derived: Vec<f64>,
+    /// Their names, `[M]`.
+    pub derived_names: Vec<String>,
     /// Log density of the model in nats, `[n]`; -inf outside of its support.
     pub log_prob: Option<Vec<f64>>,
     /// Unnormalised log weight in nats, `[n]`.
@@ -80,7 +84,11 @@ impl SampleTable {
         if self.names.len() != self.dim {
             return Err(bad("names", self.names.len(), self.dim));
         }
-        let matrices = [("theta", &self.theta, self.dim), ("context", &self.context, self.context_dim)];
+        let matrices = [
+            ("theta", &self.theta, self.dim),
+            ("context", &self.context, self.context_dim),
+            ("derived", &self.derived, self.derived_names.len()),
+        ];
         for (what, values, width) in matrices {
             if Some(values.len()) != self.n.checked_mul(width) {
                 return Err(bad(what, values.len(), self.n.saturating_mul(width)));
@@ -119,7 +127,7 @@ impl SampleTable {
     pub(super) fn column_names(&self) -> Vec<String> {
         let context = (0..self.context_dim).map(|i| format!("context_{i}"));
         let vectors = self.vectors().map(|(name, _)| name.to_owned());
-        self.names.iter().cloned().chain(context).chain(vectors).collect()
+        self.names.iter().cloned().chain(context).chain(self.derived_names.iter().cloned()).chain(vectors).collect()
     }
 
     fn from_fields(mut fields: Fields) -> Self {
@@ -138,6 +146,7 @@ impl SampleTable {
             context: fields.context,
             context_dim: fields.context_dim,
             notes: fields.notes,
+            ..Self::default()
         }
     }
 }

@@ -21,7 +21,7 @@ pub use evidence::{Evidence, EvidenceReport};
 pub use folder::{FolderJournal, Identity, JournalError};
 pub use fresh::{EssBound, FreshReport};
 pub use journal::{Journal, NoJournal};
-pub use report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
+pub use report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, equal_weight};
 pub use run::{Problem, run};
 pub use settings::RoundsSettings;
 pub use verdict::Verdict;

@@ -7,6 +7,8 @@ use super::evidence::EvidenceReport;
 use super::fresh::FreshReport;
 use super::verdict::Verdict;
 use crate::posterior::Posterior;
+use crate::rng::CounterField;
+use crate::weights::kish_ess;
 use serde::Serialize;
 
 /// One round.
@@ -52,6 +54,7 @@ pub enum StopCause {
 
 /// What happens.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum RoundsEvent<'a> {
     /// The likelihood is evaluated: done of total in this stage, and all so far.
     Evaluating {
@@ -121,4 +124,60 @@ pub struct RoundsResult {
     pub derived: Vec<f64>,
     /// What the rounds did.
     pub report: RoundsReport,
+}
+
+impl RoundsResult {
+    /// Log weights of the fresh draws towards the posterior, `[n]`, not normalised: their mean is the evidence.
+    pub fn log_weights(&self) -> Vec<f64> {
+        log_weights(&self.log_likelihood, &self.log_prior, &self.log_prob, 1.0)
+    }
+}
+
+/// beta log L + log prior - log q; -inf where L is zero.
+pub(super) fn log_weights(
+    log_likelihood: &[f64],
+    log_prior: &[f64],
+    log_prob: &[f64],
+    beta: f64,
+) -> Vec<f64> {
+    let each = log_likelihood.iter().zip(log_prior).zip(log_prob);
+    each.map(|((&l, &p), &q)| if l == f64::NEG_INFINITY { l } else { beta * l + p - q }).collect()
+}
+
+/// Rows of an equally weighted sample from rows with log weights `[n]`, by systematic resampling: at most `n_wanted`, and no
+/// more than the weights are worth. Rows of large weight come more than once.
+pub fn equal_weight(log_weights: &[f64], n_wanted: usize, seed: u64) -> Vec<usize> {
+    let n = n_wanted.min(kish_ess(log_weights).floor() as usize);
+    let max = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = log_weights.iter().map(|lw| (lw - max).exp()).collect();
+    let step = weights.iter().sum::<f64>() / n.max(1) as f64;
+    let (mut sum, mut next) = (0.0, CounterField::new(seed, "equal weight", 1).uniform(0, 0) * step);
+    let mut rows = Vec::with_capacity(n);
+    for (i, w) in weights.iter().enumerate() {
+        sum += w;
+        while next < sum && rows.len() < n {
+            rows.push(i);
+            next += step;
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_weights_count_what_the_weights_are_worth() {
+        let lw = [0.0, f64::NEG_INFINITY, 2f64.ln(), 0.0];
+        for seed in 0..50 {
+            let rows = equal_weight(&lw, 100, seed);
+            // ESS 16 / 6.
+            assert!(rows.len() == 2 && !rows.contains(&1), "{rows:?}");
+        }
+        let lw: Vec<f64> = (0..1000).map(|i| f64::from(i % 10).ln()).collect();
+        let rows = equal_weight(&lw, 450, 3);
+        assert_eq!(rows.len(), 450);
+        assert_eq!(rows.iter().filter(|&&i| i % 10 == 9).count(), 90);
+    }
 }

@@ -8,7 +8,7 @@ use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
 use super::journal::Journal;
 use super::pool::{Drawn, Pool};
-use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
+use super::report::{log_weights, RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
 use super::settings::RoundsSettings;
 use super::verdict::Verdict;
 use crate::HostError;
@@ -210,7 +210,7 @@ pub fn run(
 
 /// Evaluations per round where none were asked for.
 fn default_round(dim: usize, max_evaluations: usize) -> usize {
-    (max_evaluations / 25).clamp(500, 1000 + 400 * dim)
+    (max_evaluations / 40).clamp(500, 1000 + 400 * dim)
 }
 
 /// Independent draws of one flow with their likelihoods, and the draws from the prior of the same round.
@@ -228,16 +228,7 @@ impl Fresh {
     }
 
     fn log_weights(&self, beta: f64) -> Vec<f64> {
-        (0..self.n())
-            .map(|i| {
-                let log_l = self.log_likelihood[i];
-                if log_l == f64::NEG_INFINITY {
-                    log_l
-                } else {
-                    beta * log_l + self.log_prior[i] - self.samples.log_prob[i]
-                }
-            })
-            .collect()
+        log_weights(&self.log_likelihood, &self.log_prior, &self.samples.log_prob, beta)
     }
 }
 

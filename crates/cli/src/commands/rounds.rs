@@ -1,0 +1,121 @@
+//! `lwflow fit` where the task gives a prior and a likelihood: rounds until the contract is met or the budget is spent.
+//! Invariant: every evaluation is on the disk before the next piece is asked for, so that `--resume` loses nothing.
+
+use super::FitArgs;
+use crate::exit::{CommandError, Status};
+use crate::inference::{Inference, identity};
+use crate::progress::{Console, go_on, interrupted};
+use crate::report::rounds::{RoundsRun, write};
+use crate::task::Task;
+use lwflow_engine::Engine;
+use lwflow_host::HostError;
+use lwflow_host::rounds::{FolderJournal, Problem, RoundsEvent, StopCause, run};
+use std::cell::RefCell;
+use std::path::Path;
+
+/// Folder of the run in the folder of the results.
+pub(super) const RUN_FOLDER: &str = "run";
+
+/// Whether `out` holds a run that can be gone on with.
+pub(super) fn holds_run(out: &Path) -> bool {
+    out.join(RUN_FOLDER).join("run.json").exists()
+}
+
+pub(super) fn run_rounds(
+    args: &FitArgs,
+    task: &Task,
+    engine: &Engine,
+    mut inference: Inference,
+    console: Console,
+) -> Result<Status, CommandError> {
+    let folder = args.out.join(RUN_FOLDER);
+    let (d, m) = (inference.prior.dim(), inference.likelihood.derived_names().len());
+    let identity = identity(task, &inference, args.seed, engine)?;
+    let mut journal = if args.resume {
+        let journal = FolderJournal::resume(&folder, &identity, d, m).map_err(HostError::from)?;
+        console.remark(format!("going on after {} evaluations", journal.n_evaluations()));
+        journal
+    } else {
+        FolderJournal::begin(&folder, &identity, d, m, args.force).map_err(HostError::from)?
+    };
+    inference.notes.iter().for_each(|note| console.remark(note));
+    let settings = super::fit_settings(task);
+    let bar = console.bar("", "evaluations");
+    let derived_names = inference.likelihood.derived_names().to_vec();
+    let problem = Problem {
+        names: inference.names.clone(),
+        labels: inference.labels.clone(),
+        prior: &*inference.prior,
+        likelihood: &mut *inference.likelihood,
+    };
+    let stage = RefCell::new(None);
+    let result = run(engine, problem, &settings, &inference.settings, args.seed, &mut journal, &mut |event| {
+        let begins = |now: (usize, bool)| stage.replace(Some(now)) != Some(now);
+        match event {
+            RoundsEvent::Evaluating { round, done, total } => {
+                if begins((round, false)) {
+                    let what = if round == 0 { "prior".into() } else { format!("round {round}: likelihood") };
+                    bar.begin(&what, "evaluations");
+                }
+                bar.update(done, total)
+            }
+            RoundsEvent::Training { round, beta, visits, max_visits } => {
+                if begins((round, true)) {
+                    bar.begin(&format!("round {round}: training (beta {beta:.3})"), "points");
+                }
+                bar.update(visits, max_visits)
+            }
+            RoundsEvent::Round(row) => {
+                bar.remark(
+                    console,
+                    format!(
+                        "round {:2}  beta {:<8.3e}  evaluations {:7}  K {:2}  fresh ESS {:6.0} of {:6}  log Z (adaptive) {:.3}",
+                        row.round, row.beta, row.n_evaluations, row.n_components, row.fresh_ess, row.n_fresh, row.log_z
+                    ),
+                );
+                go_on()
+            }
+            _ => go_on(),
+        }
+    });
+    drop(bar);
+    let result = match result {
+        Err(_) if interrupted() => {
+            console.remark("interrupted before the first flow; --resume goes on with what was evaluated");
+            return Ok(Status::Interrupted);
+        }
+        Err(error) => {
+            let kept = journal.n_evaluations();
+            let error = CommandError::from(error);
+            let message = if kept > 0 {
+                format!("{} ({kept} evaluations are kept; --resume goes on with them)", error.message)
+            } else {
+                error.message
+            };
+            return Err(CommandError::new(error.status, message));
+        }
+        Ok(result) => result,
+    };
+    let stopped = result.report.stop == StopCause::Interrupted;
+    if stopped {
+        console.remark("interrupted: writing what there is; --resume goes on");
+    }
+    let met = result.report.verdict.met;
+    let run = RoundsRun {
+        task,
+        inference: &inference,
+        derived_names: &derived_names,
+        result: &result,
+        seed: args.seed,
+        device: engine.info().to_string(),
+        replace: args.force || args.resume,
+    };
+    write(&args.out, &run, engine, console)?;
+    Ok(if stopped || interrupted() {
+        Status::Interrupted
+    } else if met {
+        Status::Success
+    } else {
+        Status::Contract
+    })
+}
