@@ -181,6 +181,8 @@ pub struct Task {
     pub training: TrainingSection,
     /// What is written.
     pub output: OutputSection,
+    /// How rounds run, if they do.
+    pub rounds: Option<lwflow_host::rounds::RoundsSettings>,
 }
 
 /// Source of the likelihood. Paths are resolved against the folder of the task file.
@@ -386,6 +388,7 @@ impl Task {
             return Err(root.missing("likelihood", SOURCES));
         }
         let likelihood = sections::likelihood(&likelihood, file)?;
-        Ok(Self { file: file.to_path_buf(), likelihood, parameters, flow, base, training, output })
+        let rounds = None;
+        Ok(Self { file: file.to_path_buf(), likelihood, parameters, flow, base, training, output, rounds })
     }
 }

@@ -1,13 +1,16 @@
 //! `lwflow fit`: reads everything, refuses what it must before it works, fits, and hands the results to the report.
 
+use super::rounds::run_rounds;
 use super::{FitArgs, open_engine};
 use crate::exit::{CommandError, Status};
+use crate::inference::inference;
 use crate::progress::{Console, interrupted};
 use crate::report;
 use crate::source;
 use crate::task::{self, Task};
 use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
 use lwflow_host::model_file::Precision;
+use lwflow_host::rounds::RoundsSettings;
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
 use lwflow_model::{Activation, Covariance, FlowSettings, Mixing};
 use std::path::Path;
@@ -18,7 +21,13 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let console = Console { quiet: args.quiet };
     let task = Task::read(&args.task)?;
     check_counts(&task)?;
-    refuse_results(&args.out, args.force)?;
+    refuse_results(&args.out, args.force || args.resume)?;
+    if let Some(settings) = rounds_settings(&task, args)? {
+        prepare_folder(&args.out)?;
+        let engine = open_engine(&args.device, console)?;
+        let inference = inference(&task, settings, &engine)?;
+        return run_rounds(args, &task, &engine, inference, console);
+    }
     let source = source::load(&task, args.seed)?;
     prepare_folder(&args.out)?;
     source.notes.iter().for_each(|note| console.remark(note));
@@ -45,6 +54,55 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     };
     report::write(&args.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
+}
+
+/// How rounds run, if the task asks for them: its own settings, and over them those of the command line.
+fn rounds_settings(task: &Task, args: &FitArgs) -> Result<Option<RoundsSettings>, CommandError> {
+    let flags = [
+        ("--resume", args.resume),
+        ("--target-ess", args.target_ess.is_some()),
+        ("--max-k-hat", args.max_k_hat.is_some()),
+        ("--max-log-z-sd", args.max_log_z_sd.is_some()),
+        ("--max-evaluations", args.max_evaluations.is_some()),
+        ("--max-time", args.max_time.is_some()),
+    ];
+    let Some(mut settings) = task.rounds.clone() else {
+        return match flags.into_iter().find(|(_, given)| *given) {
+            None => Ok(None),
+            Some((flag, _)) => {
+                let message = format!(
+                    "{flag} is for rounds, but {} asks for none: it has no [rounds], wgsl or command",
+                    task.file.display()
+                );
+                Err(CommandError::new(Status::Usage, message))
+            }
+        };
+    };
+    let positive = |flag: &str, value: Option<f64>, to: &mut f64| match value {
+        Some(x) if !(x > 0.0 && x.is_finite()) => {
+            let message = format!("{flag} is {x}, expected a number above 0");
+            Err(CommandError::new(Status::Usage, message))
+        }
+        Some(x) => {
+            *to = x;
+            Ok(())
+        }
+        None => Ok(()),
+    };
+    positive("--target-ess", args.target_ess, &mut settings.target_ess)?;
+    positive("--max-k-hat", args.max_k_hat, &mut settings.max_k_hat)?;
+    for (flag, value, to) in [
+        ("--max-log-z-sd", args.max_log_z_sd, &mut settings.max_log_z_sd),
+        ("--max-time", args.max_time, &mut settings.max_time),
+    ] {
+        let mut new = f64::INFINITY;
+        positive(flag, value, &mut new)?;
+        if value.is_some() {
+            *to = Some(new);
+        }
+    }
+    settings.max_evaluations = args.max_evaluations.unwrap_or(settings.max_evaluations);
+    Ok(Some(settings))
 }
 
 /// A complaint about the points or the settings, with the file that they come from.
