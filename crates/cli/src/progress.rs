@@ -5,6 +5,7 @@ use crate::exit::{CommandError, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 use lwflow_host::files::remove_temporaries;
 use lwflow_host::fit::{FitProgress, Stage};
+use lwflow_host::likelihood::kill_commands;
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -20,6 +21,7 @@ pub fn catch_interrupts() -> Result<(), CommandError> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             remove_temporaries();
+            kill_commands();
             std::process::exit(Status::Interrupted as i32);
         }
     })

@@ -1,7 +1,10 @@
 //! Where log likelihoods come from: batches of theta in, log L out. A closure, a known target, a child process, a WGSL
 //! function. Invariant: an evaluation that is handed out is finite or -inf; everything else is an error with its theta.
 
+mod command;
 mod known;
+
+pub use command::{CommandLikelihood, CommandSettings, Protocol, kill_commands};
 
 use crate::HostError;
 use rayon::prelude::*;

@@ -205,7 +205,8 @@ impl Marginal {
         }
         let (low, high) = (self.quantile(0.25), self.quantile(0.75));
         let spacing = low.abs().max(high.abs()).next_up() - low.abs().max(high.abs());
-        if !(spacing <= LOST * (high - low)) {
+        let is_resolved = spacing <= LOST * (high - low);
+        if !is_resolved {
             let got = format!("as narrow as {:e} around {low:e}", high - low);
             return refuse(got, "a spread that 64-bit numbers resolve: other units, or less a constant");
         }

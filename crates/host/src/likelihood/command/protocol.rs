@@ -1,0 +1,145 @@
+//! The two ways in which a batch is written to a child and its answers are read. Invariant: what a row of the answer says
+//! is either 1 + M numbers or an error; nothing is guessed.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// How batches and answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Little-endian: n and D as u64, then theta `[n, D]` as f64; the answer is `[n, 1 + M]` as f64.
+    #[default]
+    Binary,
+    /// A line with n, then n lines of D numbers; the answer is n lines of 1 + M numbers. Numbers are separated by commas.
+    Csv,
+}
+
+/// Longest line of an answer, in bytes.
+const MAX_LINE: usize = 1 << 20;
+/// Bytes of a line that an error shows.
+const SHOWN: usize = 80;
+
+impl Protocol {
+    /// The message that hands over `theta`, `[n, dim]`.
+    pub(super) fn message(self, theta: &[f64], dim: usize) -> Vec<u8> {
+        let n = theta.len() / dim;
+        match self {
+            Self::Binary => {
+                let mut bytes = Vec::with_capacity(16 + 8 * theta.len());
+                bytes.extend((n as u64).to_le_bytes());
+                bytes.extend((dim as u64).to_le_bytes());
+                theta.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+                bytes
+            }
+            Self::Csv => {
+                let mut text = format!("{n}\n");
+                for row in theta.chunks_exact(dim) {
+                    for (j, x) in row.iter().enumerate() {
+                        // Debug writes the shortest text that reads back as the same number. Writing to a text cannot fail.
+                        let _ = write!(text, "{}{x:?}", if j == 0 { "" } else { "," });
+                    }
+                    text.push('\n');
+                }
+                text.into_bytes()
+            }
+        }
+    }
+
+    /// Takes one row of `width` numbers off `bytes` and adds it to `out`; the number of bytes taken, `None` if the row is
+    /// not complete yet.
+    ///
+    /// # Errors
+    /// What stands there instead of the row, and what was expected.
+    pub(super) fn take_row(
+        self,
+        bytes: &[u8],
+        width: usize,
+        out: &mut Vec<f64>,
+    ) -> Result<Option<usize>, String> {
+        match self {
+            Self::Binary => {
+                let Some(row) = bytes.get(..8 * width) else { return Ok(None) };
+                out.extend(row.chunks_exact(8).map(|b| {
+                    let mut eight = [0; 8];
+                    eight.copy_from_slice(b);
+                    f64::from_le_bytes(eight)
+                }));
+                Ok(Some(8 * width))
+            }
+            Self::Csv => {
+                let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
+                    return if bytes.len() > MAX_LINE { Err(unreadable(bytes, width)) } else { Ok(None) };
+                };
+                let line = &bytes[..end];
+                let text = std::str::from_utf8(line).map_err(|_| unreadable(line, width))?;
+                let numbers: Result<Vec<f64>, _> = text.split(',').map(|cell| cell.trim().parse()).collect();
+                match numbers {
+                    Ok(numbers) if numbers.len() == width => out.extend(numbers),
+                    _ => return Err(unreadable(line, width)),
+                }
+                Ok(Some(end + 1))
+            }
+        }
+    }
+
+    /// What has come of a row that is not complete, for an error.
+    pub(super) fn describe_rest(self, bytes: &[u8], width: usize) -> String {
+        match self {
+            _ if bytes.is_empty() => String::new(),
+            Self::Binary => format!(" (after {} of the {} bytes of its answer)", bytes.len(), 8 * width),
+            Self::Csv => format!(" (after the unfinished line `{}`)", shown(bytes)),
+        }
+    }
+}
+
+fn unreadable(line: &[u8], width: usize) -> String {
+    let expected = match width {
+        1 => "one number, the log likelihood".to_owned(),
+        _ => format!("{width} numbers separated by commas: the log likelihood and {} derived", width - 1),
+    };
+    format!("answered `{}`, expected {expected}", shown(line))
+}
+
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]);
+    let text = text.trim_end();
+    if line.len() > SHOWN { format!("{text}...") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_those_of_the_document() {
+        let theta = [1.0, -0.1, 1e-300, 12345.678901234567];
+        assert_eq!(Protocol::Csv.message(&theta, 2), b"2\n1.0,-0.1\n1e-300,12345.678901234567\n".as_slice());
+        let binary = Protocol::Binary.message(&theta, 2);
+        assert_eq!(binary.len(), 16 + 32);
+        assert_eq!(binary[..17], [2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(binary[24..32], (-0.1f64).to_le_bytes());
+    }
+
+    #[test]
+    fn rows_are_taken_whole_or_not_at_all() {
+        let mut out = Vec::new();
+        let mut take = |protocol: Protocol, bytes: &[u8]| protocol.take_row(bytes, 2, &mut out);
+        assert_eq!(take(Protocol::Csv, b" -1.5, 2e3 \r\nrest"), Ok(Some(13)));
+        assert_eq!(take(Protocol::Csv, b"-inf,NAN\n"), Ok(Some(9)));
+        assert_eq!(take(Protocol::Csv, b"-1.5,2"), Ok(None));
+        let expected = "2 numbers separated by commas: the log likelihood and 1 derived";
+        for line in ["", "1", "1,2,3", "1;2", "1,two"] {
+            let error = take(Protocol::Csv, format!("{line}\n").as_bytes()).unwrap_err();
+            assert_eq!(error, format!("answered `{line}`, expected {expected}"));
+        }
+        let error = take(Protocol::Csv, &[b'7'; MAX_LINE + 1]).unwrap_err();
+        assert_eq!(error, format!("answered `{}...`, expected {expected}", "7".repeat(80)));
+        let bytes: Vec<u8> = [0.25f64, -3.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(take(Protocol::Binary, &bytes[..15]), Ok(None));
+        assert_eq!(take(Protocol::Binary, &bytes), Ok(Some(16)));
+        assert_eq!(out[..3], [-1.5, 2e3, f64::NEG_INFINITY]);
+        assert!(out[3].is_nan());
+        assert_eq!(out[4..], [0.25, -3.0]);
+    }
+}
