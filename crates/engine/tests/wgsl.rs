@@ -205,7 +205,7 @@ fn table() -> Vec<(&'static str, &'static str, f64, f64, Exact)> {
     rows.push((
         "functions, pointers and private variables",
         "counter = 1.0; var x = theta[0]; bump(&x, theta[1]); bump(&x, theta[2]);
-         var a = array<f32, 3>(1.0, 2.0, 3.0); bump(&a[1], theta[0]); return twice(x) + twice(a[1]) * counter + twice(1.0);",
+         var a = array<f32, 3>(1.0, 2.0, 3.0); var one = a[1]; bump(&one, theta[0]); a[1] = one; return twice(x) + twice(a[1]) * counter + twice(1.0);",
         1.0,
         60.0,
         |t| {
@@ -307,10 +307,15 @@ fn table() -> Vec<(&'static str, &'static str, f64, f64, Exact)> {
     ));
     rows.push((
         "constants keep their digits",
-        "const third = 1.0 / 3.0; const many = 3.14159265358979323846; return theta[0] * third + many * 1e-3 + PI + 1e0f;",
+        "const third = 1.0 / 3.0; const many = 3.14159265358979323846; const ten: f32 = 10; const more = ten * third / 4;
+         let alone = third; let both = 0.1 * 3.0; let root = sqrt(2.0 * PI);
+         return theta[0] * third + many * 1e-3 + PI + 1e0f + ten / 3 + more + alone + both + root;",
         1.0,
-        10.0,
-        |t| t[0] / 3.0 + std::f64::consts::PI * 1.001 + 1.0,
+        20.0,
+        |t| {
+            let pi = std::f64::consts::PI;
+            t[0] / 3.0 + pi * 1.001 + 1.0 + 10.0 / 3.0 + 10.0 / 12.0 + 1.0 / 3.0 + 0.1 * 3.0 + (2.0 * pi).sqrt()
+        },
     ));
     rows.push((
         "the likelihood's own functions",
@@ -374,6 +379,7 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {\n";
 #[test]
 fn small_programs_agree_with_rust() {
     for (name, body, scale, magnitude, exact) in table() {
+        println!("{name}");
         compare(name, &source(&format!("{PREFIX}{body}\n}}"), 3), scale, magnitude, exact);
     }
 }

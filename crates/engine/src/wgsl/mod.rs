@@ -6,6 +6,7 @@ pub(crate) mod bytecode;
 mod error;
 mod lower;
 mod splice;
+mod widen;
 
 use std::sync::Arc;
 
@@ -101,13 +102,14 @@ impl WgslProgram {
             return Err(EngineError::Length { what: "data of a WGSL likelihood", got: data.values.len(), expected });
         }
         let spliced = Spliced::for_cores(source, false)?;
-        let (module, info) = checked(&spliced, source)?;
+        let (module, info) = checked(&spliced, source, Capabilities::empty())?;
         signature(&spliced, &module, source)?;
         let narrow = lower::lower(&module, &info, &spliced, source.n_derived > 0)
             .map_err(|(span, message)| WgslError::spliced(&spliced, [span], message))?;
         let reads_data = narrow.ops.iter().any(|op| matches!(op, bytecode::Op::Data(..)));
         let device = Spliced::for_device(source, reads_data)?;
-        checked(&device, source)?;
+        let (module, info) = checked(&device, source, Capabilities::empty())?;
+        translated(&device, &module, &info)?;
         let wide = wide(source)?;
         Ok(Self { inner: Arc::new(Inner { source: source.clone(), narrow, wide, reads_data }) })
     }
@@ -146,7 +148,11 @@ impl WgslProgram {
 }
 
 /// Parses and validates.
-fn checked(spliced: &Spliced, source: &WgslSource) -> Result<(Module, naga::valid::ModuleInfo), WgslError> {
+fn checked(
+    spliced: &Spliced,
+    source: &WgslSource,
+    capabilities: Capabilities,
+) -> Result<(Module, naga::valid::ModuleInfo), WgslError> {
     let module = naga::front::wgsl::parse_str(spliced.text()).map_err(|error| {
         let mut told = WgslError::parse(spliced, &error);
         if source.data.is_none()
@@ -174,16 +180,38 @@ fn checked(spliced: &Spliced, source: &WgslSource) -> Result<(Module, naga::vali
     if let Some((handle, _)) = module.overrides.iter().next() {
         return refuse(module.overrides.get_span(handle), "an override is not supported in a likelihood");
     }
-    let info = Validator::new(ValidationFlags::all(), Capabilities::FLOAT64)
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|error| WgslError::validation(spliced, &error))?;
     Ok((module, info))
 }
 
+/// Translates for a device, as the driver's front end will. naga may panic where its validation has a gap.
+fn translated(
+    spliced: &Spliced,
+    module: &Module,
+    info: &naga::valid::ModuleInfo,
+) -> Result<(), WgslError> {
+    let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+    let translate = || naga::back::spv::write_vec(module, info, &options, None);
+    let message = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(translate)) {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+            (Some(text), _) => text.clone(),
+            (_, Some(text)) => (*text).to_owned(),
+            _ => "the translator failed".to_owned(),
+        },
+    };
+    Err(WgslError::spliced(spliced, [], format!("cannot be translated for devices: {message}")))
+}
+
 /// The program in 64 bits. What compiles in 32 bits and not in 64 (a bitcast) is no mistake of the user.
 fn wide(source: &WgslSource) -> Result<Result<Bytecode, String>, EngineError> {
     let spliced = Spliced::for_cores(source, true)?;
-    Ok(checked(&spliced, source)
+    // The exponent that frexp takes out of an f64 is an i64 to naga.
+    let capabilities = Capabilities::FLOAT64 | Capabilities::SHADER_INT64;
+    Ok(checked(&spliced, source, capabilities)
         .and_then(|(module, info)| {
             lower::lower(&module, &info, &spliced, source.n_derived > 0)
                 .map_err(|(span, message)| WgslError::spliced(&spliced, [span], message))

@@ -7,6 +7,7 @@ use std::ops::Range;
 use lwflow_shaders::Constants;
 
 use super::WgslSource;
+use super::widen::Widening;
 use crate::EngineError;
 
 /// Functions of include/likelihood_native.wgsl with a body that stands in for them on the cores, where they are operations.
@@ -45,8 +46,9 @@ impl Spliced {
         text.push('\n');
         let mut user = source.text.clone();
         if wide {
-            text = widened(&text);
-            user = widened(&user);
+            let mut widening = Widening::default();
+            text = widening.widen(&text);
+            user = widening.widen(&user);
         }
         let begin = text.len();
         text.push_str(&user);
@@ -87,120 +89,9 @@ pub(super) fn constants(source: &WgslSource, reads_data: bool) -> Constants {
         .with("user", source.text.as_str())
 }
 
-/// The text with f64 for f32 in types and literals. Integers stay, and become f64 where WGSL converts them.
-fn widened(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 8);
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &text[at..];
-        let len = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            comment(rest)
-        } else if is_word(bytes[at]) && !bytes[at].is_ascii_digit() {
-            let len = rest.find(|c: char| c.is_ascii() && !is_word(c as u8)).unwrap_or(rest.len());
-            out.push_str(&wide_word(&rest[..len]));
-            at += len;
-            continue;
-        } else if bytes[at].is_ascii_digit()
-            || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit))
-        {
-            let len = number(rest.as_bytes());
-            out.push_str(&wide_number(&rest[..len]));
-            at += len;
-            continue;
-        } else {
-            rest.chars().next().map_or(1, char::len_utf8)
-        };
-        out.push_str(&rest[..len]);
-        at += len;
-    }
-    out
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
-}
-
-/// Length of a block comment, which may hold others.
-fn comment(text: &str) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    let bytes = text.as_bytes();
-    while at + 1 < bytes.len() {
-        match &bytes[at..at + 2] {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    text.len()
-}
-
-/// Length of a numeric literal.
-fn number(text: &[u8]) -> usize {
-    let hex = text.len() > 1 && text[0] == b'0' && matches!(text[1], b'x' | b'X');
-    let exponent: &[u8] = if hex { b"pP" } else { b"eE" };
-    let mut at = if hex { 2 } else { 0 };
-    while at < text.len() {
-        let sign = matches!(text[at], b'+' | b'-') && exponent.contains(&text[at - 1]);
-        if !(is_word(text[at]) || text[at] == b'.' || sign) || (at == 0 && sign) {
-            break;
-        }
-        at += 1;
-    }
-    at
-}
-
-fn wide_number(literal: &str) -> String {
-    let hex = literal.starts_with("0x") || literal.starts_with("0X");
-    let is_float = if hex {
-        literal.contains(['.', 'p', 'P'])
-    } else {
-        literal.contains(['.', 'e', 'E']) || literal.ends_with('f')
-    };
-    if !is_float || literal.ends_with('h') {
-        return literal.to_owned();
-    }
-    let has_suffix = literal.ends_with('f') && (!hex || literal.contains(['p', 'P']));
-    let digits = if has_suffix { &literal[..literal.len() - 1] } else { literal };
-    let point = if hex || digits.contains(['.', 'e', 'E']) { "" } else { ".0" };
-    format!("{digits}{point}lf")
-}
-
-fn wide_word(word: &str) -> String {
-    let short = word.strip_suffix('f').filter(|stem| {
-        matches!(*stem, "vec2" | "vec3" | "vec4")
-            || (stem.len() == 6 && stem.starts_with("mat") && stem.as_bytes()[4] == b'x')
-    });
-    match (word, short) {
-        ("f32", _) => "f64".to_owned(),
-        (_, Some(stem)) => format!("{stem}<f64>"),
-        _ => word.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_and_literals_become_wide_and_nothing_else_does() {
-        for (narrow, wide) in [
-            ("let x: f32 = 1.5;", "let x: f64 = 1.5lf;"),
-            ("1.0f + 2f - 1e-3 + .5 * 3.", "1.0lf + 2.0lf - 1e-3lf + .5lf * 3.lf"),
-            ("x1.y 0x1f 0x1.8p3 0x1p-2f 7u 8i", "x1.y 0x1f 0x1.8p3lf 0x1p-2lf 7u 8i"),
-            ("vec3f(a) mat2x3f vec2<f32> myvec3f", "vec3<f64>(a) mat2x3<f64> vec2<f64> myvec3f"),
-            ("// f32 1.0\nf32 /* f32 /* 1.0 */ f32 */ 1.0", "// f32 1.0\nf64 /* f32 /* 1.0 */ f32 */ 1.0lf"),
-            ("a[1].x-1.0", "a[1].x-1.0lf"),
-            ("é 1.0 ü", "é 1.0lf ü"),
-        ] {
-            assert_eq!(widened(narrow), wide);
-        }
-    }
 
     #[test]
     fn native_functions_are_declared_as_the_kernel_has_them() {

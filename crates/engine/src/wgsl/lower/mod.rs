@@ -202,7 +202,8 @@ impl<'m> Lowering<'m> {
         let refuse = |what: &str| Err((span, format!("{what} is not supported in a likelihood")));
         let scalar = |s: naga::Scalar| match (s.kind, s.width) {
             (ScalarKind::Float, 4 | 8) => Ok(Kind::F),
-            (ScalarKind::Sint | ScalarKind::Uint, 4) | (ScalarKind::Bool, _) => Ok(Kind::I),
+            // Eight bytes: what naga makes of frexp in 64 bits.
+            (ScalarKind::Sint, 4 | 8) | (ScalarKind::Uint, 4) | (ScalarKind::Bool, _) => Ok(Kind::I),
             (kind, width) => Err((
                 span,
                 format!("a scalar of kind {kind:?} with {width} bytes is not supported in a likelihood"),

@@ -249,6 +249,13 @@ impl<'m> Body<'_, 'm> {
         for (argument, to) in arguments.iter().zip(&formal) {
             let types = &self.l.module.types;
             if self.info[*argument].ty.inner_with(types).pointer_space().is_some() {
+                let whole = matches!(
+                    self.function.expressions[*argument],
+                    Expression::LocalVariable(_) | Expression::GlobalVariable(_) | Expression::FunctionArgument(_)
+                );
+                if !whole {
+                    return self.refuse(*argument, "a pointer to a part of a variable as an argument");
+                }
                 let place = self.place(*argument)?;
                 let value = self.load(&place);
                 self.l.copy(to, &value);
