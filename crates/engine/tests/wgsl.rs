@@ -7,11 +7,11 @@ mod common;
 use std::time::Duration;
 
 use common::{BOUND, Random, engines};
-use lwflow_engine::{EngineError, WgslData, WgslProgram, WgslSource};
+use lwflow_engine::{WgslProgram, WgslSource};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub fn source(text: &str, dim: usize) -> WgslSource {
+fn source(text: &str, dim: usize) -> WgslSource {
     WgslSource { file: "user.wgsl".into(), text: text.into(), dim, ..Default::default() }
 }
 

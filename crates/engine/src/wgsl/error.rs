@@ -79,13 +79,13 @@ impl WgslError {
 
     /// WGSL that is not valid.
     pub(crate) fn validation(spliced: &Spliced, error: &naga::WithSpan<ValidationError>) -> Self {
-        let mut message = error.as_inner().to_string();
+        // The outer ones only say which function and expression, by naga's numbers; the narrowest span says it better.
         let mut inner: &dyn std::error::Error = error.as_inner();
         while let Some(cause) = inner.source() {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
             inner = cause;
         }
-        Self::spliced(spliced, error.spans().map(|(span, _)| *span), message)
+        let mut spans: Vec<Span> = error.spans().map(|(span, _)| *span).collect();
+        spans.sort_by_key(|span| span.to_range().map_or(usize::MAX, |range| range.len()));
+        Self::spliced(spliced, spans, inner.to_string())
     }
 }

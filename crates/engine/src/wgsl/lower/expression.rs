@@ -193,6 +193,10 @@ impl Body<'_, '_> {
         if convert.is_some_and(|width| width == 2 || (width == 8 && kind != K::Float)) {
             return self.refuse(handle, "a scalar of this width");
         }
+        let inner = self.info[expr].ty.inner_with(&self.l.module.types);
+        if convert.is_none() && inner.scalar_width() == Some(8) {
+            return self.refuse(handle, "a bitcast of 64 bits");
+        }
         let mut value = Value::with_capacity(source.len());
         for reg in source {
             value.push(match (reg, kind, convert.is_some()) {
