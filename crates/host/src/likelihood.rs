@@ -1,8 +1,12 @@
 //! Where log likelihoods come from: batches of theta in, log L out. A closure, a known target, a child process, a WGSL
 //! function. Invariant: an evaluation that is handed out is finite or -inf; everything else is an error with its theta.
 
+mod wgsl;
+
 use crate::HostError;
 use std::fmt::Debug;
+
+pub use wgsl::{WgslLikelihood, WgslParameter};
 
 /// Log likelihoods of a batch of n points, in the order of the points.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -102,7 +102,8 @@ impl WgslProgram {
             return Err(EngineError::Length { what: "data of a WGSL likelihood", got: data.values.len(), expected });
         }
         let spliced = Spliced::for_cores(source, false)?;
-        let (module, info) = checked(&spliced, source, Capabilities::empty())?;
+        // Allowed here, so that the refusal is told by the function's name.
+        let (module, info) = checked(&spliced, source, Capabilities::SHADER_FLOAT16_IN_FLOAT32)?;
         signature(&spliced, &module, source)?;
         let narrow = lower::lower(&module, &info, &spliced, source.n_derived > 0)
             .map_err(|(span, message)| WgslError::spliced(&spliced, [span], message))?;

@@ -64,6 +64,22 @@ fn gather<T: Copy>(
     }
 }
 
+/// log(e^a + e^b), in steps that the compiler makes vectors of.
+#[inline(always)]
+fn log_add<F: Real>(out: &mut [F; LANES], a: &[F; LANES], b: &[F; LANES]) {
+    map2(out, a, b, |x, y| -(x - y).abs());
+    for l in 0..LANES {
+        out[l] = out[l].exp();
+    }
+    for l in 0..LANES {
+        out[l] = out[l].log_of_one_and();
+    }
+    for l in 0..LANES {
+        let high = if a[l] < b[l] { b[l] } else { a[l] };
+        out[l] = if high.is_finite() { high + out[l] } else { high };
+    }
+}
+
 #[inline(always)]
 fn mask(truth: bool) -> u32 {
     0u32.wrapping_sub(u32::from(truth))
@@ -329,7 +345,7 @@ impl<F: Real> Run<'_, F> {
             F2::Max => map2(out, a, b, |x, y| if x < y { y } else { x }),
             F2::Atan2 => map2(out, a, b, F::atan2),
             F2::Pow => map2(out, a, b, F::power),
-            F2::LogAdd => map2(out, a, b, F::log_add),
+            F2::LogAdd => log_add(out, a, b),
         }
     }
 }

@@ -59,7 +59,8 @@ pub(super) trait Real:
     fn atan2(self, x: Self) -> Self;
     fn powf(self, y: Self) -> Self;
     fn safe_exp(self) -> Self;
-    fn ln_1p(self) -> Self;
+    /// log(1 + x) of x in [0, 1], exact where the sum of it and a number of its size is.
+    fn log_of_one_and(self) -> Self;
     fn erf(self) -> Self;
     fn erfc(self) -> Self;
     fn log_erfc(self) -> Self;
@@ -78,16 +79,6 @@ pub(super) trait Real:
             return Self::of_f64(f64::NAN);
         }
         self.powf(y)
-    }
-
-    /// log(e^a + e^b)
-    #[inline(always)]
-    fn log_add(self, b: Self) -> Self {
-        let (low, high) = if self < b { (self, b) } else { (b, self) };
-        if !high.is_finite() {
-            return high;
-        }
-        high + (low - high).exp().ln_1p()
     }
 }
 
@@ -139,7 +130,7 @@ macro_rules! shared {
         fn atan2(self, x: Self) -> Self {
             <$f>::atan2(self, x)
         }
-        shared!(@same $f: abs ceil floor trunc sqrt log2 sin cos tan asin acos atan sinh cosh asinh acosh atanh ln_1p tanh);
+        shared!(@same $f: abs ceil floor trunc sqrt log2 sin cos tan asin acos atan sinh cosh asinh acosh atanh tanh);
     };
     (@same $f:ty: $($name:ident)*) => {
         $(#[inline(always)]
@@ -168,6 +159,9 @@ impl Real for f64 {
     }
     fn safe_exp(self) -> Self {
         self.exp()
+    }
+    fn log_of_one_and(self) -> Self {
+        self.ln_1p()
     }
     fn erf(self) -> Self {
         libm::erf(self)
@@ -232,6 +226,10 @@ impl Real for f32 {
         let e = exp(if self > 88.0 { 88.0 } else { self });
         if self < -87.0 { 0.0 } else { e }
     }
+    #[inline(always)]
+    fn log_of_one_and(self) -> Self {
+        ln(1.0 + self)
+    }
     fn erf(self) -> Self {
         libm::erff(self)
     }
@@ -275,8 +273,8 @@ fn scaled(shifted: f32, r: f32) -> f32 {
                 + r * (0.166_665_76 + r * (0.041_666_556 + r * (0.008_363_179 + r * 0.001_392_618_4)))));
     let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
     let half = n >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-    p * power(half) * power(n - half)
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    p * power(half) * power(n.wrapping_sub(half))
 }
 
 #[inline(always)]
@@ -314,7 +312,7 @@ fn ln(x: f32) -> f32 {
     let shift = if small { 23 } else { 0 };
     let up = (bits & 0x007f_ffff) > 0x0035_04f3;
     let m = f32::from_bits((bits & 0x007f_ffff) | if up { 0x3f00_0000 } else { 0x3f80_0000 });
-    let n = ((bits >> 23) as i32 - 127 - shift + i32::from(up)) as f32;
+    let n = ((bits >> 23) as i32).wrapping_sub(127 + shift).wrapping_add(i32::from(up)) as f32;
     let f = m - 1.0;
     let p = -0.079_027_44;
     let p = p * f + 0.126_223_19;

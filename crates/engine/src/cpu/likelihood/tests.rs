@@ -32,7 +32,6 @@ fn special_values() {
         assert!(x.is_nan());
     }
     assert!(Real::power(-2.0_f32, 2.0).is_nan() && Real::power(0.0_f64, 0.0).is_nan());
-    assert_eq!(Real::log_add(f64::NEG_INFINITY, f64::NEG_INFINITY), f64::NEG_INFINITY);
     assert!((Real::log_erfc(10.0_f64) - (-102.879_889_024_844_89)).abs() < 1e-12);
     assert!((Real::log_erfc(6.000_000_1_f64) - libm::erfc(6.000_000_1).ln()).abs() < 1e-13);
 }

@@ -28,8 +28,8 @@ pub(super) struct Body<'l, 'm> {
     pub locals: Vec<Value>,
     /// Expressions whose value names registers of variables.
     aliased: Vec<usize>,
-    temporaries: Vec<Reg>,
-    free: [Vec<Reg>; 2],
+    pub temporaries: Vec<Reg>,
+    pub free: [Vec<Reg>; 2],
     run: usize,
 }
 
@@ -78,15 +78,7 @@ impl<'l, 'm> Body<'l, 'm> {
         // Functions that this one calls are lowered where they are called, behind its own operations.
         let mut nodes = Vec::new();
         self.run = self.l.code.ops.len();
-        for (handle, variable) in self.function.local_variables.iter() {
-            let span = self.function.local_variables.get_span(handle);
-            let init = match variable.init {
-                Some(init) => self.value(init)?,
-                None => self.l.zero(variable.ty, span)?,
-            };
-            let local = self.locals[handle.index()].clone();
-            self.l.copy(&local, &init);
-        }
+        self.begin_locals()?;
         let function = self.function;
         self.block(&function.body, &mut nodes)?;
         self.flush(&mut nodes);

@@ -3,6 +3,7 @@
 
 mod body;
 mod expression;
+mod inline;
 mod math;
 mod operator;
 mod place;

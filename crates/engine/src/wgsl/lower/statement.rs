@@ -53,7 +53,7 @@ impl<'m> Body<'_, 'm> {
         Ok(())
     }
 
-    fn statement(
+    pub fn statement(
         &mut self,
         statement: &'m Statement,
         span: Span,
@@ -203,7 +203,7 @@ impl<'m> Body<'_, 'm> {
         Ok(())
     }
 
-    /// Whether the value is a single result that only this statement asks for: its register may be taken over.
+    /// Whether the value is a result that only this statement asks for: its registers may be taken over.
     fn is_moved(&self, handle: Handle<Expression>) -> bool {
         use Expression as E;
         let computed = matches!(
@@ -211,8 +211,10 @@ impl<'m> Body<'_, 'm> {
             E::Binary { .. } | E::Unary { .. } | E::Math { .. } | E::Select { .. }
         );
         let value = self.values[handle.index()].as_deref();
-        let single = value.is_some_and(|v| v.len() == 1 && !self.l.variables.contains(&v[0]));
-        computed && single && self.total[handle.index()] == 1 && !self.is_shared(value)
+        let own = value.is_some_and(|v| {
+            v.iter().enumerate().all(|(i, reg)| !self.l.variables.contains(reg) && !v[..i].contains(reg))
+        });
+        computed && own && self.total[handle.index()] == 1 && !self.is_shared(value)
     }
 
     /// Whether a register is a constant, which many expressions share.
@@ -235,6 +237,17 @@ impl<'m> Body<'_, 'm> {
             }
             let value = self.native(name, &values);
             let value = value.ok_or_else(|| (span, format!("this call of {name} is not supported")))?;
+            if let Some(result) = result {
+                self.set(result, value);
+            }
+            return Ok(());
+        }
+        if self.l.is_straight(function) {
+            let mut values = Vec::new();
+            for argument in arguments {
+                values.push(self.operand(*argument)?);
+            }
+            let value = self.inlined(function, &values)?;
             if let Some(result) = result {
                 self.set(result, value);
             }
