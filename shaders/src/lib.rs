@@ -95,6 +95,19 @@ pub fn render(kernel: &str, constants: &Constants) -> Result<Kernel, ShaderError
     Ok(Kernel { name: kernel.to_owned(), source, bindings, workgroup_size })
 }
 
+/// The text of a template or include file (a path in `wgsl/` without its ending) with its constants, not validated: a part
+/// of a program that is put together elsewhere.
+///
+/// # Errors
+/// [`ShaderError::Render`] for a missing constant or unknown file.
+pub fn render_text(file: &str, constants: &Constants) -> Result<String, ShaderError> {
+    template::render_template(SOURCES, file, constants, false).map_err(|message| ShaderError::Render {
+        kernel: file.to_owned(),
+        constants: constants.to_string(),
+        message,
+    })
+}
+
 /// A hash of every template: changes whenever a kernel does.
 #[must_use]
 pub fn fingerprint() -> u64 {

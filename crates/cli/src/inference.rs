@@ -76,7 +76,8 @@ pub fn identity(
         let bytes = std::fs::read(file)
             .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot read: {e}", file.display())))?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        identity.insert(format!("the content of {name} (checksum)"), format!("{:08x}", crc32fast::hash(&bytes)));
+        identity
+            .insert(format!("the content of {name} (checksum)"), format!("{:08x}", crc32fast::hash(&bytes)));
     }
     Ok(identity)
 }

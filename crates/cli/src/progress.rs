@@ -124,9 +124,7 @@ impl Bar {
 
     /// Shows how far a fit is, every stage from its own start, and says whether to go on.
     pub fn update_fit(&self, progress: FitProgress) -> ControlFlow<()> {
-        if self.bar.is_some()
-            && self.stage.replace(Some(progress.stage)) != Some(progress.stage)
-        {
+        if self.bar.is_some() && self.stage.replace(Some(progress.stage)) != Some(progress.stage) {
             let (stage, unit) = match progress.stage {
                 Stage::Mixture => ("mixture by EM", "steps"),
                 Stage::Starts => ("trying starts", "points"),

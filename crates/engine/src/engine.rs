@@ -12,7 +12,10 @@ use crate::cpu::{Cpu, processor_name, simd_level};
 use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
 use crate::gpu::{Gpu, adapters};
 use crate::self_test::{self, SelfTestReport};
-use crate::{EngineError, FlowExecutor, KernelChoice, KernelPath, OptimiserPlace, autotune};
+use crate::{
+    EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace, WgslProgram,
+    autotune,
+};
 
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +65,7 @@ impl EngineSettings {
     /// The environment variable that overrides [`DeviceChoice::Auto`].
     pub const DEVICE_VARIABLE: &str = "LWFLOW_DEVICE";
 
-    fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::from_secs(300))
     }
 }
@@ -185,6 +188,14 @@ impl Engine {
     /// [`EngineError::Model`] for an invalid specification, [`EngineError::Limit`] if it does not fit the device.
     pub fn flow(&self, spec: &FlowSpec) -> Result<FlowExecutor, EngineError> {
         FlowExecutor::new(self, spec)
+    }
+
+    /// Prepares a log likelihood written in WGSL: compiles its kernel, or sets up the evaluator of the cores.
+    ///
+    /// # Errors
+    /// Any error of the device.
+    pub fn likelihood(&self, program: &WgslProgram) -> Result<LikelihoodExecutor, EngineError> {
+        LikelihoodExecutor::new(self, program)
     }
 
     /// What the table and the settings say for this adapter.

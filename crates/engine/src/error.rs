@@ -141,6 +141,21 @@ pub enum EngineError {
         /// The device's limit.
         limit: u64,
     },
+    /// A user's WGSL file is not what a likelihood must be.
+    #[error(transparent)]
+    Wgsl(#[from] crate::WgslError),
+    /// A log likelihood that is neither finite nor -inf.
+    #[error(
+        "log_likelihood: value {value} at row {row} (theta = {theta:?}), expected a finite number or -inf"
+    )]
+    BadLogLikelihood {
+        /// The row.
+        row: usize,
+        /// Its parameters.
+        theta: Vec<f32>,
+        /// The value found.
+        value: f32,
+    },
     /// The device computes wrong numbers.
     #[error("device {} failed its self-test: {report}", report.device)]
     SelfTest {
@@ -162,6 +177,8 @@ impl EngineError {
             | Self::NotSet { .. }
             | Self::NoParams { .. }
             | Self::Limit { .. }
+            | Self::Wgsl(_)
+            | Self::BadLogLikelihood { .. }
             | Self::OutOfMemory { .. } => true,
             Self::NoDevice { .. }
             | Self::Open { .. }

@@ -49,35 +49,44 @@ pub(super) fn run_rounds(
         likelihood: &mut *inference.likelihood,
     };
     let stage = RefCell::new(None);
-    let result = run(engine, problem, &settings, &inference.settings, args.seed, &mut journal, &mut |event| {
-        let begins = |now: (usize, bool)| stage.replace(Some(now)) != Some(now);
-        match event {
-            RoundsEvent::Evaluating { round, done, total } => {
-                if begins((round, false)) {
-                    let what = if round == 0 { "prior".into() } else { format!("round {round}: likelihood") };
-                    bar.begin(&what, "evaluations");
+    let result = run(
+        engine,
+        problem,
+        &settings,
+        &inference.settings,
+        args.seed,
+        &mut journal,
+        &mut |event| {
+            let begins = |now: (usize, bool)| stage.replace(Some(now)) != Some(now);
+            match event {
+                RoundsEvent::Evaluating { round, done, total } => {
+                    if begins((round, false)) {
+                        let what =
+                            if round == 0 { "prior".into() } else { format!("round {round}: likelihood") };
+                        bar.begin(&what, "evaluations");
+                    }
+                    bar.update(done, total)
                 }
-                bar.update(done, total)
-            }
-            RoundsEvent::Training { round, beta, visits, max_visits } => {
-                if begins((round, true)) {
-                    bar.begin(&format!("round {round}: training (beta {beta:.3})"), "points");
+                RoundsEvent::Training { round, beta, visits, max_visits } => {
+                    if begins((round, true)) {
+                        bar.begin(&format!("round {round}: training (beta {beta:.3})"), "points");
+                    }
+                    bar.update(visits, max_visits)
                 }
-                bar.update(visits, max_visits)
-            }
-            RoundsEvent::Round(row) => {
-                bar.remark(
+                RoundsEvent::Round(row) => {
+                    bar.remark(
                     console,
                     format!(
                         "round {:2}  beta {:<8.3e}  evaluations {:7}  K {:2}  fresh ESS {:6.0} of {:6}  log Z (adaptive) {:.3}",
                         row.round, row.beta, row.n_evaluations, row.n_components, row.fresh_ess, row.n_fresh, row.log_z
                     ),
                 );
-                go_on()
+                    go_on()
+                }
+                _ => go_on(),
             }
-            _ => go_on(),
-        }
-    });
+        },
+    );
     drop(bar);
     let result = match result {
         Err(_) if interrupted() => {

@@ -182,10 +182,10 @@ fn summary(run: &RoundsRun<'_>, evaluation: Option<&Evaluation>) -> String {
         report.seconds
     );
     if let Some(fresh) = &report.fresh {
-        let bound = fresh
-            .ess
-            .lower
-            .map_or_else(|| "not bounded".to_owned(), |lower| format!("with 95 % confidence at least {lower:.0}"));
+        let bound = fresh.ess.lower.map_or_else(
+            || "not bounded".to_owned(),
+            |lower| format!("with 95 % confidence at least {lower:.0}"),
+        );
         let k = fresh.weights.k_hat.value.map_or_else(|| "none".to_owned(), |k| format!("{k:.2}"));
         let _ = writeln!(
             text,

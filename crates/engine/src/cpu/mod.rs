@@ -5,6 +5,7 @@
 mod base;
 mod coupling;
 mod flow;
+mod likelihood;
 mod linear;
 mod math;
 mod outer;
@@ -18,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 pub(crate) use flow::CpuFlow;
+pub(crate) use likelihood::CpuLikelihood;
 pub use peak::fma_peak;
 pub(crate) use simd::Level;
 

@@ -69,7 +69,8 @@ impl<'a> SampleWriter<'a> {
                 Format::Npz => {
                     let file = WholeFile::create(path).map_err(|e| io_error(path, "create", e))?;
                     let n_derived = like.derived_names.len();
-                    let matrices = [("theta", like.dim), ("context", like.context_dim), ("derived", n_derived)];
+                    let matrices =
+                        [("theta", like.dim), ("context", like.context_dim), ("derived", n_derived)];
                     let matrices = matrices.into_iter().filter(|(_, width)| *width > 0);
                     let matrices = matrices.map(|(name, width)| (name, Some(width as u64)));
                     let waiting =

@@ -127,7 +127,13 @@ impl SampleTable {
     pub(super) fn column_names(&self) -> Vec<String> {
         let context = (0..self.context_dim).map(|i| format!("context_{i}"));
         let vectors = self.vectors().map(|(name, _)| name.to_owned());
-        self.names.iter().cloned().chain(context).chain(self.derived_names.iter().cloned()).chain(vectors).collect()
+        self.names
+            .iter()
+            .cloned()
+            .chain(context)
+            .chain(self.derived_names.iter().cloned())
+            .chain(vectors)
+            .collect()
     }
 
     fn from_fields(mut fields: Fields) -> Self {

@@ -5,10 +5,13 @@ mod command;
 mod known;
 
 pub use command::{CommandLikelihood, CommandSettings, Protocol, kill_commands};
+mod wgsl;
 
 use crate::HostError;
 use rayon::prelude::*;
 use std::fmt::Debug;
+
+pub use wgsl::{WgslLikelihood, WgslParameter};
 
 /// Log likelihoods of a batch of n points, in the order of the points.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -8,7 +8,7 @@ use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
 use super::journal::Journal;
 use super::pool::{Drawn, Pool};
-use super::report::{log_weights, RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
+use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, log_weights};
 use super::settings::RoundsSettings;
 use super::verdict::Verdict;
 use crate::HostError;

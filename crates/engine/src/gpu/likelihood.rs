@@ -1,0 +1,122 @@
+//! A WGSL log likelihood on an adapter: one invocation per theta, batches of any size in pieces.
+//! Invariant: one upload, one submission and one read per piece.
+
+use std::sync::Arc;
+
+use super::pipeline::Bound;
+use super::uniform::fill;
+use super::{Gpu, Staging, Wait};
+use crate::wgsl::WORKGROUP;
+use crate::{EngineError, EngineSettings, WgslProgram};
+
+/// Theta of a piece, if memory allows: a dispatch of a quarter of a second at a million evaluations per second.
+const PIECE: usize = 1 << 18;
+
+/// A likelihood and its buffers for one piece.
+#[derive(Debug)]
+pub(crate) struct GpuLikelihood {
+    gpu: Arc<Gpu>,
+    dim: usize,
+    n_derived: usize,
+    piece: usize,
+    pipeline: Arc<super::pipeline::Pipeline>,
+    group: wgpu::BindGroup,
+    shape: wgpu::Buffer,
+    theta: wgpu::Buffer,
+    log_likelihood: wgpu::Buffer,
+    derived: wgpu::Buffer,
+    staging: Staging,
+}
+
+impl GpuLikelihood {
+    pub fn new(gpu: Arc<Gpu>, settings: &EngineSettings, program: &WgslProgram) -> Result<Self, EngineError> {
+        use wgpu::BufferUsages as Usage;
+        let source = program.source();
+        let (dim, n_derived) = (source.dim, source.n_derived);
+        // The file's mistakes were found before, so what fails here is the driver's.
+        let pipeline = gpu.pipeline("evaluate_likelihood", &program.constants())?;
+        let row = 4 * (dim.max(n_derived) as u64).max(1);
+        let binding = u64::from(u32::MAX).min(gpu.limits.max_storage_buffer_binding_size);
+        let groups = gpu.limits.max_compute_workgroups_per_dimension as usize * WORKGROUP as usize;
+        let fits = (binding.min(settings.scratch_bytes / 4) / row).max(WORKGROUP.into()) as usize;
+        let piece = settings.piece_samples.unwrap_or(PIECE).clamp(1, PIECE.min(groups).min(fits));
+        let storage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let shape = gpu.buffer("likelihood/shape", 4, Usage::UNIFORM | Usage::COPY_DST)?;
+        let theta = gpu.buffer("likelihood/theta", piece * dim, storage)?;
+        let log_likelihood = gpu.buffer("likelihood/log_likelihood", piece, storage)?;
+        let derived = gpu.buffer("likelihood/derived", (piece * n_derived).max(1), storage)?;
+        let values: Vec<f32> = match &source.data {
+            Some(data) => data.values.iter().map(|v| *v as f32).collect(),
+            None => vec![0.0],
+        };
+        let data = gpu.buffer("likelihood/data", values.len(), storage)?;
+        gpu.scoped("uploading the data of a likelihood", || {
+            gpu.queue.write_buffer(&data, 0, bytemuck::cast_slice(&values));
+            Ok(())
+        })?;
+        let mut buffers = vec![
+            ("lwflow_shape", Bound::Uniform(&shape)),
+            ("lwflow_theta", Bound::Read(&theta)),
+            ("lwflow_log_likelihood", Bound::Write(&log_likelihood)),
+        ];
+        if n_derived > 0 {
+            buffers.push(("lwflow_derived", Bound::Write(&derived)));
+        }
+        if program.reads_data() {
+            buffers.push(("lwflow_data", Bound::Read(&data)));
+        }
+        let group = gpu.bind(&pipeline, &buffers)?;
+        let staging = Staging::new(&gpu, piece * (1 + n_derived))?;
+        Ok(Self {
+            gpu,
+            dim,
+            n_derived,
+            piece,
+            pipeline,
+            group,
+            shape,
+            theta,
+            log_likelihood,
+            derived,
+            staging,
+        })
+    }
+
+    /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.
+    pub fn evaluate(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let n = theta.len() / self.dim;
+        let (mut log_likelihood, mut derived) =
+            (Vec::with_capacity(n), Vec::with_capacity(n * self.n_derived));
+        let mut values = Vec::new();
+        for piece in theta.chunks(self.piece * self.dim) {
+            let n = piece.len() / self.dim;
+            self.run(piece, n, &mut values)?;
+            log_likelihood.extend_from_slice(&values[..n]);
+            derived.extend_from_slice(&values[n..]);
+        }
+        Ok((log_likelihood, derived))
+    }
+
+    /// One piece; log L of all, then derived quantities of all.
+    fn run(&mut self, theta: &[f32], n: usize, values: &mut Vec<f32>) -> Result<(), EngineError> {
+        const DURING: &str = "evaluating log_likelihood";
+        let gpu = &self.gpu;
+        let shape = fill(&self.pipeline.kernel, "lwflow_shape", &[("n_samples", (n as u32).into())])?;
+        let mut encoder = gpu.scoped(DURING, || {
+            gpu.queue.write_buffer(&self.shape, 0, &shape);
+            gpu.queue.write_buffer(&self.theta, 0, bytemuck::cast_slice(theta));
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&self.pipeline.pipeline);
+            pass.set_bind_group(0, &self.group, &[]);
+            pass.dispatch_workgroups((n as u32).div_ceil(WORKGROUP), 1, 1);
+            drop(pass);
+            Ok(encoder)
+        })?;
+        self.staging.copy(&mut encoder, &self.log_likelihood, n);
+        if self.n_derived > 0 {
+            self.staging.copy(&mut encoder, &self.derived, n * self.n_derived);
+        }
+        pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, values))
+    }
+}

@@ -1,0 +1,44 @@
+// log_likelihood[i], derived[i, m] = what the user's functions say of theta[i]; one invocation per theta, rows as the host
+// has them: the time is the user's arithmetic, not the reads.
+{% include "include/likelihood_data.wgsl" %}
+{% include "include/likelihood_native.wgsl" %}
+{% include "include/likelihood_math.wgsl" %}
+struct LwflowShape {
+    n_samples: u32,
+}
+@group(0) @binding(0) var<uniform> lwflow_shape: LwflowShape;
+@group(0) @binding(1) var<storage, read> lwflow_theta: array<f32>;                     // (n_samples, D)
+@group(0) @binding(2) var<storage, read_write> lwflow_log_likelihood: array<f32>;      // (n_samples)
+{% if n_derived > 0 %}
+@group(0) @binding(3) var<storage, read_write> lwflow_derived: array<f32>;             // (n_samples, M)
+{% endif %}
+{% if reads_data %}
+@group(0) @binding({{ 4 if n_derived > 0 else 3 }}) var<storage, read> lwflow_data: array<f32>; // (n_rows, n_columns)
+// An index outside means the last one.
+fn data(row: u32, column: u32) -> f32 {
+    return lwflow_data[min(row, n_rows - 1u) * n_columns + min(column, n_columns - 1u)];
+}
+{% elif n_rows > 0 %}
+fn data(row: u32, column: u32) -> f32 {
+    return 0.0; // nothing calls it
+}
+{% endif %}
+{{ user }}
+@compute @workgroup_size({{ workgroup }})
+fn evaluate_likelihood(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let i = id.x;
+    if i >= lwflow_shape.n_samples + group.z { // see include/batch.wgsl
+        return;
+    }
+    var theta: array<f32, {{ dim }}>;
+    for (var j = 0u; j < {{ dim }}u; j = j + 1u) {
+        theta[j] = lwflow_theta[i * {{ dim }}u + j];
+    }
+    lwflow_log_likelihood[i] = log_likelihood(theta);
+{% if n_derived > 0 %}
+    let values = derived(theta);
+    {% for m in range(n_derived) %}
+    lwflow_derived[i * {{ n_derived }}u + {{ m }}u] = values[{{ m }}];
+    {% endfor %}
+{% endif %}
+}

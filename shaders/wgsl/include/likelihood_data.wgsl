@@ -1,0 +1,9 @@
+// The number of parameters and of derived quantities, and the shape of the observed data.
+const D: u32 = {{ dim }}u;
+{% if n_derived > 0 %}
+const M: u32 = {{ n_derived }}u;
+{% endif %}
+{% if n_rows > 0 %}
+const n_rows: u32 = {{ n_rows }}u;
+const n_columns: u32 = {{ n_columns }}u;
+{% endif %}
