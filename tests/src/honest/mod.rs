@@ -80,6 +80,9 @@ impl Prior for ProductPrior {
 /// A log likelihood of one theta, `[D]`.
 pub type LogLikelihood = Arc<dyn Fn(&[f64]) -> f64 + Send + Sync>;
 
+/// The mode of one theta, `[D]`.
+pub type ModeOf = Arc<dyn Fn(&[f64]) -> usize + Send + Sync>;
+
 /// What is known of a posterior.
 #[derive(Clone)]
 pub struct Truth {
@@ -87,8 +90,8 @@ pub struct Truth {
     pub log_z: f64,
     /// Exact mass of every mode, `[n_modes]`, or of other parts of the space where there is one mode only.
     pub masses: Vec<f64>,
-    /// The mode of theta, `[D]`.
-    pub mode_of: Arc<dyn Fn(&[f64]) -> usize + Send + Sync>,
+    /// The mode of theta.
+    pub mode_of: ModeOf,
 }
 
 impl Truth {
@@ -214,13 +217,15 @@ impl HonestTarget {
 fn disagreement(truth: &Truth, claim: &Claim) -> Option<String> {
     let error = (claim.log_z - truth.log_z).abs();
     let allowed = N_SD * claim.log_z_sd + TOLERANCE;
-    // A claim that is NaN is refuted too.
-    if !(error <= allowed) {
+    // A claim that is NaN is refuted too: no comparison holds for it.
+    let is_within = |error: f64, allowed: f64| error <= allowed;
+    if !is_within(error, allowed) {
         let (got, sd) = (claim.log_z, claim.log_z_sd);
         return Some(format!("log Z is {got} +- {sd}, expected {}", truth.log_z));
     }
     let masses = truth.masses_of(&claim.theta, &claim.weights);
-    let worst = masses.iter().zip(&truth.masses).position(|(got, mass)| !((got - mass).abs() <= TOLERANCE));
+    let is_wrong = |(got, mass): (&f64, &f64)| !is_within((got - mass).abs(), TOLERANCE);
+    let worst = masses.iter().zip(&truth.masses).position(is_wrong);
     worst.map(|mode| format!("mode {mode} has the mass {}, expected {}", masses[mode], truth.masses[mode]))
 }
 
