@@ -6,7 +6,7 @@ const HALF_LOG_2_PI = 0.9189385332;
 fn log_likelihood(theta: array<f32, D>) -> f32 {
     let mean = vec3<f32>(theta[0], theta[1], theta[2]);
     let log_sd = vec3<f32>(theta[3], theta[4], theta[5]);
-    let precision = exp(-log_sd);
+    let inverse_sd = exp(-log_sd);
     // Orthonormal columns (1, -1, 0) / sqrt(2) and (1, 1, -2) / sqrt(6).
     let a = theta[6] * 0.7071067812;
     let b = theta[7] * 0.4082482905;
@@ -17,7 +17,7 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     let constant = log_weight - log_sd - HALF_LOG_2_PI;
     var total = 0.0;
     for (var row = 0u; row < n_rows; row++) {
-        let z = (0.001 * data(row, 0u) - mean) * precision;
+        let z = (0.001 * data(row, 0u) - mean) * inverse_sd;
         let part = constant - 0.5 * z * z;
         let largest = max(part.x, max(part.y, part.z));
         let share = exp(part - largest);

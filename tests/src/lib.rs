@@ -1,8 +1,10 @@
 //! Harness for the tests of the whole: the device or a printed skip, random flows and batches, and a number type that
-//! carries its own rounding error. Invariant: [`SLACK`] is one constant for all comparisons; it is not raised for one.
+//! carries its own rounding error, and targets that are made to fail on.
+//! Invariant: [`SLACK`] is one constant for all comparisons; it is not raised for one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bounded;
+pub mod honest;
 
 pub use bounded::Bounded;
 
