@@ -91,7 +91,11 @@ impl From<lwflow_host::model_file::ModelFileError> for CommandError {
 /// A refused array is the input's fault, all else the device's.
 fn engine_status(error: &EngineError) -> Status {
     match error {
-        EngineError::Model(_) | EngineError::Length { .. } | EngineError::NonFinite { .. } => Status::Input,
+        EngineError::Model(_)
+        | EngineError::Length { .. }
+        | EngineError::NonFinite { .. }
+        | EngineError::Wgsl(_)
+        | EngineError::BadLogLikelihood { .. } => Status::Input,
         _ => Status::Device,
     }
 }

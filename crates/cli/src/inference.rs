@@ -2,13 +2,18 @@
 //! Everything that can be wrong with a task is found here, before any evaluation.
 
 use crate::exit::{CommandError, Status};
-use crate::task::{Likelihood as LikelihoodSection, Task};
-use lwflow_engine::Engine;
-use lwflow_host::likelihood::Likelihood;
+use crate::task::{Likelihood as LikelihoodSection, Task, prior_of};
+use lwflow_engine::{Engine, WgslData, WgslProgram, WgslSource};
+use lwflow_host::HostError;
+use lwflow_host::files::read_table;
+use lwflow_host::likelihood::{CommandLikelihood, Likelihood, WgslLikelihood, WgslParameter};
 use lwflow_host::prior::Prior;
 use lwflow_host::rounds::{Identity, RoundsSettings};
 use lwflow_host::targets::Target;
 use std::path::Path;
+
+/// Share of the prior at either end that does not count to the range of a parameter.
+const RANGE_TAIL: f64 = 0.001;
 
 /// A prior, a likelihood and what is to be reached.
 #[derive(Debug)]
@@ -25,8 +30,6 @@ pub struct Inference {
     pub settings: RoundsSettings,
     /// The target, where it is known.
     pub target: Option<Target>,
-    /// Remarks for people.
-    pub notes: Vec<String>,
 }
 
 /// What `task` asks for; `settings` are its own, as the command line changed them.
@@ -34,25 +37,88 @@ pub struct Inference {
 /// # Errors
 /// [`CommandError`] naming file and key of what is wrong.
 pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Result<Inference, CommandError> {
-    let _ = engine;
-    match &task.likelihood {
+    let likelihood: Box<dyn Likelihood> = match &task.likelihood {
         LikelihoodSection::Target { name, .. } => {
             let target: Target = name.parse()?;
-            Ok(Inference {
+            return Ok(Inference {
                 names: target.parameter_names(),
                 labels: target.parameter_labels(),
                 prior: Box::new(target),
                 likelihood: Box::new(target),
                 settings,
                 target: Some(target),
-                notes: Vec::new(),
-            })
+            });
         }
-        _ => Err(CommandError::new(
-            Status::Input,
-            format!("{}: rounds need a likelihood that can be evaluated", task.file.display()),
-        )),
-    }
+        LikelihoodSection::Wgsl { path, data, derived } => {
+            Box::new(wgsl(task, path, data.as_deref(), derived, engine)?)
+        }
+        LikelihoodSection::Command { command, folder, settings } => {
+            let dim = task.parameters.len();
+            Box::new(
+                CommandLikelihood::start(command, dim, folder, settings.clone())
+                    .map_err(|e| of(&task.file, e))?,
+            )
+        }
+        LikelihoodSection::Pairs { .. } | LikelihoodSection::Chain { .. } => {
+            let message = format!(
+                "{}: `likelihood.{}` holds points; rounds need a likelihood that can be evaluated",
+                task.file.display(),
+                task.likelihood.key()
+            );
+            return Err(CommandError::new(Status::Input, message));
+        }
+    };
+    let labels = task.parameters.iter().map(|p| p.label.clone().unwrap_or_else(|| p.name.clone()));
+    Ok(Inference {
+        names: task.parameters.iter().map(|p| p.name.clone()).collect(),
+        labels: labels.collect(),
+        prior: Box::new(prior_of(task)?),
+        likelihood,
+        settings,
+        target: None,
+    })
+}
+
+/// The function of a WGSL file, on the engine's device.
+fn wgsl(
+    task: &Task,
+    path: &Path,
+    data: Option<&Path>,
+    derived: &[String],
+    engine: &Engine,
+) -> Result<WgslLikelihood, CommandError> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let message =
+            format!("{}: `likelihood.wgsl`: {}: cannot read: {e}", task.file.display(), path.display());
+        CommandError::new(Status::Input, message)
+    })?;
+    let data = data.map(read_table).transpose()?;
+    let program = WgslProgram::new(&WgslSource {
+        file: path.display().to_string(),
+        text,
+        dim: task.parameters.len(),
+        n_derived: derived.len(),
+        data: data.map(|table| WgslData { values: table.values, n_columns: table.n_columns }),
+    })
+    .map_err(lwflow_engine::EngineError::from)?;
+    let prior = prior_of(task)?;
+    let parameters: Vec<WgslParameter> = task
+        .parameters
+        .iter()
+        .zip(prior.marginals())
+        .map(|(parameter, marginal)| WgslParameter {
+            name: parameter.name.clone(),
+            offset: parameter.offset.unwrap_or(0.0),
+            range: (marginal.quantile(RANGE_TAIL), marginal.quantile(1.0 - RANGE_TAIL)),
+        })
+        .collect();
+    WgslLikelihood::new(engine, &program, &parameters, derived.to_vec()).map_err(|e| of(&task.file, e))
+}
+
+/// An error with the file whose fault it is.
+fn of(file: &Path, error: HostError) -> CommandError {
+    let error = CommandError::from(error);
+    CommandError::new(error.status, format!("{}: {}", file.display(), error.message))
 }
 
 /// What two calls must agree on to be one run.
@@ -71,7 +137,11 @@ pub fn identity(
         ("device".into(), engine.info().to_string()),
         ("settings".into(), serde_json::to_string(&inference.settings)?),
     ]);
-    let files: Vec<&Path> = vec![&task.file];
+    let mut files: Vec<&Path> = vec![&task.file];
+    if let LikelihoodSection::Wgsl { path, data, .. } = &task.likelihood {
+        files.push(path);
+        files.extend(data.as_deref());
+    }
     for file in files {
         let bytes = std::fs::read(file)
             .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot read: {e}", file.display())))?;

@@ -6,4 +6,5 @@ mod bad_input;
 mod fits;
 mod optimiser;
 mod passes;
+mod rounds;
 mod training;

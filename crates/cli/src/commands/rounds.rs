@@ -11,15 +11,9 @@ use lwflow_engine::Engine;
 use lwflow_host::HostError;
 use lwflow_host::rounds::{FolderJournal, Problem, RoundsEvent, StopCause, run};
 use std::cell::RefCell;
-use std::path::Path;
 
 /// Folder of the run in the folder of the results.
-pub(super) const RUN_FOLDER: &str = "run";
-
-/// Whether `out` holds a run that can be gone on with.
-pub(super) fn holds_run(out: &Path) -> bool {
-    out.join(RUN_FOLDER).join("run.json").exists()
-}
+const RUN_FOLDER: &str = "run";
 
 pub(super) fn run_rounds(
     args: &FitArgs,
@@ -38,7 +32,6 @@ pub(super) fn run_rounds(
     } else {
         FolderJournal::begin(&folder, &identity, d, m, args.force).map_err(HostError::from)?
     };
-    inference.notes.iter().for_each(|note| console.remark(note));
     let settings = super::fit_settings(task);
     let bar = console.bar("", "evaluations");
     let derived_names = inference.likelihood.derived_names().to_vec();

@@ -3,14 +3,13 @@
 
 mod command;
 mod known;
-
-pub use command::{CommandLikelihood, CommandSettings, Protocol, kill_commands};
 mod wgsl;
 
 use crate::HostError;
 use rayon::prelude::*;
 use std::fmt::Debug;
 
+pub use command::{CommandLikelihood, CommandSettings, Protocol, kill_commands};
 pub use wgsl::{WgslLikelihood, WgslParameter};
 
 /// Log likelihoods of a batch of n points, in the order of the points.
