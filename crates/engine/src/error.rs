@@ -145,7 +145,9 @@ pub enum EngineError {
     #[error(transparent)]
     Wgsl(#[from] crate::WgslError),
     /// A log likelihood that is neither finite nor -inf.
-    #[error("log_likelihood: value {value} at row {row} (theta = {theta:?}), expected a finite number or -inf")]
+    #[error(
+        "log_likelihood: value {value} at row {row} (theta = {theta:?}), expected a finite number or -inf"
+    )]
     BadLogLikelihood {
         /// The row.
         row: usize,

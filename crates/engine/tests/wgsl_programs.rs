@@ -77,7 +77,9 @@ fn lotka_volterra_exact(t: &[f64]) -> f64 {
 /// `theta = centre + scale u`, u uniform in [-1, 1), exact in f32.
 fn draws(centre: &[f64], scale: f64, n: usize) -> Vec<f32> {
     let mut random = Random::new(7);
-    (0..n).flat_map(|_| centre.iter().map(|c| (c + scale * random.value()) as f32).collect::<Vec<_>>()).collect()
+    (0..n)
+        .flat_map(|_| centre.iter().map(|c| (c + scale * random.value()) as f32).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Sum of the magnitudes of the terms grows with log L, and steps of an ODE multiply the rounding of each.
@@ -195,7 +197,8 @@ fn a_loop_that_does_not_end_is_a_timeout_at_its_place() {
 
 #[test]
 fn a_program_without_a_meaning_in_64_bits_says_so_and_runs() {
-    let text = "fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return f32(bitcast<u32>(theta[0]) >> 23u);\n}";
+    let text =
+        "fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return f32(bitcast<u32>(theta[0]) >> 23u);\n}";
     let program = WgslProgram::new(&source(text, 1)).unwrap();
     assert!(program.no_audit().unwrap().starts_with("user.wgsl:2"), "{:?}", program.no_audit());
     assert!(program.audit(&[1.0], MINUTE).unwrap().is_none());
@@ -208,22 +211,100 @@ fn a_program_without_a_meaning_in_64_bits_says_so_and_runs() {
 const WRONG: &[(&str, usize, usize, usize, &str)] = &[
     ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return theta[0] +;\n}", 0, 2, 22, "expected"),
     ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n\treturn nothing(theta[0]);\n}", 0, 2, 9, "nothing"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n    let x = 1u + theta[0];\n    return x;\n}", 0, 2, 13, ""),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 {\n    let x = 1u + theta[0];\n    return x;\n}",
+        0,
+        2,
+        13,
+        "",
+    ),
     ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return 1u;\n}", 0, 2, 12, ""),
-    ("fn log_likelihood(theta: array<f32, 3>) -> f32 {\n    return 1.0;\n}", 0, 1, 1, "expected `fn log_likelihood(theta: array<f32, 2>) -> f32`"),
-    ("// nothing\n\nfn log_likelihood(x: f32) -> f32 {\n    return x;\n}", 0, 3, 1, "declared as `fn log_likelihood(x: f32) -> f32`"),
+    (
+        "fn log_likelihood(theta: array<f32, 3>) -> f32 {\n    return 1.0;\n}",
+        0,
+        1,
+        1,
+        "expected `fn log_likelihood(theta: array<f32, 2>) -> f32`",
+    ),
+    (
+        "// nothing\n\nfn log_likelihood(x: f32) -> f32 {\n    return x;\n}",
+        0,
+        3,
+        1,
+        "declared as `fn log_likelihood(x: f32) -> f32`",
+    ),
     ("fn likelihood(x: f32) -> f32 {\n    return x;\n}", 0, 1, 1, "function `log_likelihood` is missing"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }", 2, 1, 1, "function `derived` is missing"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\nfn derived(theta: array<f32, D>) -> array<f32, 3> {\n    return array<f32, 3>();\n}", 2, 2, 1, "array<f32, 2>"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\nfn derived(theta: array<f32, D>) -> f32 { return 1.0; }", 0, 2, 1, "names no derived"),
-    ("\nfn lgamma(x: f32) -> f32 { return x; }\nfn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }", 0, 2, 4, "lgamma"),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }",
+        2,
+        1,
+        1,
+        "function `derived` is missing",
+    ),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\nfn derived(theta: array<f32, D>) -> array<f32, 3> {\n    return array<f32, 3>();\n}",
+        2,
+        2,
+        1,
+        "array<f32, 2>",
+    ),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\nfn derived(theta: array<f32, D>) -> f32 { return 1.0; }",
+        0,
+        2,
+        1,
+        "names no derived",
+    ),
+    (
+        "\nfn lgamma(x: f32) -> f32 { return x; }\nfn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }",
+        0,
+        2,
+        4,
+        "lgamma",
+    ),
     ("fn log_likelihood(theta: array<f32, D>) -> f32 { return data(0u, 0u); }", 0, 1, 57, "names no data"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\n  @group(0) @binding(7) var<storage> mine: array<f32>;", 0, 2, 25, "data(row, column)"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\n@compute @workgroup_size(1) fn other() {}", 0, 2, 32, "entry point"),
-    ("override k: f32 = 1.0;\nfn log_likelihood(theta: array<f32, D>) -> f32 { return k; }", 0, 1, 1, "override"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return quantizeToF16(theta[0]);\n}", 0, 2, 12, "quantizeToF16"),
-    ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n    let v = unpack4x8unorm(7u);\n    return v.x;\n}", 0, 2, 13, "unpack4x8unorm"),
-    ("fn bump(p: ptr<function, f32>) { *p = 1.0; }\nfn log_likelihood(theta: array<f32, D>) -> f32 {\n    var a = array<f32, 2>();\n    bump(&a[1]);\n    return a[1];\n}", 0, 4, 11, "a pointer to a part"),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\n  @group(0) @binding(7) var<storage> mine: array<f32>;",
+        0,
+        2,
+        25,
+        "data(row, column)",
+    ),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 { return 1.0; }\n@compute @workgroup_size(1) fn other() {}",
+        0,
+        2,
+        32,
+        "entry point",
+    ),
+    (
+        "override k: f32 = 1.0;\nfn log_likelihood(theta: array<f32, D>) -> f32 { return k; }",
+        0,
+        1,
+        1,
+        "override",
+    ),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return quantizeToF16(theta[0]);\n}",
+        0,
+        2,
+        12,
+        "quantizeToF16",
+    ),
+    (
+        "fn log_likelihood(theta: array<f32, D>) -> f32 {\n    let v = unpack4x8unorm(7u);\n    return v.x;\n}",
+        0,
+        2,
+        13,
+        "unpack4x8unorm",
+    ),
+    (
+        "fn bump(p: ptr<function, f32>) { *p = 1.0; }\nfn log_likelihood(theta: array<f32, D>) -> f32 {\n    var a = array<f32, 2>();\n    bump(&a[1]);\n    return a[1];\n}",
+        0,
+        4,
+        11,
+        "a pointer to a part",
+    ),
     ("fn log_likelihood(theta: array<f32, D>) -> f32 {\n    return theta[0];\n", 0, 2, 21, ""),
     ("", 0, 1, 1, "missing"),
 ];
@@ -255,7 +336,11 @@ fn names_of_the_kernel_are_the_users_to_take() {
 #[test]
 #[ignore = "a measurement"]
 fn evaluations_per_second() {
-    for (name, source, n) in [("rosenbrock10", rosenbrock10(), 1 << 20), ("lotka_volterra", lotka_volterra(), 1 << 17), ("mixture3", mixture3(), 1 << 18)] {
+    for (name, source, n) in [
+        ("rosenbrock10", rosenbrock10(), 1 << 20),
+        ("lotka_volterra", lotka_volterra(), 1 << 17),
+        ("mixture3", mixture3(), 1 << 18),
+    ] {
         let program = WgslProgram::new(&source).unwrap();
         let centre = if source.dim == 10 { vec![0.0; 10] } else { vec![-0.6; 8] };
         let theta = draws(&centre, 0.3, n);
@@ -265,7 +350,11 @@ fn evaluations_per_second() {
             executor.evaluate(&theta[..source.dim * 1000]).unwrap();
             let begin = Instant::now();
             executor.evaluate(&theta).unwrap();
-            println!("{name} on {}: {:.3e} per second", engine.info(), n as f64 / begin.elapsed().as_secs_f64());
+            println!(
+                "{name} on {}: {:.3e} per second",
+                engine.info(),
+                n as f64 / begin.elapsed().as_secs_f64()
+            );
         }
         let wide: Vec<f64> = theta[..source.dim * n / 16].iter().map(|v| f64::from(*v)).collect();
         let begin = Instant::now();
@@ -273,4 +362,19 @@ fn evaluations_per_second() {
         println!("{name} in f64: {:.3e} per second", (n / 16) as f64 / begin.elapsed().as_secs_f64());
     }
     assert!(gpu().is_some() || engines().len() == 1);
+}
+
+#[test]
+fn the_example_of_the_documentation_runs() {
+    let text = include_str!("../../../docs/wgsl-likelihood.md");
+    let text = text.split("```wgsl\n").nth(1).unwrap().split("```").next().unwrap();
+    let data = Some(WgslData { values: vec![0.0, 1.1, 1.0, 2.9, 2.0, 5.2], n_columns: 2 });
+    let program = WgslProgram::new(&WgslSource { n_derived: 1, data, ..source(text, 3) }).unwrap();
+    assert_eq!(program.no_audit(), None);
+    let (exact, _) = program.audit(&[2.0, 1.0, -1.0], MINUTE).unwrap().unwrap();
+    for engine in engines() {
+        let (got, derived) = engine.likelihood(&program).unwrap().evaluate(&[2.0, 1.0, -1.0]).unwrap();
+        assert!((f64::from(got[0]) - exact[0]).abs() < 1e-5);
+        assert_eq!(derived, [-0.5]);
+    }
 }

@@ -29,11 +29,7 @@ pub(crate) struct GpuLikelihood {
 }
 
 impl GpuLikelihood {
-    pub fn new(
-        gpu: Arc<Gpu>,
-        settings: &EngineSettings,
-        program: &WgslProgram,
-    ) -> Result<Self, EngineError> {
+    pub fn new(gpu: Arc<Gpu>, settings: &EngineSettings, program: &WgslProgram) -> Result<Self, EngineError> {
         use wgpu::BufferUsages as Usage;
         let source = program.source();
         let (dim, n_derived) = (source.dim, source.n_derived);
@@ -71,13 +67,26 @@ impl GpuLikelihood {
         }
         let group = gpu.bind(&pipeline, &buffers)?;
         let staging = Staging::new(&gpu, piece * (1 + n_derived))?;
-        Ok(Self { gpu, dim, n_derived, piece, pipeline, group, shape, theta, log_likelihood, derived, staging })
+        Ok(Self {
+            gpu,
+            dim,
+            n_derived,
+            piece,
+            pipeline,
+            group,
+            shape,
+            theta,
+            log_likelihood,
+            derived,
+            staging,
+        })
     }
 
     /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.
     pub fn evaluate(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
         let n = theta.len() / self.dim;
-        let (mut log_likelihood, mut derived) = (Vec::with_capacity(n), Vec::with_capacity(n * self.n_derived));
+        let (mut log_likelihood, mut derived) =
+            (Vec::with_capacity(n), Vec::with_capacity(n * self.n_derived));
         let mut values = Vec::new();
         for piece in theta.chunks(self.piece * self.dim) {
             let n = piece.len() / self.dim;

@@ -99,7 +99,11 @@ impl WgslProgram {
             && (data.n_columns == 0 || data.values.is_empty() || data.values.len() % data.n_columns != 0)
         {
             let expected = format!("one or more rows of {} columns", data.n_columns);
-            return Err(EngineError::Length { what: "data of a WGSL likelihood", got: data.values.len(), expected });
+            return Err(EngineError::Length {
+                what: "data of a WGSL likelihood",
+                got: data.values.len(),
+                expected,
+            });
         }
         let spliced = Spliced::for_cores(source, false)?;
         // Allowed here, so that the refusal is told by the function's name.
@@ -168,7 +172,10 @@ fn checked(
         let span = module.global_variables.get_span(handle);
         let ours = span.to_range().is_some_and(|range| !spliced.user().contains(&range.start));
         if !ours && variable.space != naga::AddressSpace::Private {
-            return refuse(span, "a likelihood has no buffers or workgroup variables of its own; use data(row, column)");
+            return refuse(
+                span,
+                "a likelihood has no buffers or workgroup variables of its own; use data(row, column)",
+            );
         }
     }
     for point in &module.entry_points {
@@ -188,11 +195,7 @@ fn checked(
 }
 
 /// Translates for a device, as the driver's front end will. naga may panic where its validation has a gap.
-fn translated(
-    spliced: &Spliced,
-    module: &Module,
-    info: &naga::valid::ModuleInfo,
-) -> Result<(), WgslError> {
+fn translated(spliced: &Spliced, module: &Module, info: &naga::valid::ModuleInfo) -> Result<(), WgslError> {
     let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     let translate = || naga::back::spv::write_vec(module, info, &options, None);
     let message = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(translate)) {
@@ -217,7 +220,9 @@ fn wide(source: &WgslSource) -> Result<Result<Bytecode, String>, EngineError> {
             lower::lower(&module, &info, &spliced, source.n_derived > 0)
                 .map_err(|(span, message)| WgslError::spliced(&spliced, [span], message))
         })
-        .map_err(|error| format!("{}:{} has no meaning in 64 bits: {}", error.file, error.line, error.message)))
+        .map_err(|error| {
+            format!("{}:{} has no meaning in 64 bits: {}", error.file, error.line, error.message)
+        }))
 }
 
 /// Compares the user's functions with what is asked for.

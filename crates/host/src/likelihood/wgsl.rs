@@ -30,7 +30,11 @@ impl WgslParameter {
         let name = &self.name;
         if !(low < high && low.is_finite() && high.is_finite() && self.offset.is_finite()) {
             let got = format!("{low} to {high}, offset {}", self.offset);
-            return Err(HostError::invalid(format!("the range of parameter {name}"), got, "finite, low below high"));
+            return Err(HostError::invalid(
+                format!("the range of parameter {name}"),
+                got,
+                "finite, low below high",
+            ));
         }
         let largest = (low - self.offset).abs().max((high - self.offset).abs());
         let spacing = f32_spacing(largest);
@@ -39,7 +43,10 @@ impl WgslParameter {
             return Ok(());
         }
         Err(HostError::invalid(
-            format!("the spacing of f32 numbers at parameter {name} ({low} to {high}, offset {})", self.offset),
+            format!(
+                "the spacing of f32 numbers at parameter {name} ({low} to {high}, offset {})",
+                self.offset
+            ),
             format!("{spacing:e}"),
             format!(
                 "at most {COARSEST:e} of its width {width:e}: set `offset` in [parameters.{name}] to a value in that \
@@ -206,10 +213,16 @@ mod tests {
         WgslLikelihood::new(&engine(), &program, &[shape.clone(), mass], names()).unwrap();
         // A width of a thousand spacings is too narrow, one of a hundred thousand is not.
         for (high, fine) in [(1.0 + 1e-4, false), (1.01, true)] {
-            let made = WgslLikelihood::new(&engine(), &program, &[shape.clone(), parameter("x", 0.0, 1.0, high)], names());
+            let made = WgslLikelihood::new(
+                &engine(),
+                &program,
+                &[shape.clone(), parameter("x", 0.0, 1.0, high)],
+                names(),
+            );
             assert_eq!(made.is_ok(), fine);
         }
-        let error = WgslLikelihood::new(&engine(), &program, &[shape.clone(), shape], Vec::new()).unwrap_err();
+        let error =
+            WgslLikelihood::new(&engine(), &program, &[shape.clone(), shape], Vec::new()).unwrap_err();
         assert!(error.to_string().contains("derived names"), "{error}");
     }
 
@@ -237,7 +250,8 @@ mod tests {
         let parameters = [parameter("a", 0.0, -4.0, 4.0), parameter("b", 1e6, 1e6 - 1.0, 1e6 + 1.0)];
         let mut likelihood =
             WgslLikelihood::new(&engine(), &program(NORMAL, 2, 1), &parameters, vec!["sum".into()]).unwrap();
-        let theta: Vec<f64> = (0..600).flat_map(|i| [f64::from(i) * 0.0031, 1e6 + f64::from(i) / 617.0]).collect();
+        let theta: Vec<f64> =
+            (0..600).flat_map(|i| [f64::from(i) * 0.0031, 1e6 + f64::from(i) / 617.0]).collect();
         let mut out = Evaluations::default();
         likelihood.evaluate(&theta, &mut out).unwrap();
         let audit = likelihood.audit(&theta).unwrap().unwrap();

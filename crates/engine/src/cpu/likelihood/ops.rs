@@ -47,12 +47,7 @@ fn shared(index: &[u32; LANES], last: u32) -> Option<usize> {
 }
 
 #[inline(always)]
-fn gather<T: Copy>(
-    out: &mut [T; LANES],
-    registers: &[Register<T>],
-    elements: &[u32],
-    index: &[u32; LANES],
-) {
+fn gather<T: Copy>(out: &mut [T; LANES], registers: &[Register<T>], elements: &[u32], index: &[u32; LANES]) {
     let last = elements.len() as u32 - 1;
     match shared(index, last) {
         Some(at) => out.copy_from_slice(&registers[elements[at] as usize][..]),

@@ -173,8 +173,7 @@ impl<'l, 'm> Body<'l, 'm> {
                     }
                     let known = copied.iter().find(|(from, _)| from == reg).map(|(_, to)| *to);
                     let to = known.unwrap_or_else(|| {
-                        let to =
-                            self.temporary(if matches!(reg, Reg::F(_)) { Kind::F } else { Kind::I });
+                        let to = self.temporary(if matches!(reg, Reg::F(_)) { Kind::F } else { Kind::I });
                         self.l.copy(&[to], &[*reg]);
                         copied.push((*reg, to));
                         to

@@ -112,8 +112,7 @@ impl Body<'_, '_> {
                     Reg::F(s) => Some(*s),
                     Reg::I(_) => None,
                 });
-                let exponent: Value =
-                    exponent.map(|s| self.f_to_i(FtoI::FrexpExponent, s)).collect();
+                let exponent: Value = exponent.map(|s| self.f_to_i(FtoI::FrexpExponent, s)).collect();
                 return Ok([fraction, exponent].concat());
             }
             _ => {}
@@ -121,8 +120,7 @@ impl Body<'_, '_> {
         let n = a.len();
         let mut value = Value::with_capacity(n);
         for c in 0..n {
-            let scalars: Vec<Reg> =
-                args.iter().map(|v| v[if v.len() == 1 { 0 } else { c }]).collect();
+            let scalars: Vec<Reg> = args.iter().map(|v| v[if v.len() == 1 { 0 } else { c }]).collect();
             value.push(match is_float {
                 true => self.float_math(handle, fun, &scalars)?,
                 false => {
@@ -261,8 +259,7 @@ impl Body<'_, '_> {
         }
         let mut sum = None;
         for r in 0..n {
-            let minor: Value =
-                (n..n * n).filter(|at| at % n != r).map(|at| m[at]).collect();
+            let minor: Value = (n..n * n).filter(|at| at % n != r).map(|at| m[at]).collect();
             let minor = self.determinant(&minor, n - 1);
             let term = self.f2(F2::Mul, m[r], minor);
             sum = Some(match sum {

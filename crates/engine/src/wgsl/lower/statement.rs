@@ -126,9 +126,7 @@ impl<'m> Body<'_, 'm> {
                 self.store(&place, &value, moved);
                 Ok(())
             }
-            S::Call { function, arguments, result } => {
-                self.call(*function, arguments, *result, span, nodes)
-            }
+            S::Call { function, arguments, result } => self.call(*function, arguments, *result, span, nodes),
             other => {
                 let what = match other {
                     S::Kill => "discard",
@@ -264,7 +262,9 @@ impl<'m> Body<'_, 'm> {
             if self.info[*argument].ty.inner_with(types).pointer_space().is_some() {
                 let whole = matches!(
                     self.function.expressions[*argument],
-                    Expression::LocalVariable(_) | Expression::GlobalVariable(_) | Expression::FunctionArgument(_)
+                    Expression::LocalVariable(_)
+                        | Expression::GlobalVariable(_)
+                        | Expression::FunctionArgument(_)
                 );
                 if !whole {
                     return self.refuse(*argument, "a pointer to a part of a variable as an argument");
