@@ -46,7 +46,7 @@ impl LikelihoodExecutor {
     /// [`EngineError::NonFinite`] for a theta that does not fit; any error of the device.
     pub fn evaluate(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
         let (log_likelihood, derived) = self.evaluate_unchecked(theta)?;
-        match log_likelihood.iter().position(|v| !(*v < f32::INFINITY)) {
+        match log_likelihood.iter().position(|v| v.is_nan() || *v == f32::INFINITY) {
             None => Ok((log_likelihood, derived)),
             Some(row) => {
                 let dim = self.program.source().dim;

@@ -363,3 +363,18 @@ fn evaluations_per_second() {
     }
     assert!(gpu().is_some() || engines().len() == 1);
 }
+
+#[test]
+fn the_example_of_the_documentation_runs() {
+    let text = include_str!("../../../docs/wgsl-likelihood.md");
+    let text = text.split("```wgsl\n").nth(1).unwrap().split("```").next().unwrap();
+    let data = Some(WgslData { values: vec![0.0, 1.1, 1.0, 2.9, 2.0, 5.2], n_columns: 2 });
+    let program = WgslProgram::new(&WgslSource { n_derived: 1, data, ..source(text, 3) }).unwrap();
+    assert_eq!(program.no_audit(), None);
+    let (exact, _) = program.audit(&[2.0, 1.0, -1.0], MINUTE).unwrap().unwrap();
+    for engine in engines() {
+        let (got, derived) = engine.likelihood(&program).unwrap().evaluate(&[2.0, 1.0, -1.0]).unwrap();
+        assert!((f64::from(got[0]) - exact[0]).abs() < 1e-5);
+        assert_eq!(derived, [-0.5]);
+    }
+}

@@ -7,7 +7,7 @@ use std::ops::Range;
 use lwflow_shaders::Constants;
 
 use super::WgslSource;
-use super::widen::Widening;
+use super::widen::{ONE, Widening};
 use crate::EngineError;
 
 /// Functions of include/likelihood_native.wgsl with a body that stands in for them on the cores, where they are operations.
@@ -48,6 +48,7 @@ impl Spliced {
         if wide {
             let mut widening = Widening::default();
             text = widening.widen(&text);
+            text.push_str(&format!("var<private> {ONE}: f64 = 1.0;\n"));
             user = widening.widen(&user);
         }
         let begin = text.len();

@@ -6,11 +6,14 @@ use std::collections::BTreeSet;
 /// Rewrites text after text; constants of the first are known in the next.
 ///
 /// Literals become f64 where a function is evaluated. The initialiser of a constant stays abstract, which is 64 bits wide
-/// too, because naga does not fold arithmetic on f64; a float constant is converted where it is used.
+/// too, because naga does not fold arithmetic on f64; where it is used it is multiplied by a variable that is one.
 #[derive(Debug, Default)]
 pub(super) struct Widening {
     constants: BTreeSet<String>,
 }
+
+/// The name of a variable of the module that is 1.
+pub(super) const ONE: &str = "lwflow_one";
 
 impl Widening {
     pub fn widen(&mut self, text: &str) -> String {
@@ -31,12 +34,19 @@ impl Widening {
             }
             let next = next_word(&tokens, at);
             if is_number(token) {
-                out.push_str(&number(token, "lf"));
+                let wide = number(token, "lf");
+                // naga refuses to apply its functions to a constant f64, so an argument must not be one.
+                let alone = matches!(previous, "(" | "," | "-") && matches!(next, ")" | ",");
+                if alone && wide.ends_with("lf") {
+                    out.push_str(&format!("({ONE}*{wide})"));
+                } else {
+                    out.push_str(&wide);
+                }
             } else if self.constants.contains(token)
                 && !matches!(previous, "." | "let" | "var" | "fn" | "struct" | "alias")
                 && !matches!(next, ":" | "(")
             {
-                out.push_str(&format!("f64({token})"));
+                out.push_str(&format!("({ONE}*{token})"));
             } else {
                 out.push_str(&word(token));
             }
@@ -221,8 +231,9 @@ mod tests {
             ("vec3f(a) mat2x3f vec2<f32> myvec3f", "vec3<f64>(a) mat2x3<f64> vec2<f64> myvec3f"),
             ("// f32 1.0\nf32 /* f32 /* 1.0 */ f32 */ 1.0", "// f32 1.0\nf64 /* f32 /* 1.0 */ f32 */ 1.0lf"),
             ("a[1].x-1.0 é 1.0 ü", "a[1].x-1.0lf é 1.0lf ü"),
-            ("const A = 1.0f/3.0; A.x*A", "const A = 1.0/3.0; f64(A).x*f64(A)"),
-            ("const N: f32 =\n 2; b.N let N = N", "const N = 1.0 * (\n 2); b.N let N = f64(N)"),
+            ("const A = 1.0f/3.0; A.x*A", "const A = 1.0/3.0; (lwflow_one*A).x*(lwflow_one*A)"),
+            ("const N: f32 =\n 2; b.N let N = N", "const N = 1.0 * (\n 2); b.N let N = (lwflow_one*N)"),
+            ("log(2.0) + f(-1.0, 2)", "log((lwflow_one*2.0lf)) + f(-(lwflow_one*1.0lf), 2)"),
             ("const K = 3; K", "const K = 3; K"),
             ("const V = vec2(0.5); V", "const V = vec2(0.5); V"),
             ("var<private> a: f32 = 1.0 / 3.0;", "var<private> a: f64 = 1.0 / 3.0;"),

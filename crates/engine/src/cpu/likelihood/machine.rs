@@ -238,7 +238,7 @@ impl<F: Real> Machine<F> {
                 }
             }
             self.turns = self.turns.wrapping_add(1);
-            if self.turns % TURNS == 0 && job.watch.is_over() {
+            if self.turns.is_multiple_of(TURNS) && job.watch.is_over() {
                 return Err(at);
             }
         }

@@ -26,6 +26,9 @@ pub(super) const LANES: usize = 128;
 /// Blocks of a task.
 const BLOCKS: usize = 4;
 
+/// log L `[n]` and derived quantities `[n, M]`.
+type Values<F> = (Vec<F>, Vec<F>);
+
 /// A likelihood on the cores, in 32 bits.
 #[derive(Debug)]
 pub(crate) struct CpuLikelihood {
@@ -42,7 +45,7 @@ impl CpuLikelihood {
     }
 
     /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.
-    pub fn evaluate(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+    pub fn evaluate(&mut self, theta: &[f32]) -> Result<Values<f32>, EngineError> {
         let level = self.cpu.level();
         run(
             &self.program,
@@ -63,11 +66,7 @@ impl WgslProgram {
     /// # Errors
     /// [`EngineError::Length`] for a theta of another length, [`EngineError::Timeout`] for a loop that does not end
     /// within `timeout`.
-    pub fn audit(
-        &self,
-        theta: &[f64],
-        timeout: Duration,
-    ) -> Result<Option<(Vec<f64>, Vec<f64>)>, EngineError> {
+    pub fn audit(&self, theta: &[f64], timeout: Duration) -> Result<Option<Values<f64>>, EngineError> {
         let Ok(code) = self.wide() else { return Ok(None) };
         let n_blocks = theta.len().div_ceil(self.source().dim * LANES * BLOCKS);
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(n_blocks.max(1));
@@ -94,7 +93,7 @@ fn run<F: Real>(
     machines: &mut [Machine<F>],
     timeout: Duration,
     theta: &[F],
-) -> Result<(Vec<F>, Vec<F>), EngineError> {
+) -> Result<Values<F>, EngineError> {
     let (dim, n_derived) = (program.source().dim, program.source().n_derived);
     let n = crate::rows::count("theta", theta, dim)?;
     let mut log_likelihood = vec![F::of_f64(0.0); n];

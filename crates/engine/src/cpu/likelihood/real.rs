@@ -189,7 +189,7 @@ impl Real for f64 {
 /// log erfc(x): above 6 by the continued fraction of the complementary error function (NIST DLMF 7.9.1), which has
 /// converged there after 40 terms.
 fn log_erfc(x: f64) -> f64 {
-    if !(x > 6.0) {
+    if x <= 6.0 || x.is_nan() {
         return libm::erfc(x).ln();
     }
     if x == f64::INFINITY {
@@ -291,7 +291,7 @@ fn exp(x: f32) -> f32 {
     let n = shifted - SHIFT;
     let r = (c - n * 0.693_359_4) + n * 2.121_944_4e-4;
     let e = scaled(shifted, r);
-    if x == x { e } else { x }
+    if x.is_nan() { x } else { e }
 }
 
 /// 2^x to 2 ulp.
@@ -300,7 +300,7 @@ fn exp2(x: f32) -> f32 {
     let c = limited(x, -160.0, 140.0);
     let shifted = c + SHIFT;
     let e = scaled(shifted, (c - (shifted - SHIFT)) * std::f32::consts::LN_2);
-    if x == x { e } else { x }
+    if x.is_nan() { x } else { e }
 }
 
 /// Natural logarithm to 2 ulp: -inf at 0, NaN below.
