@@ -8,7 +8,11 @@ use std::process::Command;
 use lwflow_benches::quality::LIBRARIES;
 
 fn scripts() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers")
+    folder("peers")
+}
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn text(name: &str) -> String {
@@ -17,12 +21,17 @@ fn text(name: &str) -> String {
 
 #[test]
 fn every_script_is_valid_python() {
+    ["peers", "references"].into_iter().for_each(valid_python);
+}
+
+fn valid_python(name: &str) {
+    let scripts = folder(name);
     let code = "import ast, pathlib, sys\nfiles = sorted(pathlib.Path(sys.argv[1]).glob('*.py'))\n\
                 for f in files: ast.parse(f.read_text(), str(f))\nprint(len(files))";
-    let output = match Command::new("python3").args(["-c", code]).arg(scripts()).output() {
+    let output = match Command::new("python3").args(["-c", code]).arg(&scripts).output() {
         Ok(output) => output,
         Err(error) => {
-            println!("SKIP every_script_is_valid_python: python3: {error}");
+            println!("SKIP every_script_is_valid_python of {name}: python3: {error}");
             return;
         }
     };
@@ -30,7 +39,7 @@ fn every_script_is_valid_python() {
     let n: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     assert_eq!(
         n,
-        std::fs::read_dir(scripts())
+        std::fs::read_dir(&scripts)
             .unwrap()
             .filter(|e| { e.as_ref().unwrap().path().extension().is_some_and(|e| e == "py") })
             .count()
@@ -39,8 +48,8 @@ fn every_script_is_valid_python() {
 
 #[test]
 fn every_package_has_an_exact_version() {
-    for file in ["requirements.txt", "requirements-cuda.txt"] {
-        let text = text(file);
+    for file in ["peers/requirements.txt", "peers/requirements-cuda.txt", "references/requirements.txt"] {
+        let text = std::fs::read_to_string(folder(file)).unwrap();
         let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).collect();
         assert!(!lines.is_empty());
         for line in lines {
