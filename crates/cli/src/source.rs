@@ -2,13 +2,14 @@
 //! It decides nothing about the fit; what it assumed on the way is said in `notes`.
 
 use crate::exit::{CommandError, Status};
-use crate::task::{ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Prior, Task};
+use crate::task::{ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, prior_of};
 use lwflow_host::files::{
     ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
     chain_format, read_chains, read_pairs,
 };
 use lwflow_host::fit::FitInput;
 use lwflow_host::outer::{EdgeChoice, Support};
+use lwflow_host::prior::{IndependentPrior, Marginal};
 use lwflow_host::rng::sobol_blocks;
 use lwflow_host::targets::Target;
 use lwflow_host::weights::{self, WeightReport};
@@ -134,13 +135,24 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
         }
         Likelihood::Pairs { path } => {
             let choice = ColumnChoice { parameters: wanted(), context: None };
-            let log_prior = uniform_log_prior(&task.parameters);
-            let constant = log_prior.map(|lp| move |_: &[f64]| lp);
-            let pairs = read_pairs(path, &choice, constant.as_ref().map(|f| f as &dyn Fn(&[f64]) -> f64))?;
+            let prior = prior_of(task).ok();
+            let log_prior = prior.as_ref().map(|prior| move |theta: &[f64]| log_prior(prior, theta));
+            let log_prior = log_prior.as_ref().map(|f| f as &dyn Fn(&[f64]) -> f64);
+            let mut pairs = read_pairs(path, &choice, log_prior)?;
             let log_proposal = match (pairs.kind, &pairs.log_proposal, log_prior) {
                 // Where the context depends on theta, the density of theta alone is not that of the draws.
                 _ if pairs.context_dim > 0 => None,
-                (WeightKind::PriorDraws, _, Some(lp)) => Some(vec![lp; pairs.n]),
+                (WeightKind::PriorDraws, _, Some(log_prior)) => {
+                    let values: Vec<f64> = pairs.theta.chunks_exact(pairs.dim).map(log_prior).collect();
+                    let n_outside = values.iter().filter(|v| !v.is_finite()).count();
+                    if n_outside > 0 {
+                        let note = format!(
+                            "{n_outside} rows lie where the prior has no density, so the density of the draws is not known"
+                        );
+                        pairs.notes.push(note);
+                    }
+                    (n_outside == 0).then_some(values)
+                }
                 (WeightKind::ProposalDraws, Some(lr), _) => Some(lr.clone()),
                 _ => None,
             };
@@ -171,6 +183,14 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
             source.input.blocks = samples.blocks;
             Ok(source)
         }
+        Likelihood::Wgsl { .. } | Likelihood::Command { .. } => {
+            let message = format!(
+                "{}: `likelihood.{}` holds no points; it is evaluated in rounds",
+                task.file.display(),
+                task.likelihood.key()
+            );
+            Err(CommandError::new(Status::Other, message))
+        }
     }
 }
 
@@ -197,18 +217,14 @@ fn support(section: &ParameterSection) -> Support {
     }
 }
 
-/// Log density of the prior if every parameter's is uniform between its bounds.
-fn uniform_log_prior(parameters: &[ParameterSection]) -> Option<f64> {
-    if parameters.is_empty() {
-        return None;
-    }
-    parameters
-        .iter()
-        .map(|p| match (p.prior, p.lower, p.upper) {
-            (Some(Prior::Uniform), Some(lower), Some(upper)) => Some(-(upper - lower).ln()),
-            _ => None,
-        })
-        .sum()
+/// Log density of the prior of pairs. A uniform one is constant everywhere: points on or outside a bound are the outer
+/// transform's to refuse, with their row.
+fn log_prior(prior: &IndependentPrior, theta: &[f64]) -> f64 {
+    let terms = prior.marginals().iter().zip(theta).map(|(marginal, x)| match marginal {
+        Marginal::Uniform { lower, upper } => -(upper - lower).ln(),
+        other => other.log_density(*x),
+    });
+    terms.sum()
 }
 
 /// A source from pairs that were read; `log_proposal` is the normalised density of the draws, where it is known.

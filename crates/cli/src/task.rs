@@ -1,14 +1,36 @@
 //! TASK.toml: what to fit, how, and what to write. A [`Task`] that was read is complete and makes sense as far as the
 //! file alone can tell; everything but the likelihood has a default. All checks of the file are made here.
 
+/// Declares an enum whose values are written as words in the task file.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $value:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $value),+ }
+
+        impl Choice for $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+            const VALUES: &'static [Self] = &[$(Self::$value),+];
+        }
+    };
+}
+
 mod error;
+mod likelihood;
+mod parameters;
 mod reader;
+mod rounds;
 mod sections;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Place, TaskError};
+pub use likelihood::{ChainFormat, Likelihood};
+pub use parameters::{Edge, ParameterSection};
 
+use lwflow_host::outer::EdgeChoice;
+use lwflow_host::prior::IndependentPrior;
+use lwflow_host::rounds::RoundsSettings;
 use reader::{Choice, Document, Section};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -27,9 +49,7 @@ pub const TARGET_NAMES: &[&str] = &[
     "many_well",
 ];
 
-const SECTIONS: &[&str] = &["likelihood", "parameters", "flow", "base", "training", "output"];
-const LIKELIHOOD_KEYS: &[&str] = &["target", "n_draws", "pairs", "chain", "format", "burn_in"];
-const PARAMETER_KEYS: &[&str] = &["lower", "upper", "label", "lower_edge", "upper_edge", "prior"];
+const SECTIONS: &[&str] = &["likelihood", "parameters", "rounds", "flow", "base", "training", "output"];
 const FLOW_KEYS: &[&str] = &["n_layers", "hidden", "activation", "s_max", "mixing"];
 const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];
 const TRAINING_KEYS: &[&str] = &[
@@ -44,56 +64,14 @@ const TRAINING_KEYS: &[&str] = &[
 ];
 const OUTPUT_KEYS: &[&str] = &["n_samples", "precision", "figures"];
 const KEYS: &[(&str, &[&str])] = &[
-    ("likelihood", LIKELIHOOD_KEYS),
-    ("parameters", PARAMETER_KEYS),
+    ("likelihood", likelihood::KEYS),
+    ("parameters", parameters::KEYS),
+    ("rounds", rounds::KEYS),
     ("flow", FLOW_KEYS),
     ("base", BASE_KEYS),
     ("training", TRAINING_KEYS),
     ("output", OUTPUT_KEYS),
 ];
-const SOURCES: &str = "give exactly one of target, pairs, chain";
-
-/// Declares an enum whose values are written as words in the task file.
-macro_rules! choice {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $value:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-        pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $value),+ }
-
-        impl Choice for $name {
-            const WORDS: &'static [&'static str] = &[$($word),+];
-            const VALUES: &'static [Self] = &[$(Self::$value),+];
-        }
-    };
-}
-
-choice!(
-    /// Layout of the files of a chain.
-    ChainFormat {
-        /// `root_1.txt` ... with `root.paramnames`: columns weight, -log posterior, parameters.
-        Getdist = "getdist",
-        /// Output of nested sampling by PolyChord.
-        Polychord = "polychord",
-    }
-);
-choice!(
-    /// How a bound of a parameter is mapped to infinity.
-    Edge {
-        /// Decided from the weighted mass near the bound.
-        Auto = "auto",
-        /// Linear inside, bends only near the bound.
-        Soft = "soft",
-        /// Logit (log for a single bound): for mass that piles up at the bound.
-        Hard = "hard",
-    }
-);
-choice!(
-    /// Prior density of a parameter.
-    Prior {
-        /// Constant between the bounds.
-        Uniform = "uniform",
-    }
-);
 choice!(
     /// Activation of the conditioners.
     Activation {
@@ -173,6 +151,8 @@ pub struct Task {
     pub likelihood: Likelihood,
     /// Parameters in the order of the file (empty: as the source names them).
     pub parameters: Vec<ParameterSection>,
+    /// How rounds are run; `None` if the fit is one of points that are there.
+    pub rounds: Option<RoundsSettings>,
     /// Layers of the flow.
     pub flow: FlowSection,
     /// Base distribution.
@@ -181,54 +161,6 @@ pub struct Task {
     pub training: TrainingSection,
     /// What is written.
     pub output: OutputSection,
-    /// How rounds run, if they do.
-    pub rounds: Option<lwflow_host::rounds::RoundsSettings>,
-}
-
-/// Source of the likelihood. Paths are resolved against the folder of the task file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Likelihood {
-    /// A built-in target whose truth is known.
-    Target {
-        /// One of [`TARGET_NAMES`].
-        name: &'static str,
-        /// Number of draws from its prior.
-        n_draws: usize,
-    },
-    /// A file of pairs.
-    Pairs {
-        /// `.npz`, `.csv` or `.parquet`.
-        path: PathBuf,
-    },
-    /// A chain of another sampler.
-    Chain {
-        /// Path without `_1.txt`, `.txt`, `.paramnames` and the like.
-        root: PathBuf,
-        /// Layout of its files.
-        format: ChainFormat,
-        /// Share of the points dropped at the start.
-        burn_in: f64,
-    },
-}
-
-/// One parameter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ParameterSection {
-    /// Name in the source.
-    pub name: String,
-    /// Lower bound of its support.
-    pub lower: Option<f64>,
-    /// Upper bound of its support; above `lower`.
-    pub upper: Option<f64>,
-    /// Label in figures, simple LaTeX without dollar signs (default: the name).
-    pub label: Option<String>,
-    /// Treatment of the lower bound.
-    pub lower_edge: Edge,
-    /// Treatment of the upper bound.
-    pub upper_edge: Edge,
-    /// Prior density, where the source does not carry it.
-    pub prior: Option<Prior>,
 }
 
 /// Layers of the flow.
@@ -382,13 +314,49 @@ impl Task {
         let base = sections::base(&open("base", BASE_KEYS)?)?;
         let training = sections::training(&open("training", TRAINING_KEYS)?)?;
         let output = sections::output(&open("output", OUTPUT_KEYS)?)?;
-        let parameters = sections::parameters(&document, &root)?;
-        let likelihood = open("likelihood", LIKELIHOOD_KEYS)?;
+        let source = open("likelihood", likelihood::KEYS)?;
         if root.get("likelihood").is_none() {
-            return Err(root.missing("likelihood", SOURCES));
+            return Err(root.missing("likelihood", likelihood::SOURCES));
         }
-        let likelihood = sections::likelihood(&likelihood, file)?;
-        let rounds = None;
-        Ok(Self { file: file.to_path_buf(), likelihood, parameters, flow, base, training, output, rounds })
+        let likelihood = likelihood::likelihood(&source, file)?;
+        let parameters = parameters::parameters(&document, &root, &likelihood)?;
+        let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, &likelihood)?;
+        Ok(Self { file: file.to_path_buf(), likelihood, parameters, rounds, flow, base, training, output })
     }
+}
+
+/// The prior of a task whose parameters all have one, in their order, with their periods and edges.
+///
+/// # Errors
+/// [`TaskError::Missing`] naming the first parameter without a prior; [`TaskError::OutOfRange`] for one that makes no
+/// sense, which a task that was read does not have.
+pub fn prior_of(task: &Task) -> Result<IndependentPrior, TaskError> {
+    let place = || Place { file: task.file.clone(), line: 1 };
+    let marginals = task.parameters.iter().map(|parameter| {
+        parameter.prior.ok_or_else(|| TaskError::Missing {
+            place: place(),
+            key: format!("parameters.{}.prior", parameter.name),
+            expected: "every parameter needs a prior",
+        })
+    });
+    let marginals = marginals.collect::<Result<Vec<_>, _>>()?;
+    let wrong = |error: lwflow_host::HostError| TaskError::OutOfRange {
+        place: place(),
+        key: "parameters".into(),
+        got: error.to_string(),
+        expected: "a prior for every parameter".into(),
+    };
+    let edge = |edge: Edge| match edge {
+        Edge::Auto => EdgeChoice::Auto,
+        Edge::Soft => EdgeChoice::Soft,
+        Edge::Hard => EdgeChoice::Hard,
+    };
+    let mut prior = IndependentPrior::new(marginals).map_err(wrong)?;
+    for (j, parameter) in task.parameters.iter().enumerate() {
+        prior = prior.with_edges(j, edge(parameter.lower_edge), edge(parameter.upper_edge));
+        if parameter.periodic {
+            prior = prior.with_periodic(j).map_err(wrong)?;
+        }
+    }
+    Ok(prior)
 }

@@ -111,7 +111,8 @@ fn of_task(task: &Task, error: CommandError) -> CommandError {
         return error;
     }
     let file = match &task.likelihood {
-        task::Likelihood::Target { .. } => &task.file,
+        task::Likelihood::Target { .. } | task::Likelihood::Command { .. } => &task.file,
+        task::Likelihood::Wgsl { path, .. } => path,
         task::Likelihood::Pairs { path } => path,
         task::Likelihood::Chain { root, .. } => root,
     };

@@ -117,6 +117,24 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// An error about a key that is none of `valid`, which mean the same section; `better` is what was probably meant.
+    pub(super) fn unknown(
+        &self,
+        key: &str,
+        better: Option<&'static str>,
+        valid: &'static [&'static str],
+    ) -> TaskError {
+        let home = self.document.home_of(key).filter(|home| !home.starts_with("parameters."));
+        let near = better.or_else(|| nearest(key, valid)).map(|near| self.full(near));
+        let span = self.entries().into_iter().find(|(_, k, _)| *k == key).map(|(span, _, _)| span);
+        TaskError::UnknownKey {
+            place: self.document.place(&span.unwrap_or_else(|| self.span.clone())),
+            key: self.full(key),
+            nearest: if better.is_some() { near } else { home.or(near) },
+            valid,
+        }
+    }
+
     /// Entries in the order of the file.
     pub(super) fn entries(&self) -> Vec<(Range<usize>, &'a str, &'a Spanned<DeValue<'a>>)> {
         let mut entries: Vec<_> = self
@@ -251,6 +269,18 @@ impl<'a> Section<'a> {
             Some("") => Err(self.out_of_range(key, value, "a text that is not empty")),
             Some(text) => Ok(Some(text.to_owned())),
             None => Err(self.wrong_type(self.full(key), value, "a text in quotes")),
+        }
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&self, key: &str, expected: &'static str) -> Result<Option<Vec<String>>, TaskError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let texts = value.get_ref().as_array().map(|list| {
+            list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        match texts {
+            Some(Some(texts)) => Ok(Some(texts)),
+            _ => Err(self.wrong_type(self.full(key), value, expected)),
         }
     }
 

@@ -1,117 +1,13 @@
 //! The sections of a task file, one function each: defaults filled in, values checked against each other. The keys were
 //! checked when the section was opened.
 
-use super::reader::{Bounds, Document, FINITE, OPEN_SHARE, POSITIVE, SHARE, Section};
+use super::reader::{Bounds, OPEN_SHARE, POSITIVE, Section};
 use super::{
-    BaseKind, BaseSection, ChainFormat, Components, ControlVariate, Edge, FlowSection, Likelihood,
-    OutputSection, PARAMETER_KEYS, ParameterSection, Prior, SOURCES, TARGET_NAMES, TaskError,
-    TrainingSection,
+    BaseKind, BaseSection, Components, ControlVariate, FlowSection, OutputSection, TaskError, TrainingSection,
 };
 use lwflow_host::mixture::MAX_COMPONENTS;
 use lwflow_model::{BaseSpec, FlowSettings, FlowSpec, ModelError};
-use std::path::Path;
 use toml::de::DeValue;
-
-pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihood, TaskError> {
-    let resolve = |path: String| file.parent().unwrap_or(Path::new("")).join(path);
-    let target = section.word("target", TARGET_NAMES)?;
-    let pairs = section.text("pairs")?;
-    let chain = section.text("chain")?;
-    let n_draws = section.count("n_draws", 1)?;
-    let format = section.choice("format")?;
-    let burn_in = section.number("burn_in", SHARE)?;
-    let source = match (target, pairs, chain) {
-        (Some(name), None, None) => Likelihood::Target { name, n_draws: n_draws.unwrap_or(131_072) },
-        (None, Some(path), None) => {
-            if !["npz", "csv", "parquet"].iter().any(|e| Path::new(&path).extension() == Some(e.as_ref())) {
-                return Err(section.refuse("pairs", "a file that ends in .npz, .csv or .parquet"));
-            }
-            Likelihood::Pairs { path: resolve(path) }
-        }
-        (None, None, Some(root)) => {
-            let format = format.ok_or_else(|| section.missing("format", "\"getdist\" or \"polychord\""))?;
-            if format == ChainFormat::Polychord && burn_in.is_some_and(|share| share > 0.0) {
-                let reason = "points of nested sampling are weighted, none is burn-in";
-                return Err(section.conflict("burn_in", "format = \"polychord\"", reason));
-            }
-            let default = if format == ChainFormat::Getdist { 0.3 } else { 0.0 };
-            Likelihood::Chain { root: resolve(root), format, burn_in: burn_in.unwrap_or(default) }
-        }
-        (None, None, None) => return Err(section.missing("target", SOURCES)),
-        (Some(_), Some(_), _) => return Err(section.conflict("pairs", "`target`", SOURCES)),
-        (_, _, Some(_)) => {
-            let other = if target.is_some() { "`target`" } else { "`pairs`" };
-            return Err(section.conflict("chain", other, SOURCES));
-        }
-    };
-    let belongs = [
-        ("n_draws", n_draws.is_some(), "target", "only a target is drawn from"),
-        ("format", format.is_some(), "chain", "only a chain has a format"),
-        ("burn_in", burn_in.is_some(), "chain", "only a chain has a burn-in"),
-    ];
-    for (key, given, owner, reason) in belongs {
-        if given && section.get(owner).is_none() {
-            let other = ["target", "pairs", "chain"].into_iter().find(|s| section.get(s).is_some());
-            return Err(section.conflict(key, format!("`{}`", other.unwrap_or("this source")), reason));
-        }
-    }
-    Ok(source)
-}
-
-pub(super) fn parameters<'a>(
-    document: &'a Document<'a>,
-    root: &Section<'a>,
-) -> Result<Vec<ParameterSection>, TaskError> {
-    let all = Section::open_free(document, "parameters", root.get("parameters"))?;
-    all.entries()
-        .into_iter()
-        .map(|(span, name, value)| {
-            if name.trim().is_empty() {
-                return Err(TaskError::OutOfRange {
-                    place: document.place(&span),
-                    key: "parameters".into(),
-                    got: "given a name that is empty".into(),
-                    expected: "sections [parameters.NAME]".into(),
-                });
-            }
-            let section = Section::open(document, &all.full(name), Some(value), PARAMETER_KEYS)?;
-            parameter(name, &section)
-        })
-        .collect()
-}
-
-fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, TaskError> {
-    let lower = section.number("lower", FINITE)?;
-    let upper = section.number("upper", FINITE)?;
-    if let (Some(lower), Some(upper)) = (lower, upper)
-        && lower >= upper
-    {
-        return Err(section.refuse("upper", format!("a number above `lower`, which is {lower}")));
-    }
-    let edge = |key, bound: Option<f64>| {
-        if section.get(key).is_some() && bound.is_none() {
-            return Err(section.conflict(key, "a side without bound", "there is no edge to treat"));
-        }
-        Ok(section.choice(key)?.unwrap_or(Edge::Auto))
-    };
-    let prior = section.choice("prior")?;
-    if prior == Some(Prior::Uniform) && (lower.is_none() || upper.is_none()) {
-        return Err(section.conflict(
-            "prior",
-            "an open side",
-            "a uniform prior needs both `lower` and `upper`",
-        ));
-    }
-    Ok(ParameterSection {
-        name: name.to_owned(),
-        lower,
-        upper,
-        label: section.text("label")?,
-        lower_edge: edge("lower_edge", lower)?,
-        upper_edge: edge("upper_edge", upper)?,
-        prior,
-    })
-}
 
 pub(super) fn flow(section: &Section<'_>) -> Result<FlowSection, TaskError> {
     let default = FlowSection::default();

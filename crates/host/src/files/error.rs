@@ -164,6 +164,16 @@ pub enum FileError {
         /// The row's parameters, `[dim]`.
         theta: Vec<f64>,
     },
+    /// A cell of a table of data that means nothing, such as NaN.
+    #[error("{at}: got {value}, expected {expected}")]
+    BadCell {
+        /// Where.
+        at: Place,
+        /// The number.
+        value: f64,
+        /// The allowed numbers.
+        expected: &'static str,
+    },
     /// No row carries weight.
     #[error("{}: every one of the {n} rows has weight zero ({field} is {value} everywhere), expected at least one row with weight", path.display())]
     AllWeightsZero {

@@ -19,7 +19,7 @@ pub const RESERVED_NAMES: [&str; 6] =
 /// Columns of .csv and .parquet files that start so are context.
 const CONTEXT_PREFIX: &str = "context_";
 /// pandas writes a row index that is not a plain range into such a parquet column.
-const PANDAS_INDEX: &str = "__index_level_";
+pub(crate) const PANDAS_INDEX: &str = "__index_level_";
 
 /// Which columns of a file to read; `None` leaves the choice to the names in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

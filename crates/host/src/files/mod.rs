@@ -15,6 +15,7 @@ mod pairs;
 mod parquet_file;
 mod sample_writer;
 mod samples;
+mod table;
 mod text;
 mod whole;
 
@@ -35,6 +36,7 @@ pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};
 pub use sample_writer::SampleWriter;
 pub use samples::{SampleTable, check_output, read_samples, read_theta, write_samples};
+pub use table::{NumberTable, read_table};
 pub(crate) use whole::WholeFile;
 pub use whole::remove_temporaries;
 

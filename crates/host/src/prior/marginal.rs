@@ -197,7 +197,7 @@ impl Marginal {
         let (below, above) = (self.cdf(lower), self.sf(upper));
         if below > LOST || above > LOST {
             let (mass, edge) = if below > LOST { (below, lower) } else { (above, upper) };
-            let got = format!("has a share {mass:.1e} of its mass beyond {edge:e}");
+            let got = format!("a density with a share {mass:.1e} of its mass beyond {edge:e}");
             return refuse(
                 got,
                 "at most 1e-6 nearer to a bound, or farther out, than 64-bit numbers resolve",

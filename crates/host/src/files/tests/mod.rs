@@ -5,6 +5,7 @@ mod damage;
 mod pairs;
 mod refusals;
 mod round_trip;
+mod table;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
