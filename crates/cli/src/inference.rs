@@ -99,8 +99,7 @@ fn wgsl(
         dim: task.parameters.len(),
         n_derived: derived.len(),
         data: data.map(|table| WgslData { values: table.values, n_columns: table.n_columns }),
-    })
-    .map_err(lwflow_engine::EngineError::from)?;
+    })?;
     let prior = prior_of(task)?;
     let parameters: Vec<WgslParameter> = task
         .parameters

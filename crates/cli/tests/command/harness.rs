@@ -13,15 +13,17 @@ pub struct Run {
     pub err: String,
 }
 
-impl Run {
-    fn new(output: Output) -> Self {
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
         Self {
             status: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
 
+impl Run {
     /// Fails unless the command ended with this status and its messages hold all of these words.
     #[track_caller]
     pub fn expect(self, status: i32, words: &[&str]) -> Self {
@@ -49,7 +51,7 @@ pub fn command(folder: &Path) -> Command {
 
 /// Runs `lwflow` with arguments separated by blanks, in `folder`.
 pub fn lwflow(folder: &Path, arguments: &str) -> Run {
-    Run::new(command(folder).args(arguments.split_whitespace()).output().unwrap())
+    Run::from(command(folder).args(arguments.split_whitespace()).output().unwrap())
 }
 
 /// Whether there is a device; prints a line if not.

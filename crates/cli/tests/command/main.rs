@@ -7,3 +7,4 @@ mod interrupt;
 mod model_format;
 mod refusals;
 mod results;
+mod rounds;

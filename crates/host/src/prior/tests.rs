@@ -1,4 +1,5 @@
 //! Marginals against numbers of 40 digits, against their own densities, and at the ends of the unit interval.
+#![allow(clippy::excessive_precision, reason = "reference values are given with all their digits")]
 
 use super::*;
 use crate::outer::EdgeChoice;

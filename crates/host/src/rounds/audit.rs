@@ -31,6 +31,9 @@ pub struct AuditReport {
     pub log_z_shift: f64,
 }
 
+/// log L of theta, `[n, D]`, in 64 bits, if the likelihood has such a form.
+pub(super) type Again<'a> = dyn FnMut(&[f64]) -> Result<Option<Vec<f64>>, HostError> + 'a;
+
 /// Compares; the arrays belong to fresh draws of `flow`.
 ///
 /// # Errors
@@ -41,7 +44,7 @@ pub(super) fn audit(
     log_prob: &[f64],
     log_likelihood: &[f64],
     log_weights: &[f64],
-    again: &mut dyn FnMut(&[f64]) -> Result<Option<Vec<f64>>, HostError>,
+    again: &mut Again<'_>,
     seed: u64,
 ) -> Result<AuditReport, HostError> {
     let (n, d) = (log_prob.len(), flow.dim());

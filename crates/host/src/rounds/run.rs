@@ -213,6 +213,21 @@ fn default_round(dim: usize, max_evaluations: usize) -> usize {
     (max_evaluations / 40).clamp(500, 1000 + 400 * dim)
 }
 
+/// log q of a draw at which no density can be had: its weight is zero, and the draw still counts.
+const NO_DENSITY: f64 = 1e300;
+
+/// Draws far out may overflow in 32 bits on their way through the layers: their log q is taken from the definition in 64.
+fn settle_overflow(flow: &Posterior, samples: &mut Samples) -> Result<(), HostError> {
+    let d = flow.dim();
+    for i in 0..samples.log_prob.len() {
+        if !samples.log_prob[i].is_finite() {
+            let log_q = flow.log_prob_f64(&samples.theta[i * d..][..d])?[0];
+            samples.log_prob[i] = if log_q.is_finite() { log_q } else { NO_DENSITY };
+        }
+    }
+    Ok(())
+}
+
 /// Independent draws of one flow with their likelihoods, and the draws from the prior of the same round.
 struct Fresh {
     samples: Samples,
@@ -372,6 +387,7 @@ impl Rounds<'_> {
         let n = n + out.log_likelihood.len();
         samples.theta.truncate(n * d);
         samples.log_prob.truncate(n);
+        settle_overflow(flow, &mut samples)?;
         fresh.samples = samples;
         fresh.log_likelihood.extend(out.log_likelihood);
         fresh.derived.extend(out.derived);
