@@ -1,8 +1,11 @@
 //! Every message of the task file: what was written, and what the reader is told.
 
+mod priors;
+mod sources;
 mod values;
 
 use super::*;
+use lwflow_host::prior::Marginal;
 
 fn parse(text: &str) -> Result<Task, TaskError> {
     Task::parse(text, Path::new("runs/TASK.toml"))
@@ -85,7 +88,9 @@ fn every_key_reaches_its_field() {
         label: Some("\\zeta".into()),
         lower_edge: Edge::Soft,
         upper_edge: Edge::Hard,
-        prior: Some(Prior::Uniform),
+        prior: Some(Marginal::Uniform { lower: -1.0, upper: 1.5 }),
+        periodic: false,
+        offset: None,
     };
     assert_eq!(task.parameters[0], zeta);
     let flow = FlowSection {

@@ -1,6 +1,8 @@
 //! Likelihoods by child processes: order, derived quantities, several workers, and every way in which a child can fail.
 //! This program is its own child (libtest would write to its output), so it brings a small runner that prints as libtest.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests, without libtest")]
+
 mod child;
 
 use child::TRIGGER;
