@@ -1,8 +1,11 @@
 //! Every message of the task file: what was written, and what the reader is told.
 
+mod priors;
+mod sources;
 mod values;
 
 use super::*;
+use lwflow_host::prior::Marginal;
 
 fn parse(text: &str) -> Result<Task, TaskError> {
     Task::parse(text, Path::new("runs/TASK.toml"))
@@ -85,7 +88,9 @@ fn every_key_reaches_its_field() {
         label: Some("\\zeta".into()),
         lower_edge: Edge::Soft,
         upper_edge: Edge::Hard,
-        prior: Some(Prior::Uniform),
+        prior: Some(Marginal::Uniform { lower: -1.0, upper: 1.5 }),
+        periodic: false,
+        offset: None,
     };
     assert_eq!(task.parameters[0], zeta);
     let flow = FlowSection {
@@ -164,12 +169,12 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("trainning", ""),
         "runs/TASK.toml:3: unknown key `trainning`, did you mean `training`?; valid here: \
-         likelihood, parameters, flow, base, training, output"
+         likelihood, parameters, rounds, flow, base, training, output"
     );
     assert_eq!(
         with("parameters.x0", "lowr = 1.0"),
         "runs/TASK.toml:4: unknown key `parameters.x0.lowr`, did you mean `parameters.x0.lower`?; valid here: \
-         lower, upper, label, lower_edge, upper_edge, prior"
+         lower, upper, label, lower_edge, upper_edge, prior, periodic, offset"
     );
     // A key of another section is told its place.
     assert_eq!(
@@ -225,4 +230,11 @@ fn the_examples_parse() {
         ("x4", Some(2.0), Some(4.0)),
     ];
     assert_eq!(bounds, expected);
+    let asked = read("command");
+    assert!(matches!(&asked.likelihood, Likelihood::Command { settings, .. } if settings.workers == 2));
+    assert_eq!(asked.rounds.as_ref().map(|r| r.max_evaluations), Some(200_000));
+    assert_eq!(
+        lwflow_host::prior::Prior::periods(&prior_of(&asked).unwrap())[3],
+        Some(std::f64::consts::TAU)
+    );
 }

@@ -75,14 +75,22 @@ fn a_task_without_priors_has_none() {
     let error = prior_of(&task).unwrap_err().to_string();
     assert_eq!(error, "runs/TASK.toml:1: `parameters.x.prior` is missing: every parameter needs a prior");
     let error = prior_of(&parse("[likelihood]\ntarget = \"gauss1\"\n").unwrap()).unwrap_err().to_string();
-    assert!(error.contains("at least one"), "{error}");
+    assert!(error.starts_with("runs/TASK.toml:1: `parameters` is missing: a section"), "{error}");
 }
 
 #[test]
 fn missing_numbers_name_what_the_prior_needs() {
     let cases = [
-        ("log_uniform\"\nlower = 1", "prior` cannot stand beside an open side: a log_uniform prior needs `lower` and `upper`", 4),
-        ("uniform\"", "prior` cannot stand beside an open side: a uniform prior needs both `lower` and `upper`", 4),
+        (
+            "log_uniform\"\nlower = 1",
+            "prior` cannot stand beside an open side: a log_uniform prior needs `lower` and `upper`",
+            4,
+        ),
+        (
+            "uniform\"",
+            "prior` cannot stand beside an open side: a uniform prior needs both `lower` and `upper`",
+            4,
+        ),
         ("normal\"\nmean = 1", "sd` is missing: a normal prior needs `mean` and `sd`", 3),
         ("normal\"\nsd = 1", "mean` is missing: a normal prior needs `mean` and `sd`", 3),
         (
@@ -100,10 +108,17 @@ fn missing_numbers_name_what_the_prior_needs() {
         ("gamma\"\nscale = 1", "shape` is missing: a gamma prior needs `shape` and `scale` or `rate`", 3),
         ("gamma\"\nshape = 1", "scale` is missing: a gamma prior needs `shape` and `scale` or `rate`", 3),
         ("beta\"\nalpha = 1", "beta` is missing: a beta prior needs `alpha` and `beta`", 3),
-        ("student_t\"\nloc = 1\nscale = 1", "df` is missing: a student_t prior needs `df`, `loc` and `scale`", 3),
+        (
+            "student_t\"\nloc = 1\nscale = 1",
+            "df` is missing: a student_t prior needs `df`, `loc` and `scale`",
+            3,
+        ),
     ];
     for (body, expected, line) in cases {
-        assert_eq!(wrong(&format!("prior = \"{body}")), format!("runs/TASK.toml:{line}: `parameters.a.{expected}"));
+        assert_eq!(
+            wrong(&format!("prior = \"{body}")),
+            format!("runs/TASK.toml:{line}: `parameters.a.{expected}")
+        );
     }
     assert_eq!(
         wrong("prior = \"gamma\"\nshape = 1\nscale = 1\nrate = 1"),
@@ -114,8 +129,16 @@ fn missing_numbers_name_what_the_prior_needs() {
 #[test]
 fn keys_of_another_prior_name_the_right_one() {
     let cases = [
-        ("normal\"\nmean = 0\nsigma = 1", 6, "sigma`, did you mean `parameters.a.sd`?; valid here: prior, mean, sd, label, offset"),
-        ("normal\"\nmu = 0\nsd = 1", 5, "mu`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset"),
+        (
+            "normal\"\nmean = 0\nsigma = 1",
+            6,
+            "sigma`, did you mean `parameters.a.sd`?; valid here: prior, mean, sd, label, offset",
+        ),
+        (
+            "normal\"\nmu = 0\nsd = 1",
+            5,
+            "mu`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset",
+        ),
         (
             "lognormal\"\nmean = 0\nsd = 1",
             5,
@@ -126,14 +149,22 @@ fn keys_of_another_prior_name_the_right_one() {
             5,
             "alpha`, did you mean `parameters.a.shape`?; valid here: prior, shape, scale, rate, label, lower_edge, offset",
         ),
-        ("student_t\"\nnu = 1", 5, "nu`, did you mean `parameters.a.df`?; valid here: prior, df, loc, scale, label, offset"),
+        (
+            "student_t\"\nnu = 1",
+            5,
+            "nu`, did you mean `parameters.a.df`?; valid here: prior, df, loc, scale, label, offset",
+        ),
         ("normal\"\nmean = 0\nsd = 1\nlower = 0", 7, "lower`; valid here: prior, mean, sd, label, offset"),
         (
             "half_normal\"\nscale = 1",
             5,
             "scale`, did you mean `parameters.a.sd`?; valid here: prior, sd, label, lower_edge, offset",
         ),
-        ("normal\"\nmeen = 0", 5, "meen`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset"),
+        (
+            "normal\"\nmeen = 0",
+            5,
+            "meen`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset",
+        ),
         (
             "normal\"\npatience = 0",
             5,
@@ -185,7 +216,10 @@ fn numbers_that_make_no_prior_are_refused_at_their_key() {
         ),
     ];
     for (body, line, expected) in cases {
-        assert_eq!(wrong(&format!("prior = \"{body}")), format!("runs/TASK.toml:{line}: `parameters.a.{expected}"));
+        assert_eq!(
+            wrong(&format!("prior = \"{body}")),
+            format!("runs/TASK.toml:{line}: `parameters.a.{expected}")
+        );
     }
     assert_eq!(
         wrong("prior = \"normal\"\nmean = \"0\"\nsd = 1"),

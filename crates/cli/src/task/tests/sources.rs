@@ -28,8 +28,11 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
     assert_eq!(full.likelihood, expected);
     let plain = source("command = [\"python3\", \"l.py\", \"\"]");
     let command = vec!["python3".to_owned(), "l.py".into(), String::new()];
-    let expected =
-        Likelihood::Command { command: command.clone(), folder: "runs".into(), settings: CommandSettings::default() };
+    let expected = Likelihood::Command {
+        command: command.clone(),
+        folder: "runs".into(),
+        settings: CommandSettings::default(),
+    };
     assert_eq!(plain.likelihood, expected);
     assert_eq!(plain.rounds, Some(RoundsSettings::default()));
     let full = source(
@@ -97,7 +100,11 @@ fn senseless_rounds_are_refused() {
         ("max_evaluations", "1.5", count),
         ("max_time", "-1", positive),
         ("max_time", "inf", positive),
-        ("max_k_hat", "0.8", "expected a number above 0, at most 0.7: beyond it no effective size is bounded"),
+        (
+            "max_k_hat",
+            "0.8",
+            "expected a number above 0, at most 0.7: beyond it no effective size is bounded",
+        ),
         ("max_k_hat", "0", "expected a number above 0, at most 0.7: beyond it no effective size is bounded"),
         ("max_log_z_sd", "0", positive),
         ("n_scan", "0", count),
@@ -167,7 +174,11 @@ fn senseless_sources_are_refused() {
         ("command = [\"p\", 3]", 2, format!("command` is the array [\"p\", 3], {list}")),
         ("command = []", 2, "command` is [], expected a program and its arguments".into()),
         ("command = [\"\"]", 2, "command` is [\"\"], expected a program and its arguments".into()),
-        ("command = [\"p\"]\nprotocol = \"bin\"", 3, "protocol` is \"bin\"; valid values: binary, csv".into()),
+        (
+            "command = [\"p\"]\nprotocol = \"bin\"",
+            3,
+            "protocol` is \"bin\"; valid values: binary, csv".into(),
+        ),
         ("command = [\"p\"]\nworkers = 0", 3, "workers` is 0, expected a whole number of at least 1".into()),
         ("command = [\"p\"]\nworkers = 5000", 3, "workers` is 5000, expected at most 1024".into()),
         (
@@ -175,7 +186,11 @@ fn senseless_sources_are_refused() {
             3,
             "timeout` is 0, expected a number of seconds above 0, at most 1e9".into(),
         ),
-        ("command = [\"p\"]\nmax_batch = 0", 3, "max_batch` is 0, expected a whole number of at least 1".into()),
+        (
+            "command = [\"p\"]\nmax_batch = 0",
+            3,
+            "max_batch` is 0, expected a whole number of at least 1".into(),
+        ),
         ("command = [\"p\"]\nderived = \"q\"", 3, format!("derived` is the string \"q\", {names}")),
         (
             "command = [\"p\"]\nderived = [\"q\", \"q\"]",
@@ -190,7 +205,8 @@ fn senseless_sources_are_refused() {
         (
             "command = [\"p\"]\nderived = [\"weight\"]",
             3,
-            "derived` is [\"weight\"], expected another name than `weight`, which has a meaning of its own".into(),
+            "derived` is [\"weight\"], expected another name than `weight`, which has a meaning of its own"
+                .into(),
         ),
         ("wgsl = \"\"", 2, "wgsl` is \"\", expected a text that is not empty".into()),
         (
