@@ -332,6 +332,10 @@ impl Task {
 /// sense, which a task that was read does not have.
 pub fn prior_of(task: &Task) -> Result<IndependentPrior, TaskError> {
     let place = || Place { file: task.file.clone(), line: 1 };
+    if task.parameters.is_empty() {
+        let expected = "a section [parameters.NAME] with a prior for every parameter";
+        return Err(TaskError::Missing { place: place(), key: "parameters".into(), expected });
+    }
     let marginals = task.parameters.iter().map(|parameter| {
         parameter.prior.ok_or_else(|| TaskError::Missing {
             place: place(),

@@ -59,3 +59,33 @@ fn the_wrong_format_of_a_chain_is_the_tasks_fault_in_both_directions() {
         assert!(error.contains("TASK.toml") && error.contains(&format!("\"{found}\"")), "{error}");
     }
 }
+
+#[test]
+fn any_prior_gives_the_density_of_prior_draws() {
+    let prior = "[parameters.a]\nprior = \"exponential\"\nscale = 2\n";
+    let draws = pairs_task("a,log_likelihood\n0.5,-1\n1.5,-2\n", prior).unwrap();
+    let expected = [0.5, 1.5].map(|a: f64| -a / 2.0 - 2f64.ln());
+    let found = draws.input.log_proposal.unwrap();
+    assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-14), "{found:?}");
+    assert_eq!(draws.input.supports[0].lower, Some(0.0));
+    // A weight of zero where the prior has no density says that these are no draws from it.
+    let outside = pairs_task("a,log_likelihood\n0.5,-1\n-1.5,-inf\n", prior).unwrap();
+    assert_eq!(outside.input.log_proposal, None);
+    assert!(
+        outside.notes.iter().any(|n| n.starts_with("1 rows lie where the prior has no density")),
+        "{:?}",
+        outside.notes
+    );
+    // Draws from elsewhere are weighted by it.
+    let elsewhere = pairs_task("a,log_likelihood,log_proposal\n0.5,-1,0.25\n1.5,-2,0.25\n", prior).unwrap();
+    let expected = [-1.25 - 0.25 - 2f64.ln(), -2.25 - 0.75 - 2f64.ln()];
+    assert!(elsewhere.input.log_weights.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-14));
+}
+
+#[test]
+fn what_is_evaluated_holds_no_points() {
+    let text = "[likelihood]\nwgsl = \"a.wgsl\"\n[parameters.a]\nprior = \"normal\"\nmean = 0\nsd = 1\n";
+    let task = Task::parse(text, "TASK.toml".as_ref()).unwrap();
+    let error = load(&task, 1).unwrap_err().to_string();
+    assert!(error.contains("TASK.toml: `likelihood.wgsl` holds no points"), "{error}");
+}

@@ -264,11 +264,11 @@ fn refuse_unknown(section: &Section<'_>, kind: Option<&Kind>) -> Result<(), Task
         }
         let known = KEYS.contains(&key);
         if known && kind.is_none() {
-            return Err(section.conflict(
-                key,
-                "a missing `prior`",
-                "it says what kind of prior it belongs to",
-            ));
+            return Err(TaskError::Missing {
+                place: section.place_of(key),
+                key: section.full("prior"),
+                expected: "the kind of prior to which the other keys belong",
+            });
         }
         let synonym = SYNONYMS
             .iter()

@@ -169,12 +169,12 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("trainning", ""),
         "runs/TASK.toml:3: unknown key `trainning`, did you mean `training`?; valid here: \
-         likelihood, parameters, flow, base, training, output"
+         likelihood, parameters, rounds, flow, base, training, output"
     );
     assert_eq!(
         with("parameters.x0", "lowr = 1.0"),
         "runs/TASK.toml:4: unknown key `parameters.x0.lowr`, did you mean `parameters.x0.lower`?; valid here: \
-         lower, upper, label, lower_edge, upper_edge, prior"
+         lower, upper, label, lower_edge, upper_edge, prior, periodic, offset"
     );
     // A key of another section is told its place.
     assert_eq!(
@@ -230,4 +230,11 @@ fn the_examples_parse() {
         ("x4", Some(2.0), Some(4.0)),
     ];
     assert_eq!(bounds, expected);
+    let asked = read("command");
+    assert!(matches!(&asked.likelihood, Likelihood::Command { settings, .. } if settings.workers == 2));
+    assert_eq!(asked.rounds.as_ref().map(|r| r.max_evaluations), Some(200_000));
+    assert_eq!(
+        lwflow_host::prior::Prior::periods(&prior_of(&asked).unwrap())[3],
+        Some(std::f64::consts::TAU)
+    );
 }

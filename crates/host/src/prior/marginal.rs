@@ -113,7 +113,7 @@ impl Marginal {
     /// Checks the numbers of the prior, and that 64-bit numbers resolve its density.
     ///
     /// # Errors
-    /// [`HostError::Invalid`] whose `what` is the name of the number, or of the prior if it is no single one.
+    /// [`HostError::Invalid`] whose `what` is the name of the number, or `the NAME prior` if it is no single one.
     pub fn check(&self) -> Result<(), HostError> {
         let finite = |what: &str, v: f64| match v.is_finite() {
             true => Ok(()),
@@ -187,12 +187,18 @@ impl Marginal {
             return Ok(());
         }
         let got = format!("without mass on ({lower}, {upper})");
-        Err(HostError::invalid(self.name(), got, format!("bounds nearer to the mean {mean} (sd {sd})")))
+        Err(HostError::invalid(
+            format!("the {} prior", self.name()),
+            got,
+            format!("bounds nearer to the mean {mean} (sd {sd})"),
+        ))
     }
 
     /// The mass that rounding moves onto the last number inside a bound, and the spacing of numbers in the middle.
     fn check_resolution(&self) -> Result<(), HostError> {
-        let refuse = |got: String, expected: &str| Err(HostError::invalid(self.name(), got, expected));
+        let refuse = |got: String, expected: &str| {
+            Err(HostError::invalid(format!("the {} prior", self.name()), got, expected))
+        };
         let (lower, upper) = self.inside();
         let (below, above) = (self.cdf(lower), self.sf(upper));
         if below > LOST || above > LOST {

@@ -287,19 +287,22 @@ fn senseless_numbers_are_refused_by_name() {
         (cut(Some(2.0), Some(1.0)), "upper is 1, expected a number above `lower`, which is 2".into()),
         (
             cut(Some(40.0), None),
-            "truncated_normal is without mass on (40, inf), expected bounds nearer to the mean 0 (sd 1)"
+            "the truncated_normal prior is without mass on (40, inf), expected bounds nearer to the mean 0 (sd 1)"
                 .into(),
         ),
         (
             Normal { mean: 1e9, sd: 1e-3 },
-            format!("normal is as narrow as 1.3489723205566406e-3 around 9.999999999993255e8, {spread}"),
+            format!("the normal prior is as narrow as 1.3489723205566406e-3 around 9.999999999993255e8, {spread}"),
         ),
     ];
     for (marginal, expected) in exact {
         if matches!(marginal, Normal { mean: 1e9, .. }) {
             // 1.2e-7 lies between two numbers there.
             let text = refused(marginal);
-            assert!(text.starts_with("normal is as narrow as 1.3") && text.ends_with(spread), "{text}");
+            assert!(
+                text.starts_with("the normal prior is as narrow as 1.3") && text.ends_with(spread),
+                "{text}"
+            );
             continue;
         }
         assert_eq!(refused(marginal), expected);
@@ -311,7 +314,10 @@ fn senseless_numbers_are_refused_by_name() {
         Lognormal { mu: 0.0, sigma: 200.0 },
     ] {
         let text = refused(marginal);
-        assert!(text.starts_with(marginal.name()) && text.ends_with(resolve), "{text}");
+        assert!(
+            text.starts_with(&format!("the {} prior is ", marginal.name())) && text.ends_with(resolve),
+            "{text}"
+        );
     }
 }
 

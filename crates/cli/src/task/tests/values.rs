@@ -32,7 +32,12 @@ fn unknown_words_list_the_valid_ones() {
             "precision = \"f64\"",
             "`output.precision` is \"f64\", did you mean `f32`?; valid values: f32, f16",
         ),
-        ("parameters.a", "prior = \"flat\"", "`parameters.a.prior` is \"flat\"; valid values: uniform"),
+        (
+            "parameters.a",
+            "prior = \"flat\"",
+            "`parameters.a.prior` is \"flat\"; valid values: uniform, log_uniform, normal, truncated_normal, \
+             lognormal, half_normal, exponential, gamma, beta, student_t",
+        ),
         (
             "parameters.a",
             "lower = 0\nlower_edge = \"sof\"",
@@ -142,7 +147,7 @@ fn senseless_numbers_are_refused() {
 
 #[test]
 fn exactly_one_source() {
-    let sources = "give exactly one of target, pairs, chain";
+    let sources = "give exactly one of target, pairs, chain, wgsl, command";
     assert_eq!(message(""), format!("runs/TASK.toml:1: `likelihood` is missing: {sources}"));
     assert_eq!(
         message("\n[likelihood]\n"),
