@@ -109,6 +109,13 @@ pub(super) fn compare(
     let multiplicity: Vec<f64> = rows.iter().map(|(_, w, _)| *w).collect();
     let modes = Modes::find(points, d, &density, &multiplicity);
 
+    if modes.n_modes == 0 {
+        return Err(HostError::invalid(
+            "points inside the flow's support",
+            0,
+            "at least one of those with weight",
+        ));
+    }
     let n_listed = modes.n_modes.min(N_LISTED);
     let mut table = vec![
         ModeRow {
