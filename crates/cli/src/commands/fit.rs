@@ -91,6 +91,10 @@ fn rounds_settings(task: &Task, args: &FitArgs) -> Result<Option<RoundsSettings>
     };
     positive("--target-ess", args.target_ess, &mut settings.target_ess)?;
     positive("--max-k-hat", args.max_k_hat, &mut settings.max_k_hat)?;
+    if settings.max_k_hat > 0.7 {
+        let message = format!("--max-k-hat is {}, expected at most 0.7", settings.max_k_hat);
+        return Err(CommandError::new(Status::Usage, message));
+    }
     for (flag, value, to) in [
         ("--max-log-z-sd", args.max_log_z_sd, &mut settings.max_log_z_sd),
         ("--max-time", args.max_time, &mut settings.max_time),

@@ -42,8 +42,8 @@ const TEMPER_SHARE: f64 = 0.5;
 /// Training visits of a round that is still tempered, as a share of those of a final one.
 const TEMPERED_VISITS: f64 = 0.5;
 
-/// Effective share of fresh draws with which a first flow for the posterior itself is not worth another round.
-const GOOD_EFFICIENCY: f64 = 0.9;
+/// Effective share of fresh draws with which a flow is not worth another round.
+const GOOD_EFFICIENCY: f64 = 0.85;
 /// Growth of the rounds that draw from flows for the posterior itself.
 const GROWTH: f64 = 1.5;
 /// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
@@ -210,7 +210,7 @@ pub fn run(
 
 /// Evaluations per round where none were asked for.
 fn default_round(dim: usize, max_evaluations: usize) -> usize {
-    (max_evaluations / 40).clamp(500, 1000 + 400 * dim)
+    (max_evaluations / 25).clamp(500, 1000 + 400 * dim)
 }
 
 /// log q of a draw at which no density can be had: its weight is zero, and the draw still counts.
@@ -471,7 +471,8 @@ impl Rounds<'_> {
                 Some(row) if row.beta >= 1.0 => efficiency > 1.15 * row.fresh_ess / row.n_fresh as f64,
                 _ => efficiency < GOOD_EFFICIENCY,
             };
-            let last_chance = more + (2 * n_round) as f64 > self.left() as f64;
+            let last_chance =
+                more + (2 * n_round) as f64 > self.left() as f64 || efficiency > GOOD_EFFICIENCY;
             if more > self.left() as f64 || (gains && !last_chance) || self.stop().is_some() {
                 return Ok(false);
             }
