@@ -11,10 +11,11 @@ mod tests;
 
 use crate::HostError;
 use crate::rng::{normal_pair, normal_quantile, open_uniform, stream};
+use crate::weights::log_add;
 use density::{GaussianMixture, PartSpec, draw_radius, radius_integral};
 use lines::{
-    deep_well_mass, draw_two_moons, log_add, log_normal, log_two_moons, log_well, rosenbrock_line,
-    well_barrier, well_line, well_normal_mass,
+    deep_well_mass, draw_two_moons, log_normal, log_two_moons, log_well, rosenbrock_line, well_barrier,
+    well_line, well_normal_mass,
 };
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;

@@ -55,6 +55,28 @@ pub fn check_log_values(
     }
 }
 
+/// log(e^a + e^b); -inf stands for zero.
+pub fn log_add(a: f64, b: f64) -> f64 {
+    let (high, low) = if a > b { (a, b) } else { (b, a) };
+    if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+/// Systematic resampling: `n` draws with probabilities proportional to `weights`, of any positive sum, as rows in ascending
+/// order, a row once for each time it was drawn. `offset` in (0, 1) shifts the grid of the draws.
+pub(crate) fn systematic(weights: &[f64], n: usize, offset: f64) -> Vec<usize> {
+    let step = weights.iter().sum::<f64>() / n.max(1) as f64;
+    let (mut sum, mut next) = (0.0, offset * step);
+    let mut rows = Vec::with_capacity(n);
+    for (i, w) in weights.iter().enumerate() {
+        sum += w;
+        while next < sum && rows.len() < n {
+            rows.push(i);
+            next += step;
+        }
+    }
+    rows
+}
+
 /// log w_i = log L_i + log pi(theta_i) - log r(theta_i), all `[n]`; `theta` is `[n, dim]` or empty.
 ///
 /// # Errors

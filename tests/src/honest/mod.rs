@@ -14,6 +14,7 @@ mod tests;
 use lwflow_host::outer::Support;
 use lwflow_host::prior::Prior;
 use lwflow_host::rng::{normal_cdf, normal_quantile};
+use lwflow_host::weights::log_add;
 use std::fmt;
 use std::sync::Arc;
 
@@ -243,10 +244,4 @@ fn log_normal(x: f64, mean: f64, sd: f64) -> f64 {
 /// Mass of a normal distribution between two bounds.
 fn normal_mass(mean: f64, sd: f64, lower: f64, upper: f64) -> f64 {
     normal_cdf((upper - mean) / sd) - normal_cdf((lower - mean) / sd)
-}
-
-/// log(e^a + e^b)
-fn log_add(a: f64, b: f64) -> f64 {
-    let (low, high) = (a.min(b), a.max(b));
-    if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }

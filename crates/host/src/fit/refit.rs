@@ -5,10 +5,10 @@ use super::start::{Effort, initial_base, mixture_params};
 use super::{FitInput, FitSettings, MIN_FIT_ESS, assemble, prepare};
 use crate::posterior::Posterior;
 use crate::train::{ControlVariate, TrainProgress, TrainReport, TrainSettings, TrainingData, train};
+use crate::weights::systematic;
 use crate::{HostError, rng};
 use lwflow_engine::Engine;
 use lwflow_model::{Flow, FlowSpec, ParamLayout};
-use rand::RngExt;
 use std::ops::ControlFlow;
 
 /// Points that a mixture is fitted to, drawn by weight.
@@ -44,8 +44,11 @@ pub fn refit(
         let mut executor = engine.flow(previous.spec())?;
         previous.load(&mut executor)?;
         let (z, _) = executor.inverse(&thin.x, &[])?;
-        let moved = TrainingData { x: z, ..thin };
-        starts.push(start(&moved, d, settings, Some(previous), layer_seed, seed)?);
+        // Layers that overflow at these points are no start.
+        if z.iter().all(|v| v.is_finite()) {
+            let moved = TrainingData { x: z, ..thin };
+            starts.push(start(&moved, d, settings, Some(previous), layer_seed, seed)?);
+        }
     }
     let pilot = TrainSettings {
         max_visits: PILOT_STEPS * settings.training.batch_size,
@@ -103,22 +106,12 @@ fn start(
 
 /// At most [`EM_POINTS`] points, drawn by systematic resampling; a point's weight is how often it was drawn.
 fn thinned(data: &TrainingData, dim: usize, seed: u64) -> TrainingData {
-    let offset: f64 = rng::stream(seed, "thin", 0).random();
-    let step = 1.0 / EM_POINTS as f64;
-    let (mut sum, mut next) = (0.0, offset * step);
+    let offset = rng::CounterField::new(seed, "thin", 1).uniform(0, 0);
     let mut thin = TrainingData::default();
-    for i in 0..data.n {
-        sum += data.weights[i];
-        let mut times = 0;
-        while next < sum {
-            times += 1;
-            next += step;
-        }
-        if times > 0 {
-            thin.n += 1;
-            thin.x.extend_from_slice(&data.x[i * dim..][..dim]);
-            thin.weights.push(f64::from(times) * step);
-        }
+    for same in systematic(&data.weights, EM_POINTS, offset).chunk_by(|a, b| a == b) {
+        thin.n += 1;
+        thin.x.extend_from_slice(&data.x[same[0] * dim..][..dim]);
+        thin.weights.push(same.len() as f64 / EM_POINTS as f64);
     }
     thin
 }

@@ -31,6 +31,11 @@ pub trait Likelihood: Debug + Send {
         &[]
     }
 
+    /// Fewest points that keep all of it busy: its workers.
+    fn n_parallel(&self) -> usize {
+        1
+    }
+
     /// Appends the evaluations of `theta`, `[n, D]`, to `out`.
     ///
     /// # Errors

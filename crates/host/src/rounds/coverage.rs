@@ -1,10 +1,11 @@
 //! Holds the flow against everything that was ever evaluated: mass that it lacks, mode by mode, and bridges.
 //! Invariant: nothing here says that all modes were found; what could have been missed is said by [`prior_mass_limit`].
 
-use super::modes::{Modes, thin};
+use super::modes::Modes;
 use crate::HostError;
 use crate::posterior::Posterior;
-use crate::weights::normalised_weights;
+use crate::rng::CounterField;
+use crate::weights::{normalised_weights, systematic};
 use serde::Serialize;
 
 /// Posterior points that modes are looked for among.
@@ -97,13 +98,19 @@ pub(super) fn compare(
     let lacking: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] > 0.0 && lacks(i)).collect();
     let fresh_weights = normalised_weights(seen.fresh_log_weights, seen.fresh_theta)?;
 
-    let drawn = thin(&weights, N_MODE_POINTS, seed);
+    let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
+    let drawn = systematic(&weights, N_MODE_POINTS, offset);
     let inside = |theta: &[f64]| {
         let mut x = vec![0.0; d];
         flow.outer.to_flow(theta, &mut x).map(|_| x)
     };
-    let rows: Vec<(usize, f64, Vec<f64>)> =
-        drawn.into_iter().filter_map(|(i, w)| inside(&seen.theta[i * d..][..d]).map(|x| (i, w, x))).collect();
+    let rows: Vec<(usize, f64, Vec<f64>)> = drawn
+        .chunk_by(|a, b| a == b)
+        .filter_map(|same| {
+            let (i, w) = (same[0], same.len() as f64 / N_MODE_POINTS as f64);
+            inside(&seen.theta[i * d..][..d]).map(|x| (i, w, x))
+        })
+        .collect();
     let points = rows.iter().flat_map(|(_, _, x)| x.iter().copied()).collect();
     let density: Vec<f64> = rows.iter().map(|(i, _, _)| seen.log_target[*i]).collect();
     let multiplicity: Vec<f64> = rows.iter().map(|(_, w, _)| *w).collect();

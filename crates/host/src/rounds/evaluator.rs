@@ -25,7 +25,8 @@ pub(super) struct Evaluator<'a> {
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(likelihood: &'a mut dyn Likelihood, journal: &'a mut dyn Journal) -> Self {
-        Self { likelihood, journal, piece: 64, n: 0, made: (0, 0.0) }
+        let piece = likelihood.n_parallel();
+        Self { likelihood, journal, piece, n: 0, made: (0, 0.0) }
     }
 
     /// Number of derived quantities.
@@ -80,7 +81,7 @@ impl<'a> Evaluator<'a> {
             if took < PIECE / 2 {
                 self.piece = (self.piece * 2).min(MAX_PIECE);
             } else if took > PIECE * 2 {
-                self.piece = (self.piece / 2).max(1);
+                self.piece = (self.piece / 2).max(self.likelihood.n_parallel());
             }
             done = end;
             if go_on(done).is_break() {

@@ -104,8 +104,6 @@ pub struct FolderJournal {
     n_derived: usize,
     /// Rows of the log: theta, log L, derived quantities, `[n, D + 1 + M]`.
     rows: Vec<f64>,
-    /// Seconds since blocks were last forced to the disk.
-    synced: std::time::Instant,
 }
 
 impl FolderJournal {
@@ -146,14 +144,7 @@ impl FolderJournal {
             .and_then(|_| log.write_all(&head))
             .and_then(|()| log.sync_all())
             .map_err(io(&path, "write"))?;
-        Ok(Self {
-            folder: folder.into(),
-            log,
-            dim,
-            n_derived,
-            rows: Vec::new(),
-            synced: std::time::Instant::now(),
-        })
+        Ok(Self { folder: folder.into(), log, dim, n_derived, rows: Vec::new() })
     }
 
     /// Goes on with the run in `folder`.
@@ -189,21 +180,12 @@ impl FolderJournal {
         let path = folder.join(LOG);
         let mut log = open(&path, false)?;
         let rows = read_log(&path, &mut log, dim, n_derived)?;
-        Ok(Self { folder: folder.into(), log, dim, n_derived, rows, synced: std::time::Instant::now() })
+        Ok(Self { folder: folder.into(), log, dim, n_derived, rows })
     }
 
     /// Evaluations that the log holds.
     pub fn n_evaluations(&self) -> usize {
         self.rows.len() / self.width()
-    }
-
-    /// Removes the files of a run that is complete; its results say all they did.
-    ///
-    /// # Errors
-    /// [`JournalError::Io`].
-    pub fn remove(self) -> Result<(), JournalError> {
-        drop(self.log);
-        std::fs::remove_dir_all(&self.folder).map_err(io(&self.folder, "remove"))
     }
 
     fn width(&self) -> usize {
@@ -262,11 +244,8 @@ impl Journal for FolderJournal {
             bytes.extend(check.to_le_bytes());
             self.log.write_all(&bytes).map_err(io(&path, "write"))?;
         }
-        // A crash of the program loses nothing from here on; one of the machine at most what the last half second brought.
-        if self.synced.elapsed().as_secs_f64() > 0.5 {
-            self.log.sync_data().map_err(io(&path, "write"))?;
-            self.synced = std::time::Instant::now();
-        }
+        // A piece takes a good part of a second, or else there are few of them.
+        self.log.sync_data().map_err(io(&path, "write"))?;
         Ok(())
     }
 

@@ -2,8 +2,6 @@
 //! neighbours, cut where the density between two peaks falls far enough (persistence; Chazal et al. 2013, ToMATo).
 //! Invariant: every point belongs to one mode; modes come in order of their mass.
 
-use crate::rng::CounterField;
-
 /// Neighbours of each point.
 const N_NEIGHBOURS: usize = 12;
 /// Modes of fewer points than this that hold less than [`MIN_MASS`] are joined to their nearest.
@@ -132,27 +130,6 @@ fn neighbours(points: &[f64], dim: usize, k: usize) -> Vec<Vec<usize>> {
             all.into_iter().map(|(_, j)| j).collect()
         })
         .collect()
-}
-
-/// At most `n` distinct rows drawn by systematic resampling with their weights (multiples of 1 / n).
-pub(super) fn thin(weights: &[f64], n: usize, seed: u64) -> Vec<(usize, f64)> {
-    let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
-    let total: f64 = weights.iter().sum();
-    let step = total / n as f64;
-    let (mut sum, mut next) = (0.0, offset * step);
-    let mut drawn = Vec::new();
-    for (i, w) in weights.iter().enumerate() {
-        sum += w;
-        let mut times = 0;
-        while next < sum {
-            times += 1;
-            next += step;
-        }
-        if times > 0 {
-            drawn.push((i, f64::from(times) / n as f64));
-        }
-    }
-    drawn
 }
 
 #[cfg(test)]

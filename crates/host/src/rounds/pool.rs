@@ -7,7 +7,7 @@ use crate::fit::FitInput;
 use crate::outer::Support;
 use crate::posterior::Posterior;
 use crate::prior::Prior;
-use crate::weights::kish_ess;
+use crate::weights::{kish_ess, log_add};
 use lwflow_engine::Engine;
 use rayon::prelude::*;
 
@@ -44,12 +44,6 @@ pub(super) struct Drawn {
     pub(super) log_likelihood: Vec<f64>,
     /// `[n, M]`.
     pub(super) derived: Vec<f64>,
-}
-
-/// log(e^a + e^b).
-pub(super) fn log_add(a: f64, b: f64) -> f64 {
-    let (high, low) = if a > b { (a, b) } else { (b, a) };
-    if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
 impl Pool {

@@ -8,7 +8,7 @@ use super::fresh::FreshReport;
 use super::verdict::Verdict;
 use crate::posterior::Posterior;
 use crate::rng::CounterField;
-use crate::weights::kish_ess;
+use crate::weights::{kish_ess, systematic};
 use serde::Serialize;
 
 /// One round.
@@ -150,17 +150,7 @@ pub fn equal_weight(log_weights: &[f64], n_wanted: usize, seed: u64) -> Vec<usiz
     let n = n_wanted.min(kish_ess(log_weights).floor() as usize);
     let max = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = log_weights.iter().map(|lw| (lw - max).exp()).collect();
-    let step = weights.iter().sum::<f64>() / n.max(1) as f64;
-    let (mut sum, mut next) = (0.0, CounterField::new(seed, "equal weight", 1).uniform(0, 0) * step);
-    let mut rows = Vec::with_capacity(n);
-    for (i, w) in weights.iter().enumerate() {
-        sum += w;
-        while next < sum && rows.len() < n {
-            rows.push(i);
-            next += step;
-        }
-    }
-    rows
+    systematic(&weights, n, CounterField::new(seed, "equal weight", 1).uniform(0, 0))
 }
 
 #[cfg(test)]

@@ -4,13 +4,10 @@
 use super::ROSENBROCK_PRIOR_SD;
 use super::density::{LineDensity, root};
 use crate::rng::{normal_cdf, normal_pair, open_uniform};
+use crate::weights::log_add;
 use rand_chacha::ChaCha8Rng;
 use std::f64::consts::{LN_10, PI, TAU};
 use std::sync::OnceLock;
-
-pub(super) fn log_add(a: f64, b: f64) -> f64 {
-    a.max(b) + (-(a - b).abs()).exp().ln_1p()
-}
 
 pub(super) fn log_normal(x: f64, variance: f64) -> f64 {
     -0.5 * (x * x / variance + (TAU * variance).ln())

@@ -159,6 +159,10 @@ impl Likelihood for CommandLikelihood {
         self.dim
     }
 
+    fn n_parallel(&self) -> usize {
+        self.settings.workers
+    }
+
     fn derived_names(&self) -> &[String] {
         &self.settings.derived
     }
