@@ -78,34 +78,13 @@ fn rounds_settings(task: &Task, args: &FitArgs) -> Result<Option<RoundsSettings>
             }
         };
     };
-    let positive = |flag: &str, value: Option<f64>, to: &mut f64| match value {
-        Some(x) if !(x > 0.0 && x.is_finite()) => {
-            let message = format!("{flag} is {x}, expected a number above 0");
-            Err(CommandError::new(Status::Usage, message))
-        }
-        Some(x) => {
-            *to = x;
-            Ok(())
-        }
-        None => Ok(()),
-    };
-    positive("--target-ess", args.target_ess, &mut settings.target_ess)?;
-    positive("--max-k-hat", args.max_k_hat, &mut settings.max_k_hat)?;
-    if settings.max_k_hat > 0.7 {
-        let message = format!("--max-k-hat is {}, expected at most 0.7", settings.max_k_hat);
-        return Err(CommandError::new(Status::Usage, message));
-    }
-    for (flag, value, to) in [
-        ("--max-log-z-sd", args.max_log_z_sd, &mut settings.max_log_z_sd),
-        ("--max-time", args.max_time, &mut settings.max_time),
-    ] {
-        let mut new = f64::INFINITY;
-        positive(flag, value, &mut new)?;
-        if value.is_some() {
-            *to = Some(new);
-        }
-    }
+    settings.target_ess = args.target_ess.unwrap_or(settings.target_ess);
+    settings.max_k_hat = args.max_k_hat.unwrap_or(settings.max_k_hat);
+    settings.max_log_z_sd = args.max_log_z_sd.or(settings.max_log_z_sd);
+    settings.max_time = args.max_time.or(settings.max_time);
     settings.max_evaluations = args.max_evaluations.unwrap_or(settings.max_evaluations);
+    // Those of the task file were checked when it was read.
+    settings.check().map_err(|error| CommandError::new(Status::Usage, error))?;
     Ok(Some(settings))
 }
 

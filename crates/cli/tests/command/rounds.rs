@@ -57,7 +57,7 @@ fn a_contract_is_met_or_missed_and_says_why() {
     fit(at, "--out missed --target-ess 1e6")
         .expect(6, &["verdict: contract NOT met", "the contract asks for 1000000"]);
     assert!(at.join("missed/samples.npz").exists());
-    fit(at, "--out x --max-k-hat 0").expect(2, &["--max-k-hat is 0"]);
+    fit(at, "--out x --max-k-hat 0").expect(2, &["max_k_hat = 0, expected a number above 0, at most 0.7"]);
     fit(at, "--out x --resume").expect(3, &["no run to resume"]);
     fit(at, "--out met --resume --seed 9").expect(3, &["begun with seed 0, now it is 9"]);
 }

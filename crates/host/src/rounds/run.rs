@@ -12,14 +12,16 @@ use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause
 use super::settings::RoundsSettings;
 use super::verdict::Verdict;
 use crate::HostError;
+use crate::error::check_length;
 use crate::fit::{FitSettings, refit};
 use crate::likelihood::Likelihood;
 use crate::posterior::{Posterior, Samples};
 use crate::prior::Prior;
-use crate::rng::{CounterField, SOBOL_BLOCK, sobol_blocks};
+use crate::rng::{CounterField, SOBOL_BLOCK, sobol_blocks, stream};
 use crate::weights::{kish_ess, log_sum_exp, weight_report};
 use lwflow_engine::Engine;
 use lwflow_model::BaseSpec;
+use rand::Rng;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -63,7 +65,12 @@ pub fn run(
     journal: &mut dyn Journal,
     watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
 ) -> Result<RoundsResult, HostError> {
+    settings.check()?;
     let Problem { names, labels, prior, likelihood } = problem;
+    let d = prior.dim();
+    for (what, got) in [("names", names.len()), ("labels", labels.len()), ("likelihood", likelihood.dim())] {
+        check_length(what, got, d, "the parameters of the prior")?;
+    }
     let supports = prior.supports();
     let mut rounds = Rounds {
         engine,
@@ -78,7 +85,6 @@ pub fn run(
         stopped: None,
         n_scan: 0,
     };
-    rounds.check()?;
     rounds.scan(watch)?;
     let mut rows: Vec<RoundRow> = Vec::new();
     let mut flow: Option<Posterior> = None;
@@ -114,7 +120,7 @@ pub fn run(
                         &training,
                         flow.as_ref(),
                         seed,
-                        seed.wrapping_add(round as u64),
+                        round_seed(seed, round),
                         |visits, max_visits| {
                             let event = RoundsEvent::Training { round, beta, visits, max_visits };
                             if watch(event).is_break() {
@@ -208,6 +214,11 @@ pub fn run(
     Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, report })
 }
 
+/// The seed of all that is random in a round; those of different runs share nothing.
+fn round_seed(seed: u64, round: usize) -> u64 {
+    stream(seed, "round", round as u64).next_u64()
+}
+
 /// Evaluations per round where none were asked for.
 fn default_round(dim: usize, max_evaluations: usize) -> usize {
     (max_evaluations / 25).clamp(500, 1000 + 400 * dim)
@@ -271,14 +282,6 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    fn check(&self) -> Result<(), HostError> {
-        let d = self.prior.dim();
-        if self.names.len() != d {
-            return Err(HostError::invalid("names", self.names.len(), format!("{d}, one per parameter")));
-        }
-        Ok(())
-    }
-
     /// Evaluations left.
     fn left(&self) -> usize {
         self.settings.max_evaluations.saturating_sub(self.evaluator.n)
@@ -380,7 +383,7 @@ impl Rounds<'_> {
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
     ) -> Result<(), HostError> {
         let (d, n) = (self.prior.dim(), fresh.n());
-        let seed = self.seed.wrapping_add(round as u64).rotate_left(32);
+        let seed = round_seed(self.seed, round);
         let mut executor = self.engine.flow(flow.spec())?;
         let mut samples = flow.sample(&mut executor, n + n_more.min(self.left()), &[], seed)?;
         let out = self.evaluate(round, &samples.theta[n * d..], watch)?;

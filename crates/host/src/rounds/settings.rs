@@ -1,5 +1,6 @@
 //! When rounds stop, how they draw, and the contract that their result must keep.
 
+use crate::HostError;
 use serde::{Deserialize, Serialize};
 
 /// How to run rounds.
@@ -41,6 +42,40 @@ impl Default for RoundsSettings {
 }
 
 impl RoundsSettings {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`HostError::BadSetting`] naming the first that is out of its range.
+    pub fn check(&self) -> Result<(), HostError> {
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let number = "a finite number above 0";
+        let numbers = [
+            ("target_ess", Some(self.target_ess), number, positive as fn(f64) -> bool),
+            ("max_time", self.max_time, number, positive),
+            ("max_log_z_sd", self.max_log_z_sd, number, positive),
+            ("max_k_hat", Some(self.max_k_hat), "a number above 0, at most 0.7", |k| k > 0.0 && k <= 0.7),
+            ("prior_share", Some(self.prior_share), "a share: at least 0, below 1", |s| {
+                (0.0..1.0).contains(&s)
+            }),
+        ];
+        for (setting, value, expected, accept) in numbers {
+            if let Some(x) = value.filter(|x| !accept(*x)) {
+                return Err(HostError::BadSetting { setting, got: x.to_string(), expected });
+            }
+        }
+        let counts = [
+            ("max_evaluations", Some(self.max_evaluations)),
+            ("n_scan", self.n_scan),
+            ("n_round", self.n_round),
+        ];
+        match counts.into_iter().find(|(_, n)| *n == Some(0)) {
+            None => Ok(()),
+            Some((setting, _)) => {
+                Err(HostError::BadSetting { setting, got: "0".into(), expected: "at least 1" })
+            }
+        }
+    }
+
     /// Draws of the prior stage.
     pub fn scan(&self) -> usize {
         self.n_scan.unwrap_or((self.max_evaluations / 20).min(100_000)).max(1)
