@@ -40,12 +40,12 @@ fn of_honest(target: &HonestTarget, engine: &Engine) -> Result<RoundsResult, Hos
     let problem = Problem { labels: names.clone(), names, prior: &target.prior, likelihood: &mut likelihood };
     let rounds = RoundsSettings {
         target_ess: 1000.0,
-        max_evaluations: 16_000,
+        max_evaluations: 12_000,
         n_round: Some(1000),
         n_scan: Some(2000),
         ..RoundsSettings::default()
     };
-    run(engine, problem, &settings(60_000), &rounds, 1, &mut NoJournal, &mut |_| ControlFlow::Continue(()))
+    run(engine, problem, &settings(40_000), &rounds, 1, &mut NoJournal, &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]
