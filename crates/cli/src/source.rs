@@ -212,6 +212,7 @@ fn support(section: &ParameterSection) -> Support {
     Support {
         lower: section.lower,
         upper: section.upper,
+        periodic: section.periodic,
         lower_edge: edge(section.lower_edge),
         upper_edge: edge(section.upper_edge),
     }

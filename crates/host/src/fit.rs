@@ -142,15 +142,16 @@ pub struct FitProgress {
     pub total: usize,
 }
 
-/// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates.
+/// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates; where a circle was
+/// cut open in `earlier`, it is again if that is still good.
 ///
 /// # Errors
 /// [`HostError`] naming the row of an illegal weight or of a weighted point outside the support.
-pub fn prepare(input: &FitInput) -> Result<Prepared, HostError> {
+pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Prepared, HostError> {
     let d = input.names.len();
     let w = weights::normalised_weights(&input.log_weights, &input.theta)?;
     let n = w.len();
-    let (outer, mut notes) = fit_outer(&input.theta, &w, &input.names, &input.supports)?;
+    let (outer, mut notes) = fit_outer(&input.theta, &w, &input.names, &input.supports, earlier)?;
     let c = input.context.len() / n.max(1);
     let log_proposal = input.log_proposal.as_ref().filter(|_| c == 0);
     if log_proposal.is_none() && input.log_proposal.is_some() {
@@ -219,7 +220,7 @@ pub fn fit(
     seed: u64,
     mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport), HostError> {
-    let mut prepared = prepare(input)?;
+    let mut prepared = prepare(input, None)?;
     let d = input.names.len();
     let data = &prepared.data;
     let effective = data.effective_points();
@@ -300,7 +301,7 @@ pub fn fit_mixture_only(
     seed: u64,
     mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<Posterior, HostError> {
-    let prepared = prepare(input)?;
+    let prepared = prepare(input, None)?;
     let d = input.names.len();
     let (base, mixture, _) = initial_base(&prepared.data, d, base, Effort::Full, seed, |done, total| {
         progress(FitProgress { stage: Stage::Mixture, done, total })

@@ -269,8 +269,7 @@ mod tests {
         for (i, p) in flow.params_mut().iter_mut().enumerate() {
             *p += (i as f32 * 0.37).sin() * 0.3;
         }
-        let hard =
-            Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), upper: None, sharpness: 1.0 };
+        let hard = Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), ..Bijection::UNBOUNDED };
         let mut outer = OuterTransform::new(vec![Bijection::UNBOUNDED, hard]);
         // Numbers that need all 17 digits.
         outer.location = vec![0.1, 1.0 / 3.0];

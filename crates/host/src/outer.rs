@@ -1,5 +1,8 @@
 //! Chooses the outermost bijections and fits the standardisation on weighted points. A side of a bounded parameter
-//! gets a soft edge where the weighted mass stays clear of the bound, a hard one (logarithm) where it piles up there.
+//! gets a soft edge where the weighted mass stays clear of the bound, a hard one (logarithm) where it piles up there. The
+//! circle of a periodic one is cut open where least mass is, and the cut has edges in place of the bounds.
+
+mod circle;
 
 use crate::HostError;
 use lwflow_model::{Bijection, Bound, Edge, OuterTransform};
@@ -25,9 +28,11 @@ pub struct Support {
     pub lower: Option<f64>,
     /// Upper bound.
     pub upper: Option<f64>,
-    /// Edge of the lower bound.
+    /// Whether the bounds, both of them, are the same point: an angle or a phase, one period between them.
+    pub periodic: bool,
+    /// Edge of the lower bound, or above the cut of a circle.
     pub lower_edge: EdgeChoice,
-    /// Edge of the upper bound.
+    /// Edge of the upper bound, or below the cut of a circle.
     pub upper_edge: EdgeChoice,
 }
 
@@ -43,16 +48,17 @@ const TAIL: f64 = 1e-4;
 const SOFT_GAPS: f64 = 12.0;
 
 /// Fits bijections and standardisation to points `[n, D]` with self-normalised weights `[n]`; returns the transform and
-/// one sentence per bounded parameter that says what was chosen.
+/// sentences that say what was chosen for bounded parameters. Cuts of `earlier` are kept where they are still good.
 ///
 /// # Errors
 /// [`HostError::OutsideSupport`] for a point of positive weight on or outside a bound, naming row and parameter;
-/// [`HostError::Invalid`] if a parameter has no spread.
+/// [`HostError::Invalid`] if a parameter has no spread, or is periodic without both bounds.
 pub fn fit_outer(
     theta: &[f64],
     weights: &[f64],
     names: &[String],
     supports: &[Support],
+    earlier: Option<&OuterTransform>,
 ) -> Result<(OuterTransform, Vec<String>), HostError> {
     let d = supports.len();
     let mut bijections = Vec::with_capacity(d);
@@ -76,6 +82,21 @@ pub fn fit_outer(
                 column.push((x, w));
             }
         }
+        let side = |bound: Option<f64>| bound.map(|value| Bound { value, edge: Edge::Soft });
+        let (lower, upper) = (side(support.lower), side(support.upper));
+        let mut bijection = Bijection { lower, upper, ..Bijection::UNBOUNDED };
+        let mut ends = (support.lower, support.upper);
+        if support.periodic {
+            let (Some(lower), Some(upper)) = ends else {
+                let what = format!("periodic parameter {}", names[j]);
+                return Err(HostError::invalid(what, "without both bounds", "bounds one period apart"));
+            };
+            let before = earlier.and_then(|outer| outer.bijections.get(j)?.cut);
+            let cut = circle::cut((lower, upper), &column, before);
+            bijection.cut = Some(cut);
+            ends = (Some(cut), Some(cut + (upper - lower)));
+            column.iter_mut().for_each(|(x, _)| *x = bijection.unrolled(*x));
+        }
         column.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mean: f64 = column.iter().map(|(x, w)| x * w).sum();
         let sd = column.iter().map(|(x, w)| w * (x - mean).powi(2)).sum::<f64>().sqrt();
@@ -84,37 +105,31 @@ pub fn fit_outer(
         if !(sd > 1e-14 * scale && sd.is_finite()) {
             return Err(no_spread(&names[j], weights, &column));
         }
-        let low = support.lower.map(|b| Side::new(b, mean, &mut column.iter()));
-        let high = support.upper.map(|b| Side::new(b, mean, &mut column.iter().rev()));
+        let low = ends.0.map(|b| Side::new(b, mean, &mut column.iter()));
+        let high = ends.1.map(|b| Side::new(b, mean, &mut column.iter().rev()));
         let edge = |choice: EdgeChoice, side: &Side| match choice {
             EdgeChoice::Soft => Edge::Soft,
             EdgeChoice::Hard => Edge::Hard,
             EdgeChoice::Auto if side.few > CLEAR * side.some => Edge::Soft,
             EdgeChoice::Auto => Edge::Hard,
         };
-        let lower = low.as_ref().map(|s| Bound { value: s.bound, edge: edge(support.lower_edge, s) });
-        let upper = high.as_ref().map(|s| Bound { value: s.bound, edge: edge(support.upper_edge, s) });
-        let sides = [(lower, low), (upper, high)];
+        let mut sides = Vec::new();
+        if let (Some(bound), Some(side)) = (&mut bijection.lower, low) {
+            bound.edge = edge(support.lower_edge, &side);
+            sides.push(("lower", *bound, side));
+        }
+        if let (Some(bound), Some(side)) = (&mut bijection.upper, high) {
+            bound.edge = edge(support.upper_edge, &side);
+            sides.push(("upper", *bound, side));
+        }
         let soft_gap = sides
             .iter()
-            .filter_map(|(bound, side)| bound.as_ref().zip(side.as_ref()))
-            .filter(|(bound, _)| bound.edge == Edge::Soft)
-            .map(|(_, side)| side.tail)
+            .filter(|(_, bound, _)| bound.edge == Edge::Soft)
+            .map(|(_, _, side)| side.tail)
             .fold(f64::INFINITY, f64::min);
-        let sharpness = SOFT_GAPS / soft_gap.min(10.0 * sd).max(1e-3 * sd);
-        bijections.push(Bijection { lower, upper, sharpness });
-        for (name, (bound, side)) in ["lower", "upper"].into_iter().zip(&sides) {
-            if let (Some(bound), Some(side)) = (bound, side) {
-                let edge = match bound.edge {
-                    Edge::Soft => "soft (linear inside)",
-                    Edge::Hard => "hard (logarithm)",
-                };
-                notes.push(format!(
-                    "{}: {name} bound {} gets a {edge} edge; all but 0.1 % of the mass keeps {:.3} from it",
-                    names[j], bound.value, side.few
-                ));
-            }
-        }
+        bijection.sharpness = SOFT_GAPS / soft_gap.min(10.0 * sd).max(1e-3 * sd);
+        bijections.push(bijection);
+        notes.extend(sentences(&names[j], bijection.cut, &sides));
     }
     let mut outer = OuterTransform::new(bijections);
     let (mut mean, mut square) = (vec![0.0; d], vec![0.0; d]);
@@ -139,6 +154,33 @@ pub fn fit_outer(
     Ok((outer, notes))
 }
 
+/// What was chosen for the bounds of a parameter.
+fn sentences(name: &str, cut: Option<f64>, sides: &[(&str, Bound, Side)]) -> Vec<String> {
+    let words = |edge: Edge| match edge {
+        Edge::Soft => "soft (linear inside)",
+        Edge::Hard => "hard (logarithm)",
+    };
+    if let (Some(cut), [(_, lower, above), (_, upper, below)]) = (cut, sides) {
+        return vec![format!(
+            "{name}: periodic, cut at {cut} with a {} edge above and a {} one below; all but 0.1 % of the mass keeps \
+             {:.3} and {:.3} from it",
+            words(lower.edge),
+            words(upper.edge),
+            above.few,
+            below.few
+        )];
+    }
+    let sentence = |(which, bound, side): &(&str, Bound, Side)| {
+        format!(
+            "{name}: {which} bound {} gets a {} edge; all but 0.1 % of the mass keeps {:.3} from it",
+            bound.value,
+            words(bound.edge),
+            side.few
+        )
+    };
+    sides.iter().map(sentence).collect()
+}
+
 /// Why a parameter cannot be standardised; `column` holds its weighted values in ascending order.
 fn no_spread(name: &str, weights: &[f64], column: &[(f64, f64)]) -> HostError {
     let what = format!("parameter {name}");
@@ -161,7 +203,6 @@ fn no_spread(name: &str, weights: &[f64], column: &[(f64, f64)]) -> HostError {
 
 /// Distances of the weighted mass from a bound.
 struct Side {
-    bound: f64,
     tail: f64,
     few: f64,
     some: f64,
@@ -170,7 +211,7 @@ struct Side {
 impl Side {
     /// From points (x, w) in order of their distance from the bound; `mean` stands where the weights run out.
     fn new(bound: f64, mean: f64, points: &mut dyn Iterator<Item = &(f64, f64)>) -> Self {
-        let mut side = Self { bound, tail: f64::NAN, few: f64::NAN, some: (mean - bound).abs() };
+        let mut side = Self { tail: f64::NAN, few: f64::NAN, some: (mean - bound).abs() };
         let mut sum = 0.0;
         for &(x, w) in points {
             sum += w;
@@ -199,7 +240,7 @@ mod tests {
         let theta: Vec<f64> = (0..n).map(|i| quantile((f64::from(i) + 0.5) / f64::from(n))).collect();
         let weights = vec![1.0 / f64::from(n); theta.len()];
         let support = Support { lower: Some(0.0), upper, ..Support::default() };
-        let (outer, notes) = fit_outer(&theta, &weights, &["a".to_owned()], &[support]).unwrap();
+        let (outer, notes) = fit_outer(&theta, &weights, &["a".to_owned()], &[support], None).unwrap();
         assert_eq!(notes.len(), 1 + usize::from(upper.is_some()));
         let b = outer.bijections[0];
         b.lower.iter().chain(&b.upper).map(|b| b.edge).collect()
@@ -222,13 +263,52 @@ mod tests {
         assert_eq!(edges(|u| 0.05 * -(1.0 - u * (1.0 - 1e-5)).ln(), Some(1.0)), [Hard, Soft]);
     }
 
+    /// The circle of an angle with a mode of half the mass across the bounds and the other at 2.
+    #[test]
+    fn a_mode_across_the_bounds_of_a_circle_stays_whole() {
+        let tau = std::f64::consts::TAU;
+        let theta: Vec<f64> = (0..4000)
+            .map(|i| {
+                let z = crate::rng::normal_quantile((f64::from(i / 2) + 0.5) / 2000.0);
+                (if i % 2 == 0 { 0.2 * z } else { 2.0 + 0.1 * z }).rem_euclid(tau)
+            })
+            .collect();
+        let weights = vec![1.0 / 4000.0; 4000];
+        let names = ["phi".to_owned()];
+        let support = Support { lower: Some(0.0), upper: Some(tau), periodic: true, ..Support::default() };
+        let (outer, notes) = fit_outer(&theta, &weights, &names, &[support], None).unwrap();
+        let b = outer.bijections[0];
+        let cut = b.cut.unwrap();
+        assert!((3.5..5.0).contains(&cut), "{cut}");
+        assert_eq!((b.lower.unwrap().edge, b.upper.unwrap().edge), (Edge::Soft, Edge::Soft));
+        assert!(
+            notes.len() == 1 && notes[0].starts_with(&format!("phi: periodic, cut at {cut} with a soft"))
+        );
+        // Spreads are those on the circle: of a mixture at 0 and 2, not of one at 0, 2 and 6.3.
+        assert!((outer.scale[0] - (1.0f64 + 0.025).sqrt()).abs() < 0.02, "{}", outer.scale[0]);
+        let x = |theta: f64| {
+            let mut x = [0.0];
+            outer.to_flow(&[theta], &mut x).unwrap();
+            x[0]
+        };
+        assert!((x(0.1) - x(tau - 0.1) - 0.2 / outer.scale[0]).abs() < 1e-3);
+        // A cut that is still good is kept; the bounds are needed.
+        let mut earlier = outer.clone();
+        earlier.bijections[0].cut = Some(5.0);
+        let (again, _) = fit_outer(&theta, &weights, &names, &[support], Some(&earlier)).unwrap();
+        assert_eq!(again.bijections[0].cut, Some(5.0));
+        let open = Support { lower: None, ..support };
+        let error = fit_outer(&theta, &weights, &names, &[open], None).unwrap_err().to_string();
+        assert_eq!(error, "periodic parameter phi is without both bounds, expected bounds one period apart");
+    }
+
     #[test]
     fn standardised_points_have_zero_mean_and_unit_scale() {
         let theta: Vec<f64> = (0..1000).map(|i| 5.0 + f64::from(i % 37) * 0.2).collect();
         let weights: Vec<f64> = (0..1000).map(|i| f64::from(i % 7)).collect();
         let total: f64 = weights.iter().sum();
         let weights: Vec<f64> = weights.iter().map(|w| w / total).collect();
-        let (outer, _) = fit_outer(&theta, &weights, &["a".to_owned()], &[Support::default()]).unwrap();
+        let (outer, _) = fit_outer(&theta, &weights, &["a".to_owned()], &[Support::default()], None).unwrap();
         let (mut mean, mut square) = (0.0, 0.0);
         for (t, w) in theta.iter().zip(&weights) {
             let mut x = [0.0];
@@ -244,14 +324,14 @@ mod tests {
         let support = Support { lower: Some(0.0), ..Support::default() };
         let names = ["mass".to_owned()];
         let error =
-            fit_outer(&[1.0, 2.0, -3.0], &[0.4, 0.3, 0.3], &names, &[support]).unwrap_err().to_string();
+            fit_outer(&[1.0, 2.0, -3.0], &[0.4, 0.3, 0.3], &names, &[support], None).unwrap_err().to_string();
         assert!(error.contains("row 2") && error.contains("mass = -3"), "{error}");
-        assert!(fit_outer(&[1.0, 2.0, -3.0], &[0.4, 0.6, 0.0], &names, &[support]).is_ok());
+        assert!(fit_outer(&[1.0, 2.0, -3.0], &[0.4, 0.6, 0.0], &names, &[support], None).is_ok());
         let constant =
-            fit_outer(&[1.0, 1.0], &[0.5, 0.5], &names, &[Support::default()]).unwrap_err().to_string();
+            fit_outer(&[1.0, 1.0], &[0.5, 0.5], &names, &[Support::default()], None).unwrap_err().to_string();
         assert!(constant.contains("mass") && constant.contains("same value"), "{constant}");
         let refuse = |theta: &[f64], weights: &[f64]| {
-            fit_outer(theta, weights, &names, &[Support::default()]).unwrap_err().to_string()
+            fit_outer(theta, weights, &names, &[Support::default()], None).unwrap_err().to_string()
         };
         let single = refuse(&[1.0, 2.0, 3.0], &[0.0, 1.0, 0.0]);
         assert!(single.contains("only row 1 carries weight"), "{single}");

@@ -42,7 +42,7 @@ impl OuterTransform {
                 return Err(ModelError::spec(
                     format!("outer.bijections[{j}]"),
                     format!("{b:?}"),
-                    "finite bounds in order and a positive sharpness",
+                    "finite bounds in order, a cut between them if at all, and a positive sharpness",
                 ));
             }
         }

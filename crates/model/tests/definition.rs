@@ -308,24 +308,31 @@ fn outer_transform_round_trip_and_density() {
     let outer = OuterTransform {
         bijections: vec![
             Bijection::UNBOUNDED,
-            Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), upper: None, sharpness: 1.0 },
+            Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), ..Bijection::UNBOUNDED },
             Bijection {
                 lower: Some(Bound { value: 0.0, edge: Edge::Hard }),
                 upper: Some(Bound { value: 1.0, edge: Edge::Soft }),
+                cut: None,
+                sharpness: 20.0,
+            },
+            Bijection {
+                lower: Some(Bound { value: 0.0, edge: Edge::Soft }),
+                upper: Some(Bound { value: 1.0, edge: Edge::Soft }),
+                cut: Some(0.4),
                 sharpness: 20.0,
             },
         ],
-        location: vec![1.0, -0.5, -1.5],
-        scale: vec![2.0, 0.7, 1.1],
+        location: vec![1.0, -0.5, -1.5, 0.5],
+        scale: vec![2.0, 0.7, 1.1, 0.2],
     };
-    outer.validate(3).unwrap();
-    let (mut theta, mut back) = ([0.0; 3], [0.0; 3]);
-    let x = [0.3, -1.2, 0.4];
+    outer.validate(4).unwrap();
+    let (mut theta, mut back) = ([0.0; 4], [0.0; 4]);
+    let x = [0.3, -1.2, 0.4, 1.0];
     let log_det = outer.from_flow(&x, &mut theta);
     assert_relative_eq!(outer.to_flow(&theta, &mut back).unwrap(), log_det, max_relative = 1e-9);
     for (a, b) in x.iter().zip(&back) {
         assert_relative_eq!(a, b, max_relative = 1e-9);
     }
-    assert_eq!(outer.to_flow(&[0.0, -1.0, 0.5], &mut back), None);
+    assert_eq!(outer.to_flow(&[0.0, -1.0, 0.5, 0.5], &mut back), None);
     assert!(outer.validate(2).is_err());
 }

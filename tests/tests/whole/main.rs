@@ -7,5 +7,6 @@ mod examples;
 mod fits;
 mod optimiser;
 mod passes;
+mod periodic;
 mod rounds;
 mod training;

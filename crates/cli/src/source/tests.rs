@@ -38,6 +38,17 @@ fn the_density_of_the_draws_is_known_only_without_context() {
 }
 
 #[test]
+fn an_angle_of_pairs_and_chains_is_one_to_the_fit() {
+    let circle = "lower = -1\nupper = 2\nperiodic = true\n";
+    let pairs = pairs_task("a,log_likelihood\n0.5,-1\n1.5,-2\n", &format!("[parameters.a]\n{circle}"));
+    let chain = chain_task("gd", &format!("format = \"getdist\"\n[parameters.x1]\n{circle}"));
+    for source in [pairs, chain] {
+        let expected = Support { lower: Some(-1.0), upper: Some(2.0), periodic: true, ..Support::default() };
+        assert_eq!(source.unwrap().input.supports, [expected]);
+    }
+}
+
+#[test]
 fn a_chain_brings_labels_blocks_and_its_own_effective_number() {
     let sections = "format = \"getdist\"\n[parameters.x1]\nlabel = \"y\"\n[parameters.x0]\n";
     let source = chain_task("gd", sections).unwrap();

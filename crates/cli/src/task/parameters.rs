@@ -199,9 +199,8 @@ fn check_source(section: &Section<'_>, name: &str, likelihood: &Likelihood) -> R
     if matches!(likelihood, Likelihood::Target { .. }) && section.get("prior").is_some() {
         return Err(section.conflict("prior", source(), "a built-in target brings its own prior"));
     }
-    if section.get("periodic").is_some() && !evaluated {
-        let reason = "only a likelihood that is evaluated can have periodic parameters";
-        return Err(section.conflict("periodic", source(), reason));
+    if matches!(likelihood, Likelihood::Target { .. }) && section.get("periodic").is_some() {
+        return Err(section.conflict("periodic", source(), "no built-in target has a periodic parameter"));
     }
     if section.get("offset").is_some() && !matches!(likelihood, Likelihood::Wgsl { .. }) {
         let reason = "only a function in WGSL is evaluated in 32 bits, which an offset helps";
@@ -225,13 +224,8 @@ fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, Task
     let lower = support.map_or(lower, |support| support.lower);
     let upper = support.map_or(upper, |support| support.upper);
     let periodic = section.flag("periodic")?.unwrap_or(false);
-    if periodic && !matches!(prior, Some(Marginal::Uniform { .. })) {
-        let other = kind.map_or("an open prior".into(), |kind| format!("prior = \"{}\"", kind.word));
-        return Err(section.conflict(
-            "periodic",
-            other,
-            "only a uniform prior, over one period, is periodic",
-        ));
+    if periodic && (lower.is_none() || upper.is_none()) {
+        return Err(section.conflict("periodic", "an open side", "`lower` and `upper` are one period apart"));
     }
     let edge = |key, bound: Option<f64>| {
         if section.get(key).is_some() && bound.is_none() {

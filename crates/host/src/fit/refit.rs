@@ -30,7 +30,7 @@ pub fn refit(
     seed: u64,
     mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<(Posterior, TrainReport), HostError> {
-    let prepared = prepare(input)?;
+    let prepared = prepare(input, previous.map(|p| &p.outer))?;
     let d = input.names.len();
     let data = &prepared.data;
     let effective = data.effective_points();

@@ -17,14 +17,13 @@ use std::fmt::Debug;
 /// prior.prior_transform(&[0.5, 0.25], &mut theta);
 /// assert!((theta[0] - 2.0 * 2f64.ln()).abs() < 1e-12 && theta[1] == 0.25);
 /// assert!((prior.log_prior(&theta) + 2.0 * 2f64.ln()).abs() < 1e-12);
-/// assert_eq!(prior.periods(), [None, Some(1.0)]);
+/// assert!(prior.supports()[1].periodic);
 /// # Ok::<(), lwflow_host::HostError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndependentPrior {
     marginals: Vec<Marginal>,
     supports: Vec<Support>,
-    is_periodic: Vec<bool>,
 }
 
 impl IndependentPrior {
@@ -46,8 +45,7 @@ impl IndependentPrior {
             })?;
         }
         let supports = marginals.iter().map(Marginal::support).collect();
-        let is_periodic = vec![false; marginals.len()];
-        Ok(Self { marginals, supports, is_periodic })
+        Ok(Self { marginals, supports })
     }
 
     /// Makes parameter `j` periodic: its bounds are the same point.
@@ -57,7 +55,7 @@ impl IndependentPrior {
     pub fn with_periodic(mut self, j: usize) -> Result<Self, HostError> {
         match self.marginals.get(j) {
             Some(Marginal::Uniform { .. }) => {
-                self.is_periodic[j] = true;
+                self.supports[j].periodic = true;
                 Ok(self)
             }
             Some(other) => {
@@ -94,14 +92,6 @@ impl Prior for IndependentPrior {
         self.supports.clone()
     }
 
-    fn periods(&self) -> Vec<Option<f64>> {
-        let period = |(marginal, is_periodic): (&Marginal, &bool)| match marginal {
-            Marginal::Uniform { lower, upper } if *is_periodic => Some(upper - lower),
-            _ => None,
-        };
-        self.marginals.iter().zip(&self.is_periodic).map(period).collect()
-    }
-
     fn prior_transform(&self, u: &[f64], theta: &mut [f64]) {
         for ((value, u), marginal) in theta.iter_mut().zip(u).zip(&self.marginals) {
             *value = marginal.quantile(*u);
@@ -120,7 +110,6 @@ impl Prior for IndependentPrior {
 /// agree is the caller's promise.
 pub struct JointPrior<T, P> {
     supports: Vec<Support>,
-    periods: Vec<Option<f64>>,
     transform: T,
     log_density: P,
 }
@@ -149,7 +138,8 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`HostError::Invalid`] if there is no parameter, or for bounds that are not finite or not in order.
+    /// [`HostError::Invalid`] if there is no parameter, or for bounds that are not finite, not in order or, of a periodic
+    /// parameter, not both there.
     pub fn new(supports: Vec<Support>, transform: T, log_density: P) -> Result<Self, HostError> {
         if supports.is_empty() {
             return Err(HostError::invalid("prior", "without parameters", "at least one"));
@@ -161,23 +151,13 @@ where
                 let (what, got) = (format!("support of parameter {j}"), format!("({lower}, {upper})"));
                 return Err(HostError::invalid(what, got, "an open interval with finite bounds or none"));
             }
-        }
-        let periods = vec![None; supports.len()];
-        Ok(Self { supports, periods, transform, log_density })
-    }
-
-    /// Makes parameter `j` periodic: its bounds are the same point.
-    ///
-    /// # Errors
-    /// [`HostError::Invalid`] unless it has both bounds.
-    pub fn with_periodic(mut self, j: usize) -> Result<Self, HostError> {
-        match self.supports.get(j) {
-            Some(Support { lower: Some(lower), upper: Some(upper), .. }) => {
-                self.periods[j] = Some(upper - lower);
-                Ok(self)
+            if support.periodic && !(lower.is_finite() && upper.is_finite()) {
+                let (what, got) =
+                    (format!("support of the periodic parameter {j}"), format!("({lower}, {upper})"));
+                return Err(HostError::invalid(what, got, "both bounds, one period apart"));
             }
-            _ => Err(HostError::invalid("periodic parameter", j, "a parameter with both bounds")),
         }
+        Ok(Self { supports, transform, log_density })
     }
 }
 
@@ -203,10 +183,6 @@ where
 
     fn supports(&self) -> Vec<Support> {
         self.supports.clone()
-    }
-
-    fn periods(&self) -> Vec<Option<f64>> {
-        self.periods.clone()
     }
 
     fn prior_transform(&self, u: &[f64], theta: &mut [f64]) {

@@ -39,7 +39,6 @@ mod tests {
             let prior: &dyn Prior = &target;
             let d = prior.dim();
             assert_eq!(prior.supports().len(), d);
-            assert_eq!(prior.periods(), vec![None; d]);
             let mut theta = vec![0.0; d];
             for u in [f64::from_bits(1), f64::MIN_POSITIVE, 1e-12, 0.5, 1.0 - 1e-12, 1f64.next_down()] {
                 prior.prior_transform(&vec![u; d], &mut theta);

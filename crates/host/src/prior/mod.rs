@@ -23,12 +23,6 @@ pub trait Prior: Debug + Send + Sync {
     /// Support of each parameter, `[D]`: open intervals.
     fn supports(&self) -> Vec<Support>;
 
-    /// Period of each parameter, `[D]`, for angles and phases: values that differ by it are the same. A periodic parameter
-    /// has both bounds, one period apart.
-    fn periods(&self) -> Vec<Option<f64>> {
-        vec![None; self.dim()]
-    }
-
     /// The quantile transform: `u`, `[D]` in (0, 1), uniform, becomes `theta`, `[D]`, a draw from the prior.
     fn prior_transform(&self, u: &[f64], theta: &mut [f64]);
 

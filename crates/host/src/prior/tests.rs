@@ -216,16 +216,15 @@ fn nothing_lies_on_or_outside_a_bound() {
         }
         assert!(marginal.log_density(f64::NAN).is_nan());
     }
+    let unit = Support { lower: Some(0.0), upper: Some(1.0), ..Support::default() };
     let triangle = JointPrior::new(
-        vec![Support { lower: Some(0.0), upper: Some(1.0), ..Support::default() }; 2],
+        vec![Support { periodic: true, ..unit }, unit],
         |u, theta| {
             theta[1] = u[0].sqrt();
             theta[0] = u[1] * theta[1];
         },
         |theta| if theta[0] < theta[1] { 2f64.ln() } else { f64::NEG_INFINITY },
     )
-    .unwrap()
-    .with_periodic(0)
     .unwrap();
     let mut theta = [0.0; 2];
     triangle.prior_transform(&[1f64.next_down(), f64::from_bits(1)], &mut theta);
@@ -233,7 +232,7 @@ fn nothing_lies_on_or_outside_a_bound() {
     assert_eq!(triangle.log_prior(&theta), 2f64.ln());
     assert_eq!(triangle.log_prior(&[0.0, 0.5]), f64::NEG_INFINITY);
     assert!(triangle.log_prior(&[f64::NAN, 0.5]).is_nan() && triangle.log_prior(&[0.5]).is_nan());
-    assert_eq!((triangle.dim(), triangle.periods()), (2, vec![Some(1.0), None]));
+    assert_eq!(triangle.supports(), [Support { periodic: true, ..unit }, unit]);
 }
 
 #[test]
@@ -247,9 +246,12 @@ fn joint_priors_need_intervals() {
     assert_eq!(joint(None, Some(f64::NAN)), format!("support of parameter 0 is (-inf, NaN), {expected}"));
     let empty = JointPrior::new(Vec::new(), |_, _| {}, |_| 0.0).unwrap_err().to_string();
     assert_eq!(empty, "prior is without parameters, expected at least one");
-    let open = JointPrior::new(vec![Support::default()], |_, _| {}, |_| 0.0).unwrap();
-    let error = open.with_periodic(0).unwrap_err().to_string();
-    assert_eq!(error, "periodic parameter is 0, expected a parameter with both bounds");
+    let open = Support { lower: Some(0.0), periodic: true, ..Support::default() };
+    let error = JointPrior::new(vec![open], |_, _| {}, |_| 0.0).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "support of the periodic parameter 0 is (0, inf), expected both bounds, one period apart"
+    );
 }
 
 #[test]
@@ -336,8 +338,8 @@ fn an_independent_prior_names_the_parameter_at_fault() {
     let error = prior.clone().with_periodic(2).unwrap_err().to_string();
     assert_eq!(error, "periodic parameter is 2, expected below 2");
     let prior = prior.with_periodic(0).unwrap().with_edges(0, EdgeChoice::Soft, EdgeChoice::Hard);
-    assert_eq!((prior.dim(), prior.periods()), (2, vec![Some(2.0), None]));
     let edges = prior.supports()[0];
+    assert!(prior.dim() == 2 && edges.periodic && !prior.supports()[1].periodic);
     assert_eq!((edges.lower_edge, edges.upper_edge), (EdgeChoice::Soft, EdgeChoice::Hard));
     assert_eq!((edges.lower, prior.supports()[1]), (Some(0.0), Support::default()));
     assert!(prior.log_prior(&[1.0]).is_nan() && prior.log_prior(&[1.0, f64::NAN]).is_nan());

@@ -32,7 +32,7 @@ pub struct ModeRow {
     pub mass_scan: Option<f64>,
     /// Draws of the scan in it that carry weight: how often the scan hit it.
     pub n_scan: usize,
-    /// Mean of its points, `[D]`.
+    /// Mean of its points, `[D]`; of an angle the one on the circle, cut open where the flow is.
     pub mean: Vec<f64>,
 }
 
@@ -139,11 +139,13 @@ pub(super) fn compare(
         let row = &mut table[mode];
         row.mass_all += w;
         for j in 0..d {
-            row.mean[j] += w * seen.theta[i * d + j];
+            row.mean[j] += w * flow.outer.bijections[j].unrolled(seen.theta[i * d + j]);
         }
     }
     for row in &mut table {
-        row.mean.iter_mut().for_each(|m| *m /= row.mass_all);
+        for (mean, bijection) in row.mean.iter_mut().zip(&flow.outer.bijections) {
+            *mean = bijection.rolled(*mean / row.mass_all);
+        }
     }
     let n_assigned = fresh_weights.len().min(N_ASSIGNED);
     let assigned: Vec<usize> = {

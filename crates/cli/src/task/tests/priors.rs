@@ -59,13 +59,13 @@ fn every_kind_has_its_keys() {
         assert_eq!((a.prior, (a.lower, a.upper)), (Some(marginal), bounds), "{body}");
         let prior = prior_of(&task).unwrap();
         assert_eq!(prior.marginals(), [marginal]);
-        assert_eq!(prior.periods(), [None]);
+        assert!(!prior.supports()[0].periodic);
         let hard = body.contains("hard");
         assert_eq!(prior.supports()[0].lower_edge == EdgeChoice::Hard, hard);
     }
     let task = parse(&asked("prior = \"uniform\"\nlower = 0\nupper = 3\nperiodic = true")).unwrap();
     assert!(task.parameters[0].periodic);
-    assert_eq!(prior_of(&task).unwrap().periods(), [Some(3.0)]);
+    assert!(prior_of(&task).unwrap().supports()[0].periodic);
     let text = "[likelihood]\nwgsl = \"a.wgsl\"\n[parameters.a]\nprior = \"normal\"\nmean = 1e9\nsd = 1\noffset = 1e9\n";
     assert_eq!(parse(text).unwrap().parameters[0].offset, Some(1e9));
 }
@@ -230,25 +230,31 @@ fn numbers_that_make_no_prior_are_refused_at_their_key() {
 
 #[test]
 fn periods_edges_and_offsets_have_their_place() {
-    let periodic = "periodic` cannot stand beside";
-    let only = "only a uniform prior, over one period, is periodic";
     assert_eq!(
         wrong("prior = \"log_uniform\"\nlower = 1\nupper = 2\nperiodic = true"),
         "runs/TASK.toml:7: unknown key `parameters.a.periodic`; valid here: prior, lower, upper, label, lower_edge, \
          upper_edge, offset"
     );
+    for source in ["pairs = \"p.csv\"", "chain = \"c\"\nformat = \"getdist\""] {
+        for prior in ["", "prior = \"uniform\"\n"] {
+            let text = |upper: &str| {
+                format!("[likelihood]\n{source}\n[parameters.a]\n{prior}lower = 1\n{upper}periodic = true\n")
+            };
+            let a = &parse(&text("upper = 2\n")).unwrap().parameters[0];
+            assert_eq!((a.periodic, a.lower, a.upper), (true, Some(1.0), Some(2.0)));
+        }
+    }
     assert_eq!(
-        message("[likelihood]\npairs = \"p.csv\"\n[parameters.a]\nlower = 1\nupper = 2\nperiodic = true\n"),
-        format!("runs/TASK.toml:6: `parameters.a.{periodic} an open prior: {only}")
+        message("[likelihood]\npairs = \"p.csv\"\n[parameters.a]\nlower = 1\nperiodic = true\n"),
+        "runs/TASK.toml:5: `parameters.a.periodic` cannot stand beside an open side: `lower` and `upper` are one period \
+         apart"
     );
     assert_eq!(
         message(
-            "[likelihood]\npairs = \"p.csv\"\n[parameters.a]\nlower = 1\nupper = 2\nprior = \"uniform\"\nperiodic = true\n"
+            "[likelihood]\ntarget = \"gauss1\"\n[parameters.x1]\nlower = -9\nupper = 9\nperiodic = true\n"
         ),
-        format!(
-            "runs/TASK.toml:7: `parameters.a.{periodic} `likelihood.pairs`: only a likelihood that is evaluated can \
-             have periodic parameters"
-        )
+        "runs/TASK.toml:6: `parameters.x1.periodic` cannot stand beside `likelihood.target`: no built-in target has a \
+         periodic parameter"
     );
     assert_eq!(
         wrong("prior = \"uniform\"\nlower = 1\nupper = 2\nperiodic = true\nlower_edge = \"soft\""),
