@@ -270,7 +270,9 @@ mod tests {
             *p += (i as f32 * 0.37).sin() * 0.3;
         }
         let hard = Bijection { lower: Some(Bound { value: 0.0, edge: Edge::Hard }), ..Bijection::UNBOUNDED };
-        let mut outer = OuterTransform::new(vec![Bijection::UNBOUNDED, hard]);
+        let upper = Some(Bound { value: 2.0 / 3.0, edge: Edge::Soft });
+        let circle = Bijection { upper, cut: Some(1.0 / 7.0), ..hard };
+        let mut outer = OuterTransform::new(vec![circle, hard]);
         // Numbers that need all 17 digits.
         outer.location = vec![0.1, 1.0 / 3.0];
         outer.scale = vec![0.5948724772085402, 1.1111111111111112e-7];

@@ -4,7 +4,8 @@ use crate::harness::{Run, command};
 use std::path::Path;
 use std::time::Duration;
 
-/// Two narrow modes under a uniform prior, in WGSL; Z = 1 / 64 but for 1e-5 beyond the bounds.
+/// Two narrow modes under a uniform prior, in WGSL; Z = 1 / 64 but for 1e-5 beyond the bounds. So far from the modes, it makes
+/// no difference that the second parameter is periodic.
 const WGSL: &str = "
 fn log_likelihood(theta: array<f32, D>) -> f32 {
     let a = normal_log_pdf(theta[0], -2.0, 0.3) + normal_log_pdf(theta[1], 1.0, 0.3);
@@ -21,7 +22,7 @@ fn task(folder: &Path, rounds: &str) {
     let text = format!(
         "[likelihood]\nwgsl = \"two.wgsl\"\nderived = [\"sum\"]\n\
          [parameters.a]\nprior = \"uniform\"\nlower = -4.0\nupper = 4.0\n\
-         [parameters.b]\nprior = \"uniform\"\nlower = -4.0\nupper = 4.0\n\
+         [parameters.b]\nprior = \"uniform\"\nlower = -4.0\nupper = 4.0\nperiodic = true\n\
          [flow]\nn_layers = 4\nhidden = [16, 16]\n[training]\nmax_visits = 40000\n[output]\nfigures = false\n\
          [rounds]\n{rounds}\n"
     );
