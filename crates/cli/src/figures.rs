@@ -22,7 +22,7 @@ pub use loss::{LossRow, loss_curves};
 
 use std::path::PathBuf;
 
-/// One axis of a figure: a parameter.
+/// One axis of a figure: a parameter or a derived quantity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FigureAxis {
     /// Its label.

@@ -1,4 +1,4 @@
-//! The corner plot: every parameter alone on the diagonal, every pair below it. The flow is filled, weighted training
+//! The corner plot: every parameter or derived quantity alone on the diagonal, every pair below it. The flow is filled, weighted training
 //! points and true samples are lines; contours hold 68 and 95 % of the mass.
 
 use super::axis::{Span, Ticks, ticks, with_note};
@@ -13,7 +13,7 @@ use super::panel::{
 use super::{FigureAxis, FigureError, FigureSize, Label};
 use std::path::Path;
 
-/// A corner plot shows at most so many parameters, the first ones; it says so if there are more.
+/// A corner plot shows at most so many quantities, the first ones; it says so if there are more.
 pub const MAX_CORNER_PARAMETERS: usize = 10;
 
 const GAP: f64 = 9.0;
@@ -333,7 +333,7 @@ fn legend(canvas: &mut Canvas, (x, mut y): (f64, f64), series: &[Series<'_>], le
 fn notes(dim: usize, series: &[Series<'_>]) -> Vec<Label> {
     let mut notes = Vec::new();
     if dim > MAX_CORNER_PARAMETERS {
-        notes.push(Label::plain(format!("The first {MAX_CORNER_PARAMETERS} of {dim} parameters.")));
+        notes.push(Label::plain(format!("The first {MAX_CORNER_PARAMETERS} of {dim} quantities.")));
     }
     for s in series {
         let n = s.input.theta.len() / dim;

@@ -1,10 +1,11 @@
 //! Writes the results of rounds: the model, weighted and equal-weight samples, the verdict, the path of the rounds and
 //! figures; the summary goes to stdout. Invariant: the samples are the fresh draws that the verdict is about.
 
+mod figures;
+
 use super::summary::fixed;
 use super::{MODEL_FILE, judge, remove_others, write_file};
 use crate::exit::CommandError;
-use crate::figures::{CornerSeries, FigureAxis, Label, SeriesRole, corner};
 use crate::inference::Inference;
 use crate::progress::{Console, print};
 use crate::task::{Precision as TaskPrecision, Task};
@@ -13,7 +14,6 @@ use lwflow_host::diagnostics::{Evaluation, EvaluationSettings};
 use lwflow_host::files::{SampleTable, write_samples};
 use lwflow_host::model_file::{Precision, write_model};
 use lwflow_host::rounds::{Evidence, RoundsReport, RoundsResult, equal_weight};
-use lwflow_host::weights::normalised_weights;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -79,7 +79,7 @@ pub fn write(out: &Path, run: &RoundsRun<'_>, engine: &Engine, console: Console)
     print(&summary(run, evaluation.as_ref()))?;
     if task.output.figures
         && let Some(equal) = &equal
-        && let Err(error) = figures(out, run, equal)
+        && let Err(error) = figures::write(out, run, equal.n, console)
     {
         console.remark(error);
     }
@@ -249,35 +249,4 @@ fn summary(run: &RoundsRun<'_>, evaluation: Option<&Evaluation>) -> String {
         let _ = writeln!(text, "  note: {limit}");
     }
     text
-}
-
-fn figures(out: &Path, run: &RoundsRun<'_>, equal: &SampleTable) -> Result<(), CommandError> {
-    let result = run.result;
-    let axes: Vec<FigureAxis> = run
-        .inference
-        .labels
-        .iter()
-        .zip(run.inference.prior.supports())
-        .map(|(label, support)| FigureAxis {
-            lower: support.lower,
-            upper: support.upper,
-            ..FigureAxis::new(Label::latex(label))
-        })
-        .collect();
-    let weights = normalised_weights(&result.log_weights(), &[])?;
-    let truth = run.inference.target.and_then(|t| t.sample(equal.n, run.seed ^ 0x7275_7468));
-    let mut series = vec![
-        CornerSeries { role: SeriesRole::Flow, name: "flow", theta: &result.theta, weights: None },
-        CornerSeries {
-            role: SeriesRole::Training,
-            name: "weighted draws",
-            theta: &result.theta,
-            weights: Some(&weights),
-        },
-    ];
-    if let Some(truth) = &truth {
-        series.push(CornerSeries { role: SeriesRole::Truth, name: "truth", theta: truth, weights: None });
-    }
-    corner(&out.join("corner.png"), &axes, &series, None)?;
-    Ok(())
 }
