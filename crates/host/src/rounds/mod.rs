@@ -13,6 +13,7 @@ mod pool;
 mod report;
 mod run;
 mod settings;
+mod twins;
 mod verdict;
 
 pub use audit::AuditReport;

@@ -10,6 +10,7 @@ use super::journal::Journal;
 use super::pool::{Drawn, Pool};
 use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, log_weights};
 use super::settings::RoundsSettings;
+use super::twins::with_twins;
 use super::verdict::Verdict;
 use crate::HostError;
 use crate::error::check_length;
@@ -46,6 +47,8 @@ const TEMPERED_VISITS: f64 = 0.5;
 
 /// Effective share of fresh draws with which a flow is not worth another round.
 const GOOD_EFFICIENCY: f64 = 0.85;
+/// Effective draws of a good flow, in multiples of the target, that another round must be able to make.
+const ROUND_RESERVE: f64 = 1.3;
 /// Growth of the rounds that draw from flows for the posterior itself.
 const GROWTH: f64 = 1.5;
 /// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
@@ -88,7 +91,7 @@ pub fn run(
     rounds.scan(watch)?;
     let mut rows: Vec<RoundRow> = Vec::new();
     let mut flow: Option<Posterior> = None;
-    let mut last: Option<Fresh> = None;
+    let mut last: Option<(Posterior, Fresh)> = None;
     let mut earlier: Vec<Evidence> = Vec::new();
     let first_round =
         settings.n_round.unwrap_or_else(|| default_round(prior.dim(), settings.max_evaluations));
@@ -150,13 +153,14 @@ pub fn run(
             BaseSpec::Mixture(mixture) => mixture.n_components,
         };
         let n_prior = (settings.prior_share * n_round as f64).round() as usize;
-        let mut fresh = rounds.draw(&trained, round, n_round - n_prior, n_prior, watch)?;
+        let wide = with_twins(&trained)?;
+        let mut fresh = rounds.draw(&wide, round, n_round - n_prior, n_prior, watch)?;
         let fresh_ess = kish_ess(&fresh.log_weights(beta));
         let mut done = false;
         if beta >= 1.0 && rounds.stop().is_none() {
-            done = rounds.finish(&trained, round, n_round, &mut fresh, rows.last(), watch)?;
+            done = rounds.finish(&wide, round, &mut fresh, &rows, watch)?;
         }
-        rounds.pool_round(&trained, &fresh)?;
+        rounds.pool_round(&wide, &fresh)?;
         let log_proposal = rounds.pool.log_proposal();
         let log_weights = rounds.pool.log_weights(&log_proposal, 1.0);
         let row = RoundRow {
@@ -176,11 +180,11 @@ pub fn run(
             rounds.stopped = Some(StopCause::Interrupted);
         }
         rows.push(row);
-        if let Some(report) = last.as_ref().and_then(|last| rounds.judge(last).ok()) {
+        if let Some(report) = last.as_ref().and_then(|(_, last)| rounds.judge(last).ok()) {
             earlier.extend(Evidence::of(&report.weights).filter(|_| report.ess.lower.is_some()));
         }
         flow = Some(trained);
-        last = Some(fresh);
+        last = Some((wide, fresh));
         if beta >= 1.0 {
             // The flow is near: its draws are worth most now, and the more of them, the better the next flow.
             let most = (rounds.left() / 4).max(first_round);
@@ -191,7 +195,7 @@ pub fn run(
             break;
         }
     }
-    let (Some(posterior), Some(last)) = (flow, last) else {
+    let Some((posterior, last)) = last else {
         return Err(HostError::invalid("rounds", "stopped before the first", "time and evaluations for one"));
     };
     let trust = rounds.trust(&posterior, &last, &earlier)?;
@@ -217,6 +221,15 @@ pub fn run(
 /// The seed of all that is random in a round; those of different runs share nothing.
 fn round_seed(seed: u64, round: usize) -> u64 {
     stream(seed, "round", round as u64).next_u64()
+}
+
+/// Whether neither the last flow nor this one, with `efficiency`, is better by 15 % than those for the posterior before them.
+fn stalled(before: &[RoundRow], efficiency: f64) -> bool {
+    let efficiencies: Vec<f64> =
+        before.iter().filter(|row| row.beta >= 1.0).map(|row| row.fresh_ess / row.n_fresh as f64).collect();
+    let Some((last, earlier)) = efficiencies.split_last() else { return false };
+    let best = earlier.iter().copied().fold(0.0, f64::max);
+    best > 0.0 && last.max(efficiency) < 1.15 * best
 }
 
 /// Evaluations per round where none were asked for.
@@ -451,34 +464,38 @@ impl Rounds<'_> {
         Ok(Trust { fresh: judged, evidence, coverage, audit: audited, verdict })
     }
 
-    /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there.
+    /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there. `before` are the
+    /// rounds before this one.
+    ///
+    /// Another round is better as long as the flows still improve and the evaluations left would do for a good one: what it
+    /// draws are fresh draws of the new flow, so that nothing is lost if that is the last.
     fn finish(
         &mut self,
         flow: &Posterior,
         round: usize,
-        n_round: usize,
         fresh: &mut Fresh,
-        before: Option<&RoundRow>,
+        before: &[RoundRow],
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
     ) -> Result<bool, HostError> {
+        let target = self.settings.target_ess;
         loop {
             let Ok(FreshReport { ess, .. }) = self.judge(fresh) else { return Ok(false) };
             let Some(lower) = ess.lower else { return Ok(false) };
-            if lower >= self.settings.target_ess {
+            if lower >= target {
                 return Ok(true);
             }
-            let more = (fresh.n() as f64 * (1.05 * self.settings.target_ess / lower - 1.0)).ceil();
-            // Another round costs draws of its own, and it trains; it pays while the flow still gets better.
-            let efficiency = ess.ess / fresh.n() as f64;
-            let gains = match before {
-                Some(row) if row.beta >= 1.0 => efficiency > 1.15 * row.fresh_ess / row.n_fresh as f64,
-                _ => efficiency < GOOD_EFFICIENCY,
-            };
-            let last_chance =
-                more + (2 * n_round) as f64 > self.left() as f64 || efficiency > GOOD_EFFICIENCY;
-            if more > self.left() as f64 || (gains && !last_chance) || self.stop().is_some() {
+            let (n, left) = (fresh.n() as f64, self.left() as f64);
+            let efficiency = ess.ess / n;
+            let enough_for_another = left > ROUND_RESERVE * target / GOOD_EFFICIENCY;
+            let within_reach = 1.05 * target / efficiency - n <= left;
+            if self.stop().is_some()
+                || (efficiency < GOOD_EFFICIENCY && enough_for_another && !stalled(before, efficiency))
+                || (!within_reach && efficiency < 0.5)
+            {
                 return Ok(false);
             }
+            // The bound comes nearer to the effective size with more draws: by steps, so that not too many are drawn.
+            let more = (n * (1.05 * target / lower - 1.0)).min(n).ceil();
             self.draw_more(flow, round, fresh, more as usize, watch)?;
         }
     }
