@@ -102,6 +102,11 @@ struct BenchArgs {
     /// Measure how time and memory grow with samples, layers and weights instead
     #[arg(long, conflicts_with = "peers")]
     scaling: bool,
+    /// Run the examples that go in rounds with seeds 0 to 4 instead, and hold them against their truths
+    ///
+    /// Makes a Python environment in target/references with the pinned packages of benches/references, for C2ST.
+    #[arg(long, conflicts_with_all = ["peers", "scaling", "tiny"])]
+    examples: bool,
     /// Passed on to the bench program
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -158,10 +163,21 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
                 .args(args.for_lwflow());
             replace_with(&mut command)?;
         }
-        Task::Bench(args) => {
+        Task::Bench(mut args) => {
             warn_without_linker();
+            if args.examples && args.device == default_device() {
+                args.device = "cpu".to_owned();
+            }
             ensure_driver_of(&args.device, args.driver.yes)?;
-            let python = args.peers.then(peers::environment).transpose()?;
+            let python = match (args.peers, args.examples) {
+                (true, _) => Some(peers::environment()?),
+                (_, true) => Some(peers::references()?),
+                _ => None,
+            };
+            if args.examples {
+                let mut build = cargo("build");
+                peers::run(build.args(["--release", "--package", "lwflow-cli", "--bin", "lwflow"]))?;
+            }
             let paired = args.peers;
             let mut command = cargo("run");
             command
@@ -194,9 +210,10 @@ impl DemoArgs {
 impl BenchArgs {
     /// The program of the benches package.
     fn program(&self) -> &'static str {
-        match (self.peers, self.scaling) {
-            (true, _) => "peers",
-            (_, true) => "scaling",
+        match (self.peers, self.scaling, self.examples) {
+            (true, ..) => "peers",
+            (_, true, _) => "scaling",
+            (_, _, true) => "example_runs",
             _ => "bench",
         }
     }
@@ -208,8 +225,15 @@ impl BenchArgs {
             args.push("--tiny".into());
         }
         if let Some(python) = python {
-            args.extend(["--python".into(), python.into(), "--scripts".into(), peers::scripts().into()]);
-            args.extend(["--out".into(), peers::folder().into()]);
+            args.extend(["--python".into(), python.into()]);
+        }
+        if self.peers {
+            args.extend([
+                "--scripts".into(),
+                peers::scripts().into(),
+                "--out".into(),
+                peers::folder().into(),
+            ]);
         }
         args.extend(self.rest);
         args
@@ -260,6 +284,11 @@ mod tests {
         assert_eq!(words[2..4], ["--python", "py"]);
         assert_eq!(words[words.len() - 2..], ["--parts", "like"]);
         assert!(PathBuf::from(&words[5]).join("worker.py").is_file());
+
+        let Task::Bench(args) = parse("xtask bench --examples -- --seeds 0") else { panic!("not a bench") };
+        assert_eq!(args.program(), "example_runs");
+        let words = args.for_bench(Some("py".into()));
+        assert_eq!(words[2..], ["--python", "py", "--seeds", "0"]);
 
         let Task::Bench(args) = parse("xtask bench --scaling --tiny") else { panic!("not a bench") };
         assert_eq!(args.program(), "scaling");

@@ -1,8 +1,8 @@
-//! Makes the Python environment of `cargo xtask bench --peers`, in the target folder and nowhere else.
+//! Makes the Python environments of `cargo xtask bench --peers` and `--examples`, in the target folder and nowhere else.
 //! Invariant: a stamp beside it holds the requirements it was made from, written last; anything else is made anew.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -19,7 +19,7 @@ pub fn folder() -> PathBuf {
     workspace_root().join("target").join("peers")
 }
 
-/// The Python of an environment with the pinned packages, made now if there is none.
+/// The Python of an environment with the packages of the peers, made now if there is none.
 ///
 /// # Errors
 /// When Python is missing or pip fails.
@@ -29,25 +29,38 @@ pub fn environment() -> anyhow::Result<PathBuf> {
     if in_path("nvidia-smi").is_some() {
         requirements.push(scripts().join("requirements-cuda.txt"));
     }
+    python_with(&requirements, &folder(), "2 GB from PyPI, 5 GB on disk")
+}
+
+/// The Python of an environment with the packages of benches/references, made now if there is none.
+///
+/// # Errors
+/// When Python is missing or pip fails.
+pub fn references() -> anyhow::Result<PathBuf> {
+    let requirements = workspace_root().join("benches").join("references").join("requirements.txt");
+    python_with(&[requirements], &workspace_root().join("target").join("references"), "200 MB from PyPI")
+}
+
+/// The Python of an environment in `folder` with the pinned packages of `requirements`, made now if there is none.
+fn python_with(requirements: &[PathBuf], folder: &Path, size: &str) -> anyhow::Result<PathBuf> {
     let texts: Result<Vec<_>, _> = requirements.iter().map(fs::read_to_string).collect();
     let wanted = texts.with_context(|| format!("cannot read {requirements:?}"))?.concat();
-    let venv = folder().join("venv");
+    let venv = folder.join("venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let stamp = folder().join("installed.txt");
+    let stamp = folder.join("installed.txt");
     if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(python);
     }
-    fs::create_dir_all(folder()).with_context(|| format!("{}", folder().display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     // Until the stamp is written again the environment is not complete.
     if stamp.exists() {
         fs::remove_file(&stamp).with_context(|| format!("{}", stamp.display()))?;
     }
     let base = ["python3", "python"].into_iter().find_map(in_path);
-    let base =
-        base.context("no python3 in PATH: `--peers` needs Python 3.11 or later with the module venv")?;
-    eprintln!("xtask: making a Python environment in {} (2 GB from PyPI, 5 GB on disk)", venv.display());
+    let base = base.context("no python3 in PATH: this needs Python 3.11 or later with the module venv")?;
+    eprintln!("xtask: making a Python environment in {} ({size})", venv.display());
     run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&venv))?;
-    for file in &requirements {
+    for file in requirements {
         // --no-deps: what is in the file and nothing else; torch names far more than it loads.
         let options = ["-m", "pip", "install", "--no-deps", "--no-cache-dir", "--quiet", "--requirement"];
         run(Command::new(&python).args(options).arg(file))?;
@@ -70,7 +83,11 @@ pub fn on_two_cores(command: Command) -> Command {
     wrapped
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it cannot be started or fails.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     eprintln!("xtask: {}", display(command));
     let status = command.stdin(Stdio::null()).status();
     let status = status.with_context(|| format!("cannot start {}", display(command)))?;

@@ -42,6 +42,11 @@ pub struct Problem<'a> {
 
 /// Tempering keeps at least this share of a round as effective points.
 const TEMPER_SHARE: f64 = 0.5;
+/// Rounds in which beta must gain this much, or less is asked of the next: half as much for every one, as often as
+/// [`MAX_STALLS`].
+const BETA_GAIN: f64 = 1.05;
+/// See [`BETA_GAIN`].
+const MAX_STALLS: i32 = 4;
 /// Training visits of a round that is still tempered, as a share of those of a final one.
 const TEMPERED_VISITS: f64 = 0.5;
 
@@ -103,7 +108,10 @@ pub fn run(
         let clock = Instant::now();
         let log_proposal = rounds.pool.log_proposal();
         let target = TEMPER_SHARE * first_round as f64;
-        let beta = rounds.pool.temper(&log_proposal, 0.0, target);
+        // A few heavy points, of a region that the flows reach seldom, can hold beta back for good: what weighs most there
+        // is what the next flow must learn, so after a while fewer effective points are asked for.
+        let stalls = stalls(&rows);
+        let beta = rounds.pool.temper(&log_proposal, 0.0, target * 0.5_f64.powi(stalls.min(MAX_STALLS)));
         let input = rounds.pool.weighted(&rounds.names, &rounds.labels, &supports, log_proposal, beta);
         let pooled_ess = kish_ess(&input.log_weights);
         let mut training = fit.clone();
@@ -221,6 +229,16 @@ pub fn run(
 /// The seed of all that is random in a round; those of different runs share nothing.
 fn round_seed(seed: u64, round: usize) -> u64 {
     stream(seed, "round", round as u64).next_u64()
+}
+
+/// How many rounds in a row, the first of them not counted, have ended without raising beta above what it was.
+fn stalls(rows: &[RoundRow]) -> i32 {
+    let (mut best, mut in_a_row) = (0.0_f64, 0);
+    for row in rows {
+        in_a_row = if row.beta >= BETA_GAIN * best || row.beta >= 1.0 { 0 } else { in_a_row + 1 };
+        best = best.max(row.beta);
+    }
+    (in_a_row - 1).max(0)
 }
 
 /// Whether neither the last flow nor this one, with `efficiency`, is better by 15 % than those for the posterior before them.
