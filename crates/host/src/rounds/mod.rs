@@ -9,6 +9,7 @@ mod folder;
 mod fresh;
 mod journal;
 mod modes;
+mod policy;
 mod pool;
 mod report;
 mod run;

@@ -7,6 +7,7 @@ use super::evaluator::Evaluator;
 use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
 use super::journal::Journal;
+use super::policy::{self, Next};
 use super::pool::{Drawn, Pool};
 use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, log_weights};
 use super::settings::RoundsSettings;
@@ -39,25 +40,6 @@ pub struct Problem<'a> {
     /// The likelihood.
     pub likelihood: &'a mut dyn Likelihood,
 }
-
-/// Tempering keeps at least this share of a round as effective points.
-const TEMPER_SHARE: f64 = 0.5;
-/// Rounds in which beta must gain this much, or less is asked of the next: half as much for every one, as often as
-/// [`MAX_STALLS`].
-const BETA_GAIN: f64 = 1.05;
-/// See [`BETA_GAIN`].
-const MAX_STALLS: i32 = 4;
-/// Training visits of a round that is still tempered, as a share of those of a final one.
-const TEMPERED_VISITS: f64 = 0.5;
-
-/// Effective share of fresh draws with which a flow is not worth another round.
-const GOOD_EFFICIENCY: f64 = 0.85;
-/// Effective draws of a good flow, in multiples of the target, that another round must be able to make.
-const ROUND_RESERVE: f64 = 1.3;
-/// Growth of the rounds that draw from flows for the posterior itself.
-const GROWTH: f64 = 1.5;
-/// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
-const MAX_RETRIES: usize = 3;
 
 /// Runs rounds until the target is reached or a budget is spent.
 ///
@@ -98,8 +80,8 @@ pub fn run(
     let mut flow: Option<Posterior> = None;
     let mut last: Option<(Posterior, Fresh)> = None;
     let mut earlier: Vec<Evidence> = Vec::new();
-    let first_round =
-        settings.n_round.unwrap_or_else(|| default_round(prior.dim(), settings.max_evaluations));
+    let mut doubts = 0;
+    let first_round = policy::first_round(settings, d);
     let mut n_round = first_round;
     for round in 1.. {
         if rounds.stop().is_some() {
@@ -107,17 +89,11 @@ pub fn run(
         }
         let clock = Instant::now();
         let log_proposal = rounds.pool.log_proposal();
-        let target = TEMPER_SHARE * first_round as f64;
-        // A few heavy points, of a region that the flows reach seldom, can hold beta back for good: what weighs most there
-        // is what the next flow must learn, so after a while fewer effective points are asked for.
-        let stalls = stalls(&rows);
-        let beta = rounds.pool.temper(&log_proposal, 0.0, target * 0.5_f64.powi(stalls.min(MAX_STALLS)));
+        let beta = rounds.pool.temper(&log_proposal, 0.0, policy::temper_ess(first_round, &rows));
         let input = rounds.pool.weighted(&rounds.names, &rounds.labels, &supports, log_proposal, beta);
         let pooled_ess = kish_ess(&input.log_weights);
         let mut training = fit.clone();
-        if beta < 1.0 {
-            training.training.max_visits = (fit.training.max_visits as f64 * TEMPERED_VISITS).ceil() as usize;
-        }
+        training.training.max_visits = policy::visits(fit.training.max_visits, beta);
         let mut visits = 0;
         let trained = match rounds.evaluator.journal().flow(round)? {
             Some(flow) => flow,
@@ -141,7 +117,7 @@ pub fn run(
                         },
                     );
                     match result {
-                        Err(HostError::NonFinite { .. }) if attempt < MAX_RETRIES => {
+                        Err(HostError::NonFinite { .. }) if attempt < policy::MAX_RETRIES => {
                             attempt += 1;
                             training.training.learning_rate /= 3.0;
                         }
@@ -191,13 +167,14 @@ pub fn run(
         if let Some(report) = last.as_ref().and_then(|(_, last)| rounds.judge(last).ok()) {
             earlier.extend(Evidence::of(&report.weights).filter(|_| report.ess.lower.is_some()));
         }
+        // Enough effective draws are not yet a verdict: what speaks against it is mostly mended by another round.
+        if done {
+            doubts += 1;
+            done = doubts > policy::MAX_DOUBTS || rounds.trust(&wide, &fresh, &earlier)?.verdict.met;
+        }
         flow = Some(trained);
         last = Some((wide, fresh));
-        if beta >= 1.0 {
-            // The flow is near: its draws are worth most now, and the more of them, the better the next flow.
-            let most = (rounds.left() / 4).max(first_round);
-            n_round = ((n_round as f64 * GROWTH) as usize).min(most);
-        }
+        n_round = policy::next_round(n_round, beta, first_round, rounds.left());
         if done {
             rounds.stopped = Some(StopCause::TargetEss);
             break;
@@ -229,30 +206,6 @@ pub fn run(
 /// The seed of all that is random in a round; those of different runs share nothing.
 fn round_seed(seed: u64, round: usize) -> u64 {
     stream(seed, "round", round as u64).next_u64()
-}
-
-/// How many rounds in a row, the first of them not counted, have ended without raising beta above what it was.
-fn stalls(rows: &[RoundRow]) -> i32 {
-    let (mut best, mut in_a_row) = (0.0_f64, 0);
-    for row in rows {
-        in_a_row = if row.beta >= BETA_GAIN * best || row.beta >= 1.0 { 0 } else { in_a_row + 1 };
-        best = best.max(row.beta);
-    }
-    (in_a_row - 1).max(0)
-}
-
-/// Whether neither the last flow nor this one, with `efficiency`, is better by 15 % than those for the posterior before them.
-fn stalled(before: &[RoundRow], efficiency: f64) -> bool {
-    let efficiencies: Vec<f64> =
-        before.iter().filter(|row| row.beta >= 1.0).map(|row| row.fresh_ess / row.n_fresh as f64).collect();
-    let Some((last, earlier)) = efficiencies.split_last() else { return false };
-    let best = earlier.iter().copied().fold(0.0, f64::max);
-    best > 0.0 && last.max(efficiency) < 1.15 * best
-}
-
-/// Evaluations per round where none were asked for.
-fn default_round(dim: usize, max_evaluations: usize) -> usize {
-    (max_evaluations / 25).clamp(500, 1000 + 400 * dim)
 }
 
 /// log q of a draw at which no density can be had: its weight is zero, and the draw still counts.
@@ -484,9 +437,6 @@ impl Rounds<'_> {
 
     /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there. `before` are the
     /// rounds before this one.
-    ///
-    /// Another round is better as long as the flows still improve and the evaluations left would do for a good one: what it
-    /// draws are fresh draws of the new flow, so that nothing is lost if that is the last.
     fn finish(
         &mut self,
         flow: &Posterior,
@@ -495,26 +445,15 @@ impl Rounds<'_> {
         before: &[RoundRow],
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
     ) -> Result<bool, HostError> {
-        let target = self.settings.target_ess;
         loop {
             let Ok(FreshReport { ess, .. }) = self.judge(fresh) else { return Ok(false) };
-            let Some(lower) = ess.lower else { return Ok(false) };
-            if lower >= target {
-                return Ok(true);
+            match policy::next(&ess, fresh.n(), self.left(), self.settings.target_ess, before) {
+                Next::Enough => return Ok(true),
+                Next::Draw(more) if self.stop().is_none() => {
+                    self.draw_more(flow, round, fresh, more, watch)?
+                }
+                Next::Draw(_) | Next::Round => return Ok(false),
             }
-            let (n, left) = (fresh.n() as f64, self.left() as f64);
-            let efficiency = ess.ess / n;
-            let enough_for_another = left > ROUND_RESERVE * target / GOOD_EFFICIENCY;
-            let within_reach = 1.05 * target / efficiency - n <= left;
-            if self.stop().is_some()
-                || (efficiency < GOOD_EFFICIENCY && enough_for_another && !stalled(before, efficiency))
-                || (!within_reach && efficiency < 0.5)
-            {
-                return Ok(false);
-            }
-            // The bound comes nearer to the effective size with more draws: by steps, so that not too many are drawn.
-            let more = (n * (1.05 * target / lower - 1.0)).min(n).ceil();
-            self.draw_more(flow, round, fresh, more as usize, watch)?;
         }
     }
 
