@@ -3,6 +3,7 @@
 //! file, row and field; it neither panics nor allocates by a length that the file merely claims.
 
 mod autocorrelation;
+mod chain_files;
 mod chain_parameters;
 mod chains;
 mod csv_file;
@@ -14,9 +15,11 @@ mod npz;
 mod pairs;
 mod parquet_file;
 mod sample_writer;
+mod sampler_arrays;
 mod samples;
 mod table;
 mod text;
+mod weighted_points;
 mod whole;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod damage;
 mod pairs;
 mod refusals;
 mod round_trip;
+mod samplers;
 mod table;
 
 use std::io::Cursor;
