@@ -9,6 +9,7 @@ mod chains;
 mod csv_file;
 mod dead_birth;
 mod error;
+mod export;
 mod fields;
 mod nested;
 mod npz;
@@ -34,6 +35,7 @@ pub use chains::{
     ChainFormat, ChainReport, ChainSamples, ChainSettings, SingleChainReport, chain_format, read_chains,
 };
 pub use error::{FileError, Place};
+pub use export::{ExportFormat, ExportReport, PosteriorDraws, export_files, write_export};
 pub use fields::{ColumnChoice, RESERVED_NAMES};
 pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};
