@@ -2,6 +2,7 @@
 
 mod chains;
 mod damage;
+mod export;
 mod pairs;
 mod refusals;
 mod round_trip;
