@@ -2,7 +2,7 @@
 //! Invariant: everything but the ending by time follows from problem, settings, seed and device.
 
 use super::audit::{AuditReport, audit};
-use super::coverage::{CoverageReport, Seen, compare};
+use super::coverage::{CoverageReport, Seen, compare, prior_mass_limit};
 use super::deep::{self, DeepScanReport, DeepScanned};
 use super::evaluator::Evaluator;
 use super::evidence::{Evidence, EvidenceReport};
@@ -49,7 +49,7 @@ const TEMPERED_VISITS: f64 = 0.5;
 const GOOD_EFFICIENCY: f64 = 0.85;
 /// Growth of the rounds that draw from flows for the posterior itself.
 const GROWTH: f64 = 1.5;
-/// Share of the scan's evidence that may lie in draws of which only the sum is known.
+/// Share of the mass that a mode may hold which the verdict does not count.
 const NEGLIGIBLE: f64 = 0.01;
 /// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
 const MAX_RETRIES: usize = 3;
@@ -458,8 +458,6 @@ impl Rounds<'_> {
         let whole = &self.pool.log_likelihood[..self.n_whole];
         let deep = self.deep_report();
         let deep_blocks = self.deep.as_ref().map_or(&[][..], |deep| deep.scan.blocks());
-        // A region that the deep scan alone has hit is known only if draws there were kept.
-        let n_deep = deep.filter(|deep| deep.share_below < NEGLIGIBLE).map_or(0, |deep| deep.n);
         let n_scan_points = self.n_whole + deep.map_or(0, |deep| deep.n_kept);
         let evidence = EvidenceReport::new(
             judged.as_ref().and_then(|fresh| Evidence::of(&fresh.weights)),
@@ -468,6 +466,11 @@ impl Rounds<'_> {
         );
         let (mut coverage, mut audited) = (None, None);
         if let Some(report) = &judged {
+            // What the deep scan alone has hit is known only if draws there were kept. What it has hit below their threshold
+            // fills less of the prior than the other draws can miss, and so can hold no more than this share of the mass.
+            let n_prior = self.pool.n_prior();
+            let unseen = |t: f64| prior_mass_limit(n_prior).ln() + t - report.weights.log_z < NEGLIGIBLE.ln();
+            let n_deep = deep.filter(|deep| deep.threshold.is_none_or(unseen)).map_or(0, |deep| deep.n);
             let fresh_log_weights = fresh.log_weights(1.0);
             let log_proposal = self.pool.log_proposal();
             let mut executor = self.engine.flow(flow.spec())?;
@@ -480,7 +483,7 @@ impl Rounds<'_> {
                 log_target: &target(&self.pool.log_likelihood, &self.pool.log_prior),
                 log_weights: &self.pool.log_weights(&log_proposal, 1.0),
                 scan_log_weights: &self.pool.scan_log_weights(self.n_whole, n_scan_points),
-                n_prior: self.pool.n_prior() + n_deep,
+                n_prior: n_prior + n_deep,
                 fresh_theta: &fresh.samples.theta,
                 fresh_log_target: &target(&fresh.log_likelihood, &fresh.log_prior),
                 fresh_log_weights: &fresh_log_weights,
