@@ -1,5 +1,6 @@
 //! The subcommands. Each reads its input completely before it writes anything, and writes files atomically.
 
+mod export;
 mod fit;
 mod rounds;
 mod table;
@@ -41,6 +42,9 @@ enum Command {
     /// Add the model's log density log_prob to a table; its parameters, context and weights are kept.
     #[command(after_help = "Example: lwflow log-prob model.safetensors --in points.csv --out -")]
     LogProb(LogProbArgs),
+    /// Write the draws of a fit for GetDist, anesthetic or ArviZ, or as a table with weights.
+    #[command(after_help = "Example: lwflow export runs/gauss3 --to getdist --out chains/gauss3")]
+    Export(ExportArgs),
     /// List the devices with their limits and the state of their self-test.
     Devices(DevicesArgs),
     /// Fit all known 2-D and 3-D targets with both bases and a real nested-sampling run, and check every bound.
@@ -123,6 +127,24 @@ struct LogProbArgs {
 }
 
 #[derive(Debug, Args)]
+struct ExportArgs {
+    /// Folder that `lwflow fit` has written.
+    folder: PathBuf,
+    /// Program or kind of table.
+    #[arg(long, value_enum)]
+    to: export::To,
+    /// getdist: root of the chain; anesthetic: .csv; arviz: .json; else .npz, .csv or .parquet.
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of the resampling (arviz).
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace files that are there.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
 struct DevicesArgs {
     /// Machine-readable output.
     #[arg(long)]
@@ -161,6 +183,7 @@ pub fn run() -> ExitCode {
         Command::Fit(args) => fit::run_fit(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
+        Command::Export(args) => export::run_export(&args),
         Command::Devices(args) => run_devices(&args),
         Command::Demo(args) => demo(&args),
     });

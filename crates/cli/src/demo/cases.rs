@@ -48,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(Target::Gauss3d, 0.01, Some(0.97), true, 8, 400_000),
         case(Target::TwoMoonsS, 0.005, None, false, 8, 1_000_000),
         case(Target::Circle8, 0.005, None, true, 8, 400_000),
-        case(Target::Rings2, 0.15, None, false, 12, 4_000_000),
+        case(Target::Rings2, 0.15, None, false, 12, 2_500_000),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 mod audit;
 mod coverage;
+mod deep;
 mod evaluator;
 mod evidence;
 mod folder;
@@ -19,6 +20,7 @@ mod verdict;
 
 pub use audit::AuditReport;
 pub use coverage::{CoverageReport, ModeRow, prior_mass_limit};
+pub use deep::{DeepScan, DeepScanReport};
 pub use evidence::{Evidence, EvidenceReport};
 pub use folder::{FolderJournal, Identity, JournalError};
 pub use fresh::{EssBound, FreshReport};
