@@ -3,6 +3,7 @@
 mod check;
 mod devices;
 mod fit;
+mod init;
 mod manual;
 mod rounds;
 mod table;
@@ -39,6 +40,13 @@ enum Command {
   lwflow fit TASK.toml --out runs/first --max-evaluations 100000
   lwflow fit TASK.toml --out runs/first --resume")]
     Fit(FitArgs),
+    /// Write a commented task file, from weighted points or for a likelihood of your own.
+    #[command(after_help = "Examples:
+  lwflow init --pairs pairs.csv
+  lwflow init --chain chains/run --out fits/run.toml --parameters omega_m,sigma_8
+  lwflow init --command python3 likelihood.py
+  lwflow init")]
+    Init(init::InitArgs),
     /// Check a task without running it: files, prior, likelihood at draws from the prior, and how long a fit takes.
     #[command(
         after_help = "Exit status: as that of `lwflow fit` where it refuses the task; nothing is written.
@@ -183,6 +191,7 @@ pub fn run() -> ExitCode {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let result = catch_interrupts().and_then(|()| match cli.command {
         Command::Fit(args) => fit::run_fit(&args),
+        Command::Init(args) => init::run_init(&args),
         Command::Check(args) => check::run_check(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
