@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod doctor;
 mod fit;
 mod init;
 mod manual;
@@ -18,7 +19,13 @@ use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const STATUSES: &str = "Exit status: 0 success; 1 unexpected error; 2 wrong command line; 3 wrong input file; \
+const EPILOGUE: &str = "Examples:
+  lwflow init
+  lwflow check TASK.toml
+  lwflow fit TASK.toml --out runs/first
+  lwflow sample runs/first/model.safetensors -n 10000 --out samples.parquet
+
+Exit status: 0 success; 1 unexpected error; 2 wrong command line; 3 wrong input file; \
 4 no usable device; 5 failed fit or missed bound; 6 contract not met; 130 interrupted (what there was is written).";
 
 /// Most samples of one call: their count in bytes still has meaning on every system.
@@ -26,7 +33,7 @@ const MAX_SAMPLES: u64 = 1_000_000_000_000;
 
 /// Likelihood-weighted normalizing flows on any GPU.
 #[derive(Debug, Parser)]
-#[command(name = "lwflow", version, after_help = STATUSES)]
+#[command(name = "lwflow", version, after_help = EPILOGUE)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,12 +41,6 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fit a flow to the weighted pairs, or from the prior and the likelihood, that a task file describes.
-    #[command(after_help = "Examples:
-  lwflow fit examples/gauss3/TASK.toml --out runs/gauss3
-  lwflow fit TASK.toml --out runs/first --max-evaluations 100000
-  lwflow fit TASK.toml --out runs/first --resume")]
-    Fit(FitArgs),
     /// Write a commented task file, from weighted points or for a likelihood of your own.
     #[command(after_help = "Examples:
   lwflow init --pairs pairs.csv
@@ -56,6 +57,12 @@ Examples:
   lwflow check examples/galaxies/TASK.toml --device cpu --json"
     )]
     Check(check::CheckArgs),
+    /// Fit a flow to the weighted pairs, or from the prior and the likelihood, that a task file describes.
+    #[command(after_help = "Examples:
+  lwflow fit examples/gauss3/TASK.toml --out runs/gauss3
+  lwflow fit TASK.toml --out runs/first --max-evaluations 100000
+  lwflow fit TASK.toml --out runs/first --resume")]
+    Fit(FitArgs),
     /// Draw samples from a trained model: columns or arrays theta and log_prob.
     #[command(after_help = "Examples:
   lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet
@@ -71,6 +78,13 @@ Examples:
   lwflow devices
   lwflow devices --test --json")]
     Devices(devices::DevicesArgs),
+    /// Find out why there is no usable GPU, and what helps.
+    #[command(after_help = "Exit status: 0 if the device passes its self-test, 4 if not.
+
+Examples:
+  lwflow doctor
+  lwflow doctor --device gpu")]
+    Doctor(doctor::DoctorArgs),
     /// Fit all known 2-D and 3-D targets with both bases and a real nested-sampling run, and check every bound.
     #[command(after_help = "Examples:
   lwflow demo --device cpu --out demo
@@ -196,6 +210,7 @@ pub fn run() -> ExitCode {
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
         Command::Devices(args) => devices::run_devices(&args),
+        Command::Doctor(args) => doctor::run_doctor(&args),
         Command::Demo(args) => demo(&args),
         Command::Completions(args) => manual::run_completions(&args),
         Command::Man(args) => manual::run_man(&args),

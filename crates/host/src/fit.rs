@@ -5,6 +5,7 @@ mod refit;
 mod start;
 
 pub use refit::refit;
+pub use start::visits_of_starts;
 
 use crate::mixture::{GaussianMixture, SelectionRow};
 use crate::outer::{Support, fit_outer};

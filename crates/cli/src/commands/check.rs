@@ -17,7 +17,7 @@ use lwflow_engine::{DeviceChoice, Engine};
 use lwflow_host::fit::prepare;
 use lwflow_host::outer::Support;
 use lwflow_host::rounds::RoundsSettings;
-use prior_draws::{PriorDraws, try_prior_draws};
+use prior_draws::{MAX_TIME, PriorDraws, try_prior_draws};
 use serde::Serialize;
 use std::path::PathBuf;
 use training::{TrainingTime, time_training, useful_visits};
@@ -104,10 +104,10 @@ fn check_rounds(
     seed: u64,
 ) -> Result<CheckReport, CommandError> {
     let mut inference = inference(task, settings.clone(), engine)?;
-    let draws = try_prior_draws(&*inference.prior, &mut *inference.likelihood, seed)
+    let draws = try_prior_draws(&*inference.prior, &mut *inference.likelihood, seed, MAX_TIME)
         .map_err(|error| fit::of_task(task, error.into()))?;
     let shape = (inference.prior.dim(), 0);
-    let training = time_training(engine, task, shape, task.training.max_visits, seed)?;
+    let training = time_training(engine, task, shape, task.training.max_visits, None, seed)?;
     Ok(CheckReport {
         task: task.file.clone(),
         source: task.likelihood.key(),
@@ -136,7 +136,7 @@ fn check_points(
         .map_err(|error| fit::of_task(task, error.into()))?;
     let visits = useful_visits(&fit_settings(task).training, &prepared.data);
     let shape = (input.names.len(), prepared.context.0.len());
-    let training = time_training(&engine, task, shape, visits, seed)?;
+    let training = time_training(&engine, task, shape, visits, Some(input), seed)?;
     Ok(CheckReport {
         task: task.file.clone(),
         source: task.likelihood.key(),

@@ -3,7 +3,7 @@
 use crate::exit::{CommandError, Status};
 use crate::progress::{Console, print};
 use clap::Args;
-use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings, list_devices};
+use lwflow_engine::{DeviceChoice, DeviceInfo, DeviceKind, Engine, EngineSettings, list_devices};
 
 /// Arguments of `lwflow devices`.
 #[derive(Debug, Args)]
@@ -62,21 +62,23 @@ pub(super) fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
     } else {
         for (info, state) in &rows {
             let index = info.index.map(|i| format!("{i}: ")).unwrap_or_default();
-            let limits = info.adapter.as_ref().map_or_else(String::new, |a| {
-                format!(
-                    "buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; ",
-                    a.max_storage_bytes >> 20,
-                    a.max_uniform_bytes >> 10,
-                    a.max_workgroup_bytes >> 10
-                )
-            });
-            print(&format!("{index}{info}\n    {limits}self-test: {state}\n"))?;
+            print(&format!("{index}{info}\n    {}self-test: {state}\n", limits(info)))?;
         }
     }
     if devices.iter().all(|d| d.kind == DeviceKind::Cpu) {
-        Console { quiet: args.json }.remark(
-            "no Vulkan, Metal or DX12 device; on Linux `cargo xtask setup` installs a software driver",
-        );
+        Console { quiet: args.json }.remark("no Vulkan, Metal or DX12 device; `lwflow doctor` finds out why");
     }
     Ok(if failed { Status::Device } else { Status::Success })
+}
+
+/// The limits of an adapter in words, to be followed by more; empty for the cores.
+pub(super) fn limits(info: &DeviceInfo) -> String {
+    info.adapter.as_ref().map_or_else(String::new, |a| {
+        format!(
+            "buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; ",
+            a.max_storage_bytes >> 20,
+            a.max_uniform_bytes >> 10,
+            a.max_workgroup_bytes >> 10
+        )
+    })
 }

@@ -12,7 +12,7 @@ use crate::report::write_file;
 use crate::task::Task;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use text::{Heading, quoted};
+use text::{Heading, line, quoted};
 
 /// The WGSL file of a task that begins from nothing.
 const WGSL: &str = include_str!("../../assets/likelihood.wgsl");
@@ -54,7 +54,7 @@ pub(super) fn run_init(args: &InitArgs) -> Result<Status, CommandError> {
     })?;
     let from_nothing =
         args.pairs.is_none() && args.chain.is_none() && args.wgsl.is_none() && args.command.is_none();
-    let wgsl_file = from_nothing.then(|| folder.join(WGSL_FILE));
+    let wgsl_file = from_nothing.then(|| args.out.with_file_name(WGSL_FILE));
     for file in std::iter::once(&args.out).chain(&wgsl_file) {
         if file.exists() && !args.force {
             let message = format!("{}: is there already; use --force to replace it", file.display());
@@ -90,13 +90,16 @@ fn task_text(args: &InitArgs, folder: &Path) -> Result<String, CommandError> {
     let (from, likelihood, names) = match (&args.wgsl, &args.command) {
         (_, Some(command)) => {
             let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-            let likelihood = format!(
-                "command = [{}] # started in the folder of this file, without a shell; docs/command-likelihood.md\n\
-                 protocol = \"binary\" # or \"csv\": slower, but easy to write in any language\n\
-                 workers = 1 # processes that share the work\n\
-                 # derived = [\"q\"] # what the program returns beside the log likelihood\n",
-                words.join(", ")
-            );
+            let lines = [
+                (
+                    format!("command = [{}]", words.join(", ")),
+                    "started in the folder of this file, without a shell",
+                ),
+                ("protocol = \"binary\"".into(), "or \"csv\"; both are told in docs/command-likelihood.md"),
+                ("workers = 1".into(), "processes that share the work"),
+                ("# derived = [\"q\"]".into(), "what the program returns beside the log likelihood"),
+            ];
+            let likelihood = lines.map(|(setting, comment)| line(&setting, comment)).concat();
             (
                 "for a likelihood by a command".to_owned(),
                 likelihood,
@@ -122,12 +125,9 @@ fn task_text(args: &InitArgs, folder: &Path) -> Result<String, CommandError> {
 
 /// The lines of a likelihood in WGSL.
 fn wgsl(path: &str) -> String {
-    format!(
-        "wgsl = {} # docs/wgsl-likelihood.md\n\
-         # data = \"data.csv\" # observed data: .npz, .csv or .parquet\n\
-         # derived = [\"q\"] # what its function `derived` returns\n",
-        quoted(path)
-    )
+    line(&format!("wgsl = {}", quoted(path)), "what it may hold is told in docs/wgsl-likelihood.md")
+        + &line("# data = \"data.csv\"", "observed data: .npz, .csv or .parquet")
+        + &line("# derived = [\"q\"]", "what its function `derived` returns")
 }
 
 /// Number of parameters that a WGSL function seems to take: one more than the largest index of `theta`.

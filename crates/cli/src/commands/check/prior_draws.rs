@@ -1,6 +1,5 @@
 //! Evaluates a likelihood at draws from the prior, as the first round of a fit does: whether it can be had at all, how much
-//! of the prior is impossible, and how fast it is. Invariant: it ends within about ten seconds, unless a single piece of
-//! one point per worker takes longer.
+//! of the prior is impossible, and how fast it is. Invariant: it ends soon, unless one point per worker takes long.
 
 use crate::progress::interrupted;
 use lwflow_host::HostError;
@@ -14,8 +13,8 @@ use std::time::{Duration, Instant};
 const MAX_DRAWS: usize = 65_536;
 /// Draws that are evaluated unless they take too long.
 const WANTED_DRAWS: usize = 256;
-/// After so long no further piece is begun.
-const MAX_TIME: Duration = Duration::from_secs(10);
+/// After so long no further piece should be begun.
+pub const MAX_TIME: Duration = Duration::from_secs(10);
 /// A piece that takes so long tells the speed of a run, whose pieces do as well.
 const LONG_PIECE: Duration = Duration::from_millis(250);
 
@@ -34,7 +33,7 @@ pub struct PriorDraws {
     pub evaluations_per_second: f64,
 }
 
-/// Evaluates ever larger pieces of draws, from one point per worker on.
+/// Evaluates ever larger pieces of draws, from one point per worker on; none is begun after `limit`.
 ///
 /// # Errors
 /// Those of the likelihood: NaN and +inf come with their theta.
@@ -42,6 +41,7 @@ pub fn try_prior_draws(
     prior: &dyn Prior,
     likelihood: &mut dyn Likelihood,
     seed: u64,
+    limit: Duration,
 ) -> Result<PriorDraws, HostError> {
     let d = prior.dim();
     let mut theta = vec![0.0; MAX_DRAWS * d];
@@ -58,14 +58,15 @@ pub fn try_prior_draws(
         likelihood.evaluate(&theta[done * d..end * d], &mut out)?;
         let took = clock.elapsed();
         let rate = (end - done) as f64 / took.as_secs_f64().max(1e-9);
-        let enough = end >= WANTED_DRAWS && took > LONG_PIECE;
         done = end;
-        if enough || done == MAX_DRAWS || start.elapsed() > MAX_TIME || interrupted() {
-            break rate;
-        }
         // A piece of a slow likelihood stays small; one of a fast one becomes large, as in a run.
         if took < LONG_PIECE {
             piece *= 2;
+        }
+        let enough = done >= WANTED_DRAWS && took > LONG_PIECE;
+        // A last piece that is cut short would not tell the speed.
+        if enough || done + piece > MAX_DRAWS || start.elapsed() > limit || interrupted() {
+            break rate;
         }
     };
     let mut finite: Vec<f64> = out.log_likelihood.iter().copied().filter(|v| v.is_finite()).collect();
@@ -99,29 +100,29 @@ mod tests {
             1,
             |theta: &[f64]| if theta[0] < 0.25 { f64::NEG_INFINITY } else { theta[0] },
         );
-        let draws = try_prior_draws(&unit(), &mut half, 1).unwrap();
+        let draws = try_prior_draws(&unit(), &mut half, 1, MAX_TIME).unwrap();
         assert!(draws.n >= WANTED_DRAWS && draws.evaluations_per_second > 0.0);
         let share = draws.n_impossible as f64 / draws.n as f64;
         assert!((share - 0.25).abs() < 0.02, "{share}");
         let (least, median, largest) = draws.log_likelihood.unwrap();
         assert!((0.25..0.26).contains(&least) && (median - 0.625).abs() < 0.02 && largest > 0.99);
         let mut none = ClosureLikelihood::new(1, |_: &[f64]| f64::NEG_INFINITY);
-        let draws = try_prior_draws(&unit(), &mut none, 1).unwrap();
+        let draws = try_prior_draws(&unit(), &mut none, 1, MAX_TIME).unwrap();
         assert_eq!((draws.n_impossible, draws.log_likelihood), (draws.n, None));
     }
 
     #[test]
     fn a_slow_likelihood_ends_early_and_nan_is_refused() {
         let mut slow = ClosureLikelihood::new(1, |theta: &[f64]| {
-            std::thread::sleep(Duration::from_millis(700));
+            std::thread::sleep(Duration::from_millis(300));
             theta[0]
         });
         let start = Instant::now();
-        let draws = try_prior_draws(&unit(), &mut slow, 1).unwrap();
-        assert!(draws.n < 32 && start.elapsed() < Duration::from_secs(13), "{draws:?}");
-        assert!((1.0..1.5).contains(&draws.evaluations_per_second), "{draws:?}");
+        let draws = try_prior_draws(&unit(), &mut slow, 1, Duration::from_secs(1)).unwrap();
+        assert!(draws.n < 8 && start.elapsed() < Duration::from_secs(6), "{draws:?}");
+        assert!((1.0..3.4).contains(&draws.evaluations_per_second), "{draws:?}");
         let mut nan = ClosureLikelihood::new(1, |theta: &[f64]| if theta[0] > 0.9 { f64::NAN } else { 0.0 });
-        let error = try_prior_draws(&unit(), &mut nan, 1).unwrap_err().to_string();
+        let error = try_prior_draws(&unit(), &mut nan, 1, MAX_TIME).unwrap_err().to_string();
         assert!(error.contains("NaN") && error.contains("theta = [0.9"), "{error}");
     }
 }

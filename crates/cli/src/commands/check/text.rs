@@ -78,20 +78,28 @@ pub(super) fn text(report: &CheckReport) -> String {
     let base = match (t.n_components, t.is_assumed) {
         (0, _) => "Gaussian base".to_owned(),
         (k, true) => format!("base of {k} components assumed, the data decide"),
+        (1, false) => "base of 1 component".to_owned(),
         (k, false) => format!("base of {k} components"),
     };
-    let per_round = if report.rounds.is_some() { " per round" } else { "" };
-    let _ = writeln!(
-        text,
-        "training: about {}{per_round} for at most {} visits ({} per second, {} parameters, {base})",
-        duration(t.seconds),
-        t.visits,
-        rounded(t.visits_per_second),
-        t.n_params
-    );
-    text.push_str(
-        "  an estimate from a second of steps; the mixture and the choice of a start come on top\n",
-    );
+    let details = format!("{} per second, {} parameters, {base}", rounded(t.visits_per_second), t.n_params);
+    let _ = match t.mixture_seconds {
+        None => writeln!(
+            text,
+            "training: about {} per round for at most {} visits ({details})\n  an estimate from a second of steps; \
+             the mixture and the choice of a start come on top",
+            duration(t.seconds),
+            t.visits
+        ),
+        Some(mixture) => writeln!(
+            text,
+            "fit: about {}: at most {} of EM, then {} for at most {} visits ({details})\n  an estimate from a second \
+             of each",
+            duration(mixture + t.seconds),
+            duration(mixture),
+            duration(t.seconds),
+            t.start_visits + t.visits
+        ),
+    };
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
     }
@@ -120,7 +128,7 @@ fn rounded(x: f64) -> String {
 /// A time in the unit that suits it.
 fn duration(seconds: f64) -> String {
     match seconds {
-        s if s < 1.0 => "less than a second".to_owned(),
+        s if s < 1.0 => "a second".to_owned(),
         s if s < 120.0 => format!("{} s", rounded(s)),
         s if s < 7200.0 => format!("{} min", rounded(s / 60.0)),
         s if s < 172_800.0 => format!("{} h", rounded(s / 3600.0)),
@@ -135,7 +143,7 @@ mod tests {
     #[test]
     fn times_and_rates_have_two_digits() {
         let durations = [0.3, 1.26, 83.4, 600.0, 10_000.0, 1e6].map(duration);
-        assert_eq!(durations, ["less than a second", "1.3 s", "83 s", "10 min", "2.8 h", "12 days"]);
+        assert_eq!(durations, ["a second", "1.3 s", "83 s", "10 min", "2.8 h", "12 days"]);
         assert_eq!([123_456.0, 9.96, 0.123].map(rounded), ["120000", "10.0", "0.12"]);
     }
 }

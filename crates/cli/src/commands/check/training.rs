@@ -1,11 +1,14 @@
-//! How long training will take: some steps of a flow of the task's shape on stand-in points.
-//! Invariant: only shapes and settings decide the time of a step, so the points may be any.
+//! How long a fit will take: some steps of a flow of the task's shape on stand-in points, and some of the mixture's EM on the
+//! points themselves. Invariant: only shapes and settings decide the time of a step of training, so those points may be any.
 
 use crate::commands::fit_settings;
 use crate::exit::CommandError;
 use crate::progress::go_on;
 use crate::task::{BaseKind, Components, Covariance, Task};
 use lwflow_engine::Engine;
+use lwflow_host::fit::{
+    BaseSettings, Components as FitComponents, FitInput, FitSettings, fit_mixture_only, visits_of_starts,
+};
 use lwflow_host::rng::CounterField;
 use lwflow_host::train::{ControlVariate, TrainSettings, TrainingData, VISITS_PER_EFFECTIVE_POINT, train};
 use lwflow_model::{BaseSpec, Flow, FlowSpec, MixtureSpec};
@@ -29,12 +32,16 @@ pub struct TrainingTime {
     pub n_components: usize,
     /// Whether that number is a guess, because the data decide.
     pub is_assumed: bool,
-    /// Points visited at most.
+    /// Points visited by the starts that compete before the training.
+    pub start_visits: usize,
+    /// Points visited by the training, at most.
     pub visits: usize,
     /// Points visited per second.
     pub visits_per_second: f64,
-    /// Seconds for all of them; the mixture and the choice of a start come on top.
+    /// Seconds for all visits.
     pub seconds: f64,
+    /// Seconds of EM before them, at most; `None` in rounds, where its points are not there yet.
+    pub mixture_seconds: Option<f64>,
 }
 
 /// Points that a fit to `data` visits at most.
@@ -45,7 +52,8 @@ pub fn useful_visits(settings: &TrainSettings, data: &TrainingData) -> usize {
     settings.max_visits.min((VISITS_PER_EFFECTIVE_POINT * data.effective_points()).ceil() as usize)
 }
 
-/// Times the training of a flow of `shape` (parameters, context) and reckons how long `visits` take.
+/// Times the training of a flow of `shape` (parameters, context) and reckons how long `visits` take, and with the points of
+/// a fit also what comes before them.
 ///
 /// # Errors
 /// Those of the engine.
@@ -54,6 +62,7 @@ pub fn time_training(
     task: &Task,
     shape: (usize, usize),
     visits: usize,
+    input: Option<&FitInput>,
     seed: u64,
 ) -> Result<TrainingTime, CommandError> {
     let (d, c) = shape;
@@ -91,8 +100,37 @@ pub fn time_training(
     // A training of a single step has no second one to time.
     let timed = if last > first { last - first } else { last };
     let visits_per_second = timed as f64 / clock.elapsed().as_secs_f64().max(1e-6);
-    let seconds = visits as f64 / visits_per_second;
-    Ok(TrainingTime { n_params, n_components, is_assumed, visits, visits_per_second, seconds })
+    let start_visits = input.map_or(0, |_| visits_of_starts(&settings, n_components));
+    Ok(TrainingTime {
+        n_params,
+        n_components,
+        is_assumed,
+        start_visits,
+        visits,
+        visits_per_second,
+        seconds: (start_visits + visits) as f64 / visits_per_second,
+        mixture_seconds: input.map(|input| time_mixture(input, &settings, seed)).transpose()?,
+    })
+}
+
+/// Seconds of the EM of a fit to `input`, reckoned from the first of them.
+fn time_mixture(input: &FitInput, settings: &FitSettings, seed: u64) -> Result<f64, CommandError> {
+    if settings.base == BaseSettings::Gaussian {
+        return Ok(0.0);
+    }
+    let (clock, mut reached) = (Instant::now(), 1.0);
+    fit_mixture_only(input, &settings.base, seed, |p| {
+        if clock.elapsed() > TIME && p.done > 0 && p.done < p.total {
+            reached = p.done as f64 / p.total as f64;
+            return ControlFlow::Break(());
+        }
+        go_on()
+    })?;
+    // The steps of K components cost in proportion to K, and K ascends.
+    let ascends =
+        matches!(settings.base, BaseSettings::Mixture { components: FitComponents::Auto { .. }, .. });
+    let share = if ascends { reached * reached } else { reached };
+    Ok(clock.elapsed().as_secs_f64() / share)
 }
 
 /// Standard normal points of equal weight, as a fit has them after standardisation.

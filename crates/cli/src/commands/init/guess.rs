@@ -45,6 +45,11 @@ impl Marginal {
         }
     }
 
+    /// Whether there are enough effective points to see where mass piles up.
+    pub fn shows_ends(&self) -> bool {
+        self.ess >= LEAST_ESS
+    }
+
     /// How many points lie on or outside a bound.
     pub fn n_outside(&self, lower: Option<f64>, upper: Option<f64>) -> usize {
         let outside = |x: f64| lower.is_some_and(|b| x <= b) || upper.is_some_and(|b| x >= b);
@@ -54,7 +59,7 @@ impl Marginal {
     /// The lower end of the support, if mass piles up at the least value.
     pub fn lower(&self) -> Option<f64> {
         let (start, end) = self.ends();
-        (self.ess >= LEAST_ESS && start < end).then_some(())?;
+        (self.shows_ends() && start < end).then_some(())?;
         let distance = |share: f64| {
             let mut sum = 0.0;
             let reached = self.points.iter().find(|(_, w)| {

@@ -2,6 +2,7 @@
 
 use super::guess::{self, Marginal};
 use super::ranges::{Range, ranges_file, read_ranges};
+use super::text::line;
 use crate::exit::CommandError;
 use lwflow_host::files::{
     ChainFormat, ChainSettings, ColumnChoice, WeightKind, WeightedPairs, chain_format, read_chains,
@@ -35,13 +36,15 @@ pub enum End {
     Mass(f64),
     /// Nothing ends there.
     Open,
+    /// Too few effective points to see an end.
+    Unclear,
 }
 
 impl End {
     fn bound(&self) -> Option<f64> {
         match self {
             Self::Given(bound, _) | Self::Draws(bound) | Self::Mass(bound) => Some(*bound),
-            Self::Refuted { .. } | Self::Open => None,
+            Self::Refuted { .. } | Self::Open | Self::Unclear => None,
         }
     }
 }
@@ -104,10 +107,9 @@ pub fn of_chain(root: &Path, parameters: Option<Vec<String>>) -> Result<PointsGu
     });
     let more = match format {
         ChainFormat::GetDist => {
-            format!(
-                "format = \"getdist\"\n{:30} # share dropped at the start of each chain; 0.0 if that is done\n",
-                format!("burn_in = {burn_in:?}")
-            )
+            let burn_in = format!("burn_in = {burn_in:?}");
+            "format = \"getdist\"\n".to_owned()
+                + &line(&burn_in, "share dropped at the start of each chain; 0.0 if that is done")
         }
         _ => "format = \"polychord\"\n".to_owned(),
     };
@@ -190,8 +192,11 @@ fn parameter(
         }
         None => {
             let (least, largest) = drawn.map_or((f64::NAN, f64::NAN), Marginal::ends);
-            let lower = observed(weighted.lower(), drawn.and_then(Marginal::lower), |mass| mass > least);
-            let upper = observed(weighted.upper(), drawn.and_then(Marginal::upper), |mass| mass < largest);
+            let none = if weighted.shows_ends() { End::Open } else { End::Unclear };
+            let lower = observed(weighted.lower(), drawn.and_then(Marginal::lower), |mass| mass > least)
+                .unwrap_or(none.clone());
+            let upper = observed(weighted.upper(), drawn.and_then(Marginal::upper), |mass| mass < largest)
+                .unwrap_or(none);
             (lower, upper, false)
         }
     };
@@ -200,11 +205,10 @@ fn parameter(
 
 /// An end from where mass piles up and where the draws from the prior end; the former counts if it lies inside of the latter,
 /// because then it is an edge of the likelihood.
-fn observed(mass: Option<f64>, draws: Option<f64>, is_inside: impl Fn(f64) -> bool) -> End {
+fn observed(mass: Option<f64>, draws: Option<f64>, is_inside: impl Fn(f64) -> bool) -> Option<End> {
     match (mass, draws) {
-        (Some(mass), Some(_)) if is_inside(mass) => End::Mass(mass),
-        (_, Some(draws)) => End::Draws(draws),
-        (Some(mass), None) => End::Mass(mass),
-        (None, None) => End::Open,
+        (Some(mass), Some(_)) if is_inside(mass) => Some(End::Mass(mass)),
+        (_, Some(draws)) => Some(End::Draws(draws)),
+        (mass, None) => mass.map(End::Mass),
     }
 }

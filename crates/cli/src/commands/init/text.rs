@@ -33,7 +33,7 @@ fn key(name: &str) -> String {
 }
 
 /// A setting with its comment at a fixed column.
-fn line(setting: &str, comment: &str) -> String {
+pub fn line(setting: &str, comment: &str) -> String {
     if comment.is_empty() { format!("{setting}\n") } else { format!("{setting:30} # {comment}\n") }
 }
 
@@ -97,6 +97,7 @@ fn parameter_of_points(parameter: &Parameter) -> String {
     }
     for (side, end, observed) in [("lower", &parameter.lower, low), ("upper", &parameter.upper, high)] {
         let which = if side == "lower" { "least" } else { "largest" };
+        let observed = short(observed);
         text.push_str(&match end {
             End::Given(bound, file) => line(&format!("{side} = {bound:?}"), &format!("from {file}")),
             End::Refuted { bound, file, n } => line(
@@ -105,15 +106,19 @@ fn parameter_of_points(parameter: &Parameter) -> String {
             ),
             End::Draws(bound) => line(
                 &format!("{side} = {bound:?}"),
-                &format!("a guess: there the draws end; {which} weighted value {observed:?}"),
+                &format!("a guess: there the draws end; {which} weighted value {observed}"),
             ),
             End::Mass(bound) => line(
                 &format!("{side} = {bound:?}"),
-                &format!("a guess: there mass piles up; {which} weighted value {observed:?}"),
+                &format!("a guess: there mass piles up; {which} weighted value {observed}"),
+            ),
+            End::Unclear => line(
+                &format!("# {side} ="),
+                &format!("too few effective points to see an end; {which} weighted value {observed}"),
             ),
             End::Open => line(
                 &format!("# {side} ="),
-                &format!("none: no mass piles up at the {which} weighted value {observed:?}"),
+                &format!("none: no mass piles up at the {which} weighted value {observed}"),
             ),
         });
     }
@@ -127,6 +132,11 @@ fn parameter_of_points(parameter: &Parameter) -> String {
         ));
     }
     text
+}
+
+/// A number to five digits.
+fn short(x: f64) -> String {
+    format!("{:?}", format!("{x:.4e}").parse().unwrap_or(x))
 }
 
 /// A task with a likelihood that is evaluated.
