@@ -119,6 +119,19 @@ fn a_task_from_pairs_has_their_bounds_and_is_accepted() {
     );
     lwflow(at, "init --pairs data/pairs.csv --out fits/first.toml --force --parameters b").expect(0, &[]);
     cores(at, "check fits/first.toml").expect(0, &["left out: a"]);
+    // A parameter without spread cannot be fitted, and is not.
+    let constant: String = points("weight", 600)
+        .lines()
+        .map(|l| l.replacen(',', if l.starts_with('a') { ",c," } else { ",3," }, 1) + "\n")
+        .collect();
+    fs::write(at.join("constant.csv"), constant).unwrap();
+    lwflow(at, "init --pairs constant.csv --out constant.toml").expect(0, &[]);
+    let text = fs::read_to_string(at.join("constant.toml")).unwrap();
+    assert!(
+        text.contains("# c is 3 in every weighted point") && text.contains("too few effective points"),
+        "{text}"
+    );
+    cores(at, "check constant.toml").expect(0, &["left out: c", "a  unbounded"]);
     lwflow(at, "init --pairs data/pairs.csv --chain c").expect(2, &["--chain"]);
     lwflow(at, "init --pairs none.csv").expect(3, &["none.csv", "cannot open"]);
 }

@@ -6,6 +6,7 @@ use crate::exit::CommandError;
 use crate::progress::go_on;
 use crate::task::{BaseKind, Components, Covariance, Task};
 use lwflow_engine::Engine;
+use lwflow_host::HostError;
 use lwflow_host::fit::{
     BaseSettings, Components as FitComponents, FitInput, FitSettings, fit_mixture_only, visits_of_starts,
 };
@@ -113,24 +114,33 @@ pub fn time_training(
     })
 }
 
-/// Seconds of the EM of a fit to `input`, reckoned from the first of them.
+/// Seconds of the EM of a fit to `input`, at most: that of the largest number of components, reckoned from its first steps.
 fn time_mixture(input: &FitInput, settings: &FitSettings, seed: u64) -> Result<f64, CommandError> {
-    if settings.base == BaseSettings::Gaussian {
+    let BaseSettings::Mixture { components, covariance, trainable } = settings.base else {
         return Ok(0.0);
+    };
+    // The steps of K components cost in proportion to K.
+    let (largest, share) = match components {
+        FitComponents::Fixed(k) => (k, 1.0),
+        FitComponents::Auto { max } => (max, 0.5 * (max as f64 + 1.0)),
+    };
+    let base = BaseSettings::Mixture { components: FitComponents::Fixed(largest), covariance, trainable };
+    let (clock, mut last, mut left) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+    let result = fit_mixture_only(input, &base, seed, |p| {
+        let now = clock.elapsed();
+        left = (now - last) * u32::try_from(p.total - p.done).unwrap_or(u32::MAX);
+        last = now;
+        // The first fifth are steps on a part of the points.
+        let is_typical = 4 * p.done > p.total;
+        if now > TIME && is_typical || now > 5 * TIME { ControlFlow::Break(()) } else { go_on() }
+    });
+    match result {
+        // With so few points it takes no time.
+        Err(HostError::TooFewPoints { .. }) => Ok(0.0),
+        Err(error) => Err(error.into()),
+        Ok(_) if last > TIME => Ok(share * (last + left).as_secs_f64()),
+        Ok(_) => Ok(share * clock.elapsed().as_secs_f64()),
     }
-    let (clock, mut reached) = (Instant::now(), 1.0);
-    fit_mixture_only(input, &settings.base, seed, |p| {
-        if clock.elapsed() > TIME && p.done > 0 && p.done < p.total {
-            reached = p.done as f64 / p.total as f64;
-            return ControlFlow::Break(());
-        }
-        go_on()
-    })?;
-    // The steps of K components cost in proportion to K, and K ascends.
-    let ascends =
-        matches!(settings.base, BaseSettings::Mixture { components: FitComponents::Auto { .. }, .. });
-    let share = if ascends { reached * reached } else { reached };
-    Ok(clock.elapsed().as_secs_f64() / share)
 }
 
 /// Standard normal points of equal weight, as a fit has them after standardisation.
