@@ -179,6 +179,9 @@ fn a_task_from_nothing_is_accepted_and_so_is_one_for_a_command() {
     lwflow(at, "init").expect(0, &["likelihood.wgsl", "TASK.toml: written"]);
     cores(at, "check TASK.toml")
         .expect(0, &["a  uniform, -5 to 5", "likelihood (wgsl)", "0 of them impossible"]);
+    // The example's comment states its evidence.
+    cores(at, "fit TASK.toml --out run")
+        .expect(0, &["verdict: contract met", "flow: -4.60", "modes: 2 found"]);
     fs::remove_file(at.join("TASK.toml")).unwrap();
     lwflow(at, "init").expect(3, &["likelihood.wgsl", "--force"]);
     assert!(!at.join("TASK.toml").exists());

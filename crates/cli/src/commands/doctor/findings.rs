@@ -116,7 +116,8 @@ fn linux(e: &Environment, found: &mut Vec<Finding>) {
     if has_vendor(NVIDIA) || has_node("/dev/nvidia") {
         nvidia(e, has_node("/dev/nvidia"), found);
     }
-    if has_vendor(AMD) || has_vendor(INTEL) || has_node("renderD") && !has_node("/dev/nvidia") {
+    let is_other = has_node("renderD") && !has_node("/dev/nvidia") && !has_vendor(NVIDIA);
+    if has_vendor(AMD) || has_vendor(INTEL) || is_other {
         mesa(e, has_node("renderD"), found);
     }
     let is_bare = e.nodes.is_empty() && ![NVIDIA, AMD, INTEL].into_iter().any(has_vendor);
@@ -183,7 +184,7 @@ fn nvidia(e: &Environment, has_node: bool, found: &mut Vec<Finding>) {
     }
 }
 
-/// AMD's and Intel's GPUs, whose drivers are Mesa's.
+/// AMD's, Intel's and lesser known GPUs, whose drivers are Mesa's.
 fn mesa(e: &Environment, has_node: bool, found: &mut Vec<Finding>) {
     if !has_node {
         found.push(match &e.container {
@@ -197,13 +198,13 @@ fn mesa(e: &Environment, has_node: bool, found: &mut Vec<Finding>) {
             ),
         });
     }
-    let has_manifest = e.manifests.iter().any(|m| {
-        let name = m.path.to_string_lossy().into_owned();
-        m.fault.is_none() && ["radeon", "amd", "intel"].iter().any(|vendor| name.contains(vendor))
-    });
+    let has_manifest = e
+        .manifests
+        .iter()
+        .any(|m| m.fault.is_none() && !m.is_software && !m.path.to_string_lossy().contains("nvidia"));
     if !has_manifest && e.forced.is_none() {
         found.push(finding(
-            "there is no Vulkan driver for AMD or Intel GPUs",
+            "there is no Vulkan driver of Mesa's for a GPU",
             "install Mesa's: mesa-vulkan-drivers on Debian, Ubuntu and Fedora, vulkan-radeon or vulkan-intel on Arch",
         ));
     }

@@ -73,12 +73,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = ranges_file(&folder.path().join("run"));
         assert_eq!(path.file_name().unwrap(), "run.ranges");
-        std::fs::write(&path, "a -1 2.5e1\nb* N 3 # derived\n\nfixed 1 1\nphi 0 6.28 periodic\n").unwrap();
+        std::fs::write(&path, "a -1 2.5e1\nb* N 3 # derived\n\nfixed 1 1\nphi 0 6.25 periodic\n").unwrap();
         let range = |name: &str, lower, upper, periodic| Range { name: name.into(), lower, upper, periodic };
         let expected = [
             range("a", Some(-1.0), Some(25.0), false),
             range("b", None, Some(3.0), false),
-            range("phi", Some(0.0), Some(6.28), true),
+            range("phi", Some(0.0), Some(6.25), true),
         ];
         assert_eq!(read_ranges(&path).unwrap(), expected);
         for (text, words) in

@@ -110,6 +110,14 @@ fn nvidia_without_a_container() {
     expect(&e, &[&["kernel driver is not loaded (no /dev/nvidia0)", "nvidia-smi"]]);
     e.nodes = nodes(&["/dev/dri/renderD128", "/dev/nvidia0"]);
     expect(&e, &[&["Vulkan part is not installed", "libnvidia-gl"]]);
+    // The free kernel driver makes a render node.
+    e.vendors = vec![NVIDIA];
+    e.nodes = nodes(&["/dev/dri/renderD128"]);
+    e.manifests.truncate(1);
+    expect(&e, &[&["kernel driver is not loaded (no /dev/nvidia0)"]]);
+    // A GPU on a board without PCI.
+    e.vendors.clear();
+    expect(&e, &[&["no Vulkan driver of Mesa's"]]);
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn mesa_without_driver_node_or_permission() {
     e.vendors = vec![AMD];
     expect(
         &e,
-        &[&["kernel driver is not loaded", "dmesg"], &["no Vulkan driver for AMD", "mesa-vulkan-drivers"]],
+        &[&["kernel driver is not loaded", "dmesg"], &["no Vulkan driver of Mesa", "mesa-vulkan-drivers"]],
     );
     e.manifests.push(manifest("radeon_icd.json"));
     e.container = Some("podman".into());
@@ -133,7 +141,7 @@ fn mesa_without_driver_node_or_permission() {
         &[
             &["radeon_icd.json names /usr/lib/libvulkan_radeon.so", "again"],
             &["may not open"],
-            &["no Vulkan driver for AMD"],
+            &["no Vulkan driver of Mesa"],
         ],
     );
 }
