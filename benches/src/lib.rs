@@ -2,6 +2,7 @@
 //! Invariant: what is compared takes turns, so that a change of the machine's load falls on all of it alike.
 
 pub mod contest;
+pub mod examples;
 mod measure;
 pub mod memory;
 mod path;

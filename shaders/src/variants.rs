@@ -54,26 +54,29 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
     rows
 }
 
-/// A user's likelihood with and without derived quantities and data.
+/// A user's likelihood with and without derived quantities and data, of given theta and of draws of a scan; its sums.
 fn likelihoods() -> Vec<(&'static str, Constants)> {
     let plain = "fn log_likelihood(theta: array<f32, D>) -> f32 { return normal_log_pdf(theta[0], erf(theta[1]), 1.0); }";
     let data = "fn log_likelihood(theta: array<f32, D>) -> f32 {
         return normal_log_pdf(data(n_rows - 1u, 0u), log_add(theta[0], theta[1]), lgamma(3.5));
     }
     fn derived(theta: array<f32, D>) -> array<f32, M> { return array<f32, M>(normal_log_cdf(theta[0])); }";
-    [(plain, 0, 0, false), (data, 1, 5, true)]
-        .map(|(user, n_derived, n_rows, reads_data)| {
-            let constants = Constants::new()
-                .with("workgroup", 64)
-                .with("dim", 2)
-                .with("n_derived", n_derived)
-                .with("n_rows", n_rows)
-                .with("n_columns", 1)
-                .with("reads_data", reads_data)
-                .with("user", user);
-            ("evaluate_likelihood", constants)
-        })
-        .to_vec()
+    let block = Constants::new().with("workgroup", 64).with("block", 8192);
+    let mut rows = vec![("reduce_scan", block.clone().with("slots", 256))];
+    for (user, n_derived, n_rows, reads_data) in [(plain, 0, 0, false), (data, 1, 5, true)] {
+        let constants = Constants::new()
+            .with("workgroup", 64)
+            .with("dim", 2)
+            .with("n_derived", n_derived)
+            .with("n_rows", n_rows)
+            .with("n_columns", 1)
+            .with("reads_data", reads_data)
+            .with("user", user);
+        rows.push(("evaluate_likelihood", constants.clone().with("scan", false)));
+        let scan = constants.with("scan", true).with("block", 8192).with("n_cubics", 2048);
+        rows.push(("evaluate_likelihood", scan));
+    }
+    rows
 }
 
 /// The rest of a training step: batch, loss, optimiser and the mixture's parameters.

@@ -3,6 +3,7 @@
 mod check;
 mod devices;
 mod doctor;
+mod export;
 mod fit;
 mod init;
 mod manual;
@@ -73,6 +74,11 @@ Examples:
   lwflow log-prob model.safetensors --in points.csv --out -
   lwflow log-prob model.safetensors --in points.parquet --out points.parquet")]
     LogProb(LogProbArgs),
+    /// Write the draws of a fit for GetDist, anesthetic or ArviZ, or as a table with weights.
+    #[command(after_help = "Examples:
+  lwflow export runs/gauss3 --to getdist --out chains/gauss3
+  lwflow export runs/gauss3 --to arviz --out gauss3.json")]
+    Export(ExportArgs),
     /// List the devices with their limits and the state of their self-test.
     #[command(after_help = "Examples:
   lwflow devices
@@ -178,6 +184,24 @@ struct LogProbArgs {
     device: DeviceChoice,
 }
 
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Folder that `lwflow fit` has written.
+    folder: PathBuf,
+    /// Program or kind of table.
+    #[arg(long, value_enum)]
+    to: export::To,
+    /// getdist: root of the chain; anesthetic: .csv; arviz: .json; else .npz, .csv or .parquet.
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of the resampling (arviz).
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace files that are there.
+    #[arg(long)]
+    force: bool,
+}
+
 /// Where there is no display, Mesa's device-select layer greets every program with "XDG_RUNTIME_DIR is invalid" on
 /// stderr. Only the environment silences it, which a running program cannot change safely: it starts itself anew, once.
 #[cfg(target_os = "linux")]
@@ -209,6 +233,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run_check(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
+        Command::Export(args) => export::run_export(&args),
         Command::Devices(args) => devices::run_devices(&args),
         Command::Doctor(args) => doctor::run_doctor(&args),
         Command::Demo(args) => demo(&args),

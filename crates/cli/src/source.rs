@@ -159,20 +159,15 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
             from_pairs(task, pairs, log_proposal)
         }
         Likelihood::Chain { root, format, burn_in } => {
-            let expected = match format {
-                ChainFormat::Getdist => FileFormat::GetDist,
-                ChainFormat::Polychord => FileFormat::DeadBirth,
-            };
             // Before the files are read: what else is wrong with them follows from the wrong format.
-            if chain_format(root)? != expected {
-                let (said, found) = match format {
-                    ChainFormat::Getdist => ("getdist", "polychord"),
-                    ChainFormat::Polychord => ("polychord", "getdist"),
-                };
+            let found = format_of(chain_format(root)?);
+            if found != *format {
                 let message = format!(
-                    "{}: `likelihood.format` is \"{said}\", but the files of {} are those of \"{found}\"",
+                    "{}: `likelihood.format` is \"{}\", but the files of {} are those of \"{}\"",
                     task.file.display(),
-                    root.display()
+                    format.word(),
+                    root.display(),
+                    found.word()
                 );
                 return Err(CommandError::new(Status::Input, message));
             }
@@ -191,6 +186,16 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
             );
             Err(CommandError::new(Status::Other, message))
         }
+    }
+}
+
+/// The format of a task that reads these files.
+pub fn format_of(found: FileFormat) -> ChainFormat {
+    match found {
+        FileFormat::GetDist => ChainFormat::Getdist,
+        FileFormat::DeadBirth => ChainFormat::Polychord,
+        FileFormat::MultiNest => ChainFormat::Multinest,
+        FileFormat::UltraNest => ChainFormat::Ultranest,
     }
 }
 

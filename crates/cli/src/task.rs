@@ -12,6 +12,13 @@ macro_rules! choice {
             const WORDS: &'static [&'static str] = &[$($word),+];
             const VALUES: &'static [Self] = &[$(Self::$value),+];
         }
+
+        impl $name {
+            /// The word in task files.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$value => $word),+ }
+            }
+        }
     };
 }
 

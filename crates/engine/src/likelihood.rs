@@ -1,16 +1,28 @@
 //! A WGSL log likelihood on a device, whatever kind of device that is.
 //! Invariant: nothing above this file knows what runs it; a value that is handed out as checked is finite or -inf.
 
-use crate::cpu::CpuLikelihood;
+use crate::cpu::{CpuLikelihood, CpuScan};
 use crate::engine::Opened;
-use crate::gpu::GpuLikelihood;
-use crate::{Engine, EngineError, WgslProgram, rows};
+use crate::gpu::{GpuLikelihood, GpuScan};
+use crate::scan::{QuantileTable, SOBOL_MAX_DIM, Scanned};
+use crate::{Engine, EngineError, EngineSettings, WgslProgram, rows};
 
 /// A log likelihood on a device.
 #[derive(Debug)]
 pub struct LikelihoodExecutor {
     program: WgslProgram,
+    settings: EngineSettings,
     runner: Runner,
+}
+
+/// A scan of a prior on a device: what it draws and evaluates stays there.
+#[derive(Debug)]
+pub struct ScanExecutor(Scan);
+
+#[derive(Debug)]
+enum Scan {
+    Gpu(Box<GpuScan>),
+    Cpu(Box<CpuScan>),
 }
 
 #[derive(Debug)]
@@ -30,13 +42,31 @@ impl LikelihoodExecutor {
                 Runner::Cpu(Box::new(CpuLikelihood::new(cpu.clone(), program, timeout)))
             }
         };
-        Ok(Self { program: program.clone(), runner })
+        Ok(Self { program: program.clone(), settings: engine.settings.clone(), runner })
     }
 
     /// The program it runs.
     #[must_use]
     pub fn program(&self) -> &WgslProgram {
         &self.program
+    }
+
+    /// The scan of a prior with these quantiles, `[D]`, over the Sobol sequence `key`.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] for another number of quantiles than D, or more than [`SOBOL_MAX_DIM`]; any error of the device.
+    pub fn scan(&self, key: u32, quantiles: &[QuantileTable]) -> Result<ScanExecutor, EngineError> {
+        let dim = self.program.source().dim;
+        if quantiles.len() != dim || dim > SOBOL_MAX_DIM {
+            let expected = format!("one for each of {dim} parameters, at most {SOBOL_MAX_DIM}");
+            return Err(EngineError::Length { what: "quantiles of a scan", got: quantiles.len(), expected });
+        }
+        Ok(ScanExecutor(match &self.runner {
+            Runner::Gpu(gpu) => {
+                Scan::Gpu(Box::new(gpu.scan(&self.settings, &self.program, key, quantiles)?))
+            }
+            Runner::Cpu(cpu) => Scan::Cpu(Box::new(cpu.scan(key, quantiles))),
+        }))
     }
 
     /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.
@@ -79,5 +109,23 @@ impl LikelihoodExecutor {
             }
         }
         Ok((log_likelihood, derived))
+    }
+}
+
+impl ScanExecutor {
+    /// What is left of blocks `first..first + n`, with the draws whose log L is above `threshold`.
+    ///
+    /// # Errors
+    /// Any error of the device. A log L that is NaN or +inf is no error here but told in the result.
+    pub fn blocks(&mut self, first: u32, n: u32, threshold: f64) -> Result<Scanned, EngineError> {
+        // The nearest f32 that lets no draw pass unseen.
+        let narrow = (threshold as f32).max(f32::MIN);
+        let narrow = if f64::from(narrow) > threshold { narrow.next_down().max(f32::MIN) } else { narrow };
+        let mut scanned = match &mut self.0 {
+            Scan::Gpu(gpu) => gpu.blocks(first, n, narrow)?,
+            Scan::Cpu(cpu) => cpu.blocks(first, n, narrow)?,
+        };
+        scanned.kept.retain(|draw| draw.log_likelihood > threshold);
+        Ok(scanned)
     }
 }

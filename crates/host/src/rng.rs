@@ -2,18 +2,13 @@
 //! is the same however many samples are drawn at once and on however many threads. Also scrambled Sobol points.
 //! Bits come from ChaCha8; normals from Box and Muller, so they can differ in the last bit between maths libraries.
 
+use lwflow_engine::SobolBlock;
+pub use lwflow_engine::{SOBOL_BLOCK, SOBOL_MAX_DIM};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use sobol_burley::parts::{hash, owen_scramble_rev, sobol_rev};
 use statrs::function::erf::erfc_inv;
 use std::f64::consts::{SQRT_2, TAU};
-
-/// Points per independent scrambling in [`sobol_blocks`]; a power of two, below the crate's index limit of 2^16.
-pub const SOBOL_BLOCK: usize = 8192;
-
-/// Largest dimension with Sobol points; above it [`sobol_blocks`] falls back to [`CounterField`].
-pub const SOBOL_MAX_DIM: usize = sobol_burley::NUM_DIMENSIONS as usize;
 
 /// Rows filled by one task; it bounds the cost of seeking and changes no result.
 const ROWS_PER_TASK: usize = 4096;
@@ -146,24 +141,30 @@ pub fn sobol_blocks(seed: u64, n: usize, dim: usize) -> SobolPoints {
     let dim = dim.max(1);
     let mut points = vec![0.0; n * dim];
     let blocks = (0..n).map(|i| (i / SOBOL_BLOCK) as u32).collect();
-    if dim > SOBOL_MAX_DIM {
-        CounterField::new(seed, "sobol/fallback", dim).fill_uniform(0, &mut points);
-        return SobolPoints { points, blocks };
-    }
-    // The hash is a bijection, so no two blocks of one seed share a scrambling.
-    let base = stream(seed, "sobol", 0).next_u32();
-    points.par_chunks_mut(SOBOL_BLOCK * dim).enumerate().for_each(|(block, rows)| {
-        let block_seed = hash(base ^ block as u32);
-        for (i, row) in rows.chunks_mut(dim).enumerate() {
-            let index = owen_scramble_rev((i as u32).reverse_bits(), hash(block_seed ^ 0x79c6_8e4a));
-            for (j, value) in row.iter_mut().enumerate() {
-                let scramble = hash(block_seed.wrapping_mul(0x9c8f_2d3b) ^ hash(j as u32));
-                let bits = owen_scramble_rev(sobol_rev(index, j as u32), scramble).reverse_bits();
-                *value = (f64::from(bits) + 0.5) * (1.0 / 4_294_967_296.0);
-            }
-        }
-    });
+    let each = points.par_chunks_mut(SOBOL_BLOCK * dim).enumerate();
+    each.for_each(|(block, points)| sobol_rows(seed, block as u32, 0, dim, points));
     SobolPoints { points, blocks }
+}
+
+/// Points `row..` of block `block` of [`sobol_blocks`] into `points`, `[n, dim]`; a block has [`SOBOL_BLOCK`] of them.
+pub fn sobol_rows(seed: u64, block: u32, row: u32, dim: usize, points: &mut [f64]) {
+    if dim > SOBOL_MAX_DIM {
+        let first = u64::from(block) * SOBOL_BLOCK as u64 + u64::from(row);
+        return CounterField::new(seed, "sobol/fallback", dim).fill_uniform(first, points);
+    }
+    let scrambled = SobolBlock::new(sobol_key(seed), block, dim);
+    let mut bits = vec![0; dim];
+    for (row, point) in (row..).zip(points.chunks_exact_mut(dim)) {
+        scrambled.point(row, &mut bits);
+        for (value, bits) in point.iter_mut().zip(&bits) {
+            *value = (f64::from(*bits) + 0.5) * (1.0 / 4_294_967_296.0);
+        }
+    }
+}
+
+/// What the scramblings of all blocks under `seed` follow from.
+pub fn sobol_key(seed: u64) -> u32 {
+    stream(seed, "sobol", 0).next_u32()
 }
 
 #[cfg(test)]
@@ -245,6 +246,16 @@ mod tests {
             assert!(cells.iter().all(|c| *c == 1));
         }
         assert_ne!(points[..30], points[SOBOL_BLOCK * 3..SOBOL_BLOCK * 3 + 30]);
+    }
+
+    #[test]
+    fn rows_of_a_block_are_those_of_the_whole() {
+        for dim in [3, SOBOL_MAX_DIM + 1] {
+            let whole = sobol_blocks(5, SOBOL_BLOCK + 50, dim).points;
+            let mut rows = vec![0.0; 7 * dim];
+            sobol_rows(5, 1, 40, dim, &mut rows);
+            assert_eq!(rows, whole[(SOBOL_BLOCK + 40) * dim..][..7 * dim]);
+        }
     }
 
     #[test]

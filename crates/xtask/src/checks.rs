@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,15 +70,25 @@ impl fmt::Display for Summary {
     }
 }
 
+/// The Python environment that reads exports back.
+pub struct Readers {
+    /// Its Python, or why there is none.
+    pub python: anyhow::Result<PathBuf>,
+    /// Whether its absence is a failure.
+    pub required: bool,
+}
+
 /// Runs every check and prints the sums; true when nothing failed. `driver` says how the search for a driver ended and
 /// `require_adapter` whether its absence is a failure; `device` is what the bench runs on.
-pub fn run(driver: Result<(), MissingDriver>, require_adapter: bool, device: &str) -> bool {
+pub fn run(driver: Result<(), MissingDriver>, require_adapter: bool, device: &str, readers: Readers) -> bool {
     let mut summary = Summary::default();
     let no_driver = driver.is_err();
     if let (Err(why), false) = (&driver, require_adapter) {
         println!("SKIP driver: {why}");
     }
     summary.step("driver", |_| driver_outcome(driver, require_adapter));
+    let python = readers.python.as_ref().ok().cloned();
+    summary.step("readers", |_| readers_outcome(readers));
     summary.step("fmt", |_| match missing_component("fmt", "rustfmt") {
         Some(advice) => Err(anyhow::anyhow!(advice)),
         None => status(cargo("fmt").args(["--all", "--check"])),
@@ -96,7 +107,11 @@ pub fn run(driver: Result<(), MissingDriver>, require_adapter: bool, device: &st
     });
     // --show-output: libtest hides what a passing test prints, and a skipped test passes as far as libtest knows.
     summary.step("test", |counts| {
-        counted(cargo("test").args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
+        let mut command = cargo("test");
+        if let Some(python) = &python {
+            command.env("LWFLOW_READERS_PYTHON", python);
+        }
+        counted(command.args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
     });
     summary.step("bench", |_| {
         if no_driver && !require_adapter { Ok(Outcome::Skipped) } else { tiny_bench(device) }
@@ -110,6 +125,17 @@ fn driver_outcome(driver: Result<(), MissingDriver>, require_adapter: bool) -> a
         Ok(()) => Ok(Outcome::Passed),
         Err(why) if require_adapter => Err(why.into()),
         Err(_) => Ok(Outcome::Skipped),
+    }
+}
+
+fn readers_outcome(readers: Readers) -> anyhow::Result<Outcome> {
+    match readers.python {
+        Ok(_) => Ok(Outcome::Passed),
+        Err(why) if readers.required => Err(why.context("no environment to read exports back with")),
+        Err(why) => {
+            println!("xtask: exports are not read back: {why:#}");
+            Ok(Outcome::Skipped)
+        }
     }
 }
 
@@ -231,6 +257,16 @@ mod tests {
         assert_eq!(driver_outcome(Ok(()), true).unwrap(), Outcome::Passed);
         assert_eq!(driver_outcome(missing(), false).unwrap(), Outcome::Skipped);
         assert!(driver_outcome(missing(), true).unwrap_err().to_string().contains("type this"));
+    }
+
+    #[test]
+    fn missing_readers_fail_only_where_they_are_required() {
+        let outcome =
+            |python: anyhow::Result<PathBuf>, required| readers_outcome(Readers { python, required });
+        assert_eq!(outcome(Ok("py".into()), true).unwrap(), Outcome::Passed);
+        assert_eq!(outcome(Err(anyhow::anyhow!("no network")), false).unwrap(), Outcome::Skipped);
+        let why = format!("{:#}", outcome(Err(anyhow::anyhow!("no network")), true).unwrap_err());
+        assert!(why.contains("no network"), "{why}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod checks;
 mod counts;
 mod packages;
 mod peers;
+mod python;
 mod setup;
 mod tools;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use adapter::Need;
+use checks::Readers;
 use setup::{MissingDriver, ensure_driver};
 use tools::{cargo, replace_with, warn_without_linker, workspace_root};
 
@@ -47,7 +49,8 @@ enum Task {
     ///
     /// Formatting, clippy, documentation, all tests, and a tiny run of the bench, every one of them even after a failure.
     /// Tests that need a GPU or the software driver are skipped and counted when there is none;
-    /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure.
+    /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure. Export is read back by GetDist, anesthetic and ArviZ in an environment in
+    /// target/readers (python3 with venv, 150 MB from PyPI); without a network that is skipped, in CI (CI=true) a failure.
     Test(DriverArgs),
     /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow
     Bench(BenchArgs),
@@ -102,6 +105,11 @@ struct BenchArgs {
     /// Measure how time and memory grow with samples, layers and weights instead
     #[arg(long, conflicts_with = "peers")]
     scaling: bool,
+    /// Run the examples that go in rounds with seeds 0 to 4 instead, and hold them against their truths
+    ///
+    /// Makes a Python environment in target/references with the pinned packages of benches/references, for C2ST.
+    #[arg(long, conflicts_with_all = ["peers", "scaling", "tiny"])]
+    examples: bool,
     /// Passed on to the bench program
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -143,7 +151,14 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             warn_without_linker();
             let driver = ensure_driver_of(default_device(), args.yes);
             let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
-            return Ok(if checks::run(driver, require, default_device()) {
+            // Only CI may fail for want of a network.
+            let readers = Readers {
+                python: setup::ensure_python(args.yes)
+                    .map_err(anyhow::Error::msg)
+                    .and_then(|()| python::readers()),
+                required: packages::is_on(std::env::var("CI").ok().as_deref()),
+            };
+            return Ok(if checks::run(driver, require, default_device(), readers) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -158,10 +173,21 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
                 .args(args.for_lwflow());
             replace_with(&mut command)?;
         }
-        Task::Bench(args) => {
+        Task::Bench(mut args) => {
             warn_without_linker();
+            if args.examples && args.device == default_device() {
+                args.device = "cpu".to_owned();
+            }
             ensure_driver_of(&args.device, args.driver.yes)?;
-            let python = args.peers.then(peers::environment).transpose()?;
+            let python = match (args.peers, args.examples) {
+                (true, _) => Some(peers::environment()?),
+                (_, true) => Some(peers::references()?),
+                _ => None,
+            };
+            if args.examples {
+                let mut build = cargo("build");
+                python::run(build.args(["--release", "--package", "lwflow-cli", "--bin", "lwflow"]))?;
+            }
             let paired = args.peers;
             let mut command = cargo("run");
             command
@@ -194,9 +220,10 @@ impl DemoArgs {
 impl BenchArgs {
     /// The program of the benches package.
     fn program(&self) -> &'static str {
-        match (self.peers, self.scaling) {
-            (true, _) => "peers",
-            (_, true) => "scaling",
+        match (self.peers, self.scaling, self.examples) {
+            (true, ..) => "peers",
+            (_, true, _) => "scaling",
+            (_, _, true) => "example_runs",
             _ => "bench",
         }
     }
@@ -208,8 +235,15 @@ impl BenchArgs {
             args.push("--tiny".into());
         }
         if let Some(python) = python {
-            args.extend(["--python".into(), python.into(), "--scripts".into(), peers::scripts().into()]);
-            args.extend(["--out".into(), peers::folder().into()]);
+            args.extend(["--python".into(), python.into()]);
+        }
+        if self.peers {
+            args.extend([
+                "--scripts".into(),
+                peers::scripts().into(),
+                "--out".into(),
+                peers::folder().into(),
+            ]);
         }
         args.extend(self.rest);
         args
@@ -260,6 +294,11 @@ mod tests {
         assert_eq!(words[2..4], ["--python", "py"]);
         assert_eq!(words[words.len() - 2..], ["--parts", "like"]);
         assert!(PathBuf::from(&words[5]).join("worker.py").is_file());
+
+        let Task::Bench(args) = parse("xtask bench --examples -- --seeds 0") else { panic!("not a bench") };
+        assert_eq!(args.program(), "example_runs");
+        let words = args.for_bench(Some("py".into()));
+        assert_eq!(words[2..], ["--python", "py", "--seeds", "0"]);
 
         let Task::Bench(args) = parse("xtask bench --scaling --tiny") else { panic!("not a bench") };
         assert_eq!(args.program(), "scaling");

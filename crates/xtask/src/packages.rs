@@ -1,4 +1,4 @@
-//! Which packages bring a software Vulkan driver, which commands install them, and whether we may run those.
+//! Which packages bring a software Vulkan driver, a linker or Python's environments, which commands install them, and whether we may run those.
 //! Nothing here runs anything: every choice is a function of its arguments, and `setup` acts on it.
 
 /// A package manager we know the package names for.
@@ -77,6 +77,16 @@ impl PackageManager {
             Self::Apt => &["gcc", "libc6-dev"],
             Self::Apk => &["gcc", "musl-dev"],
             Self::Zypper | Self::Dnf | Self::Pacman => &["gcc"],
+        }
+    }
+
+    /// Python with what makes environments.
+    pub fn python_packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Apt => &["python3", "python3-venv"],
+            Self::Zypper | Self::Dnf => &["python3", "python3-pip"],
+            Self::Pacman => &["python"],
+            Self::Apk => &["python3", "py3-pip"],
         }
     }
 

@@ -1,13 +1,10 @@
-//! Makes the Python environment of `cargo xtask bench --peers`, in the target folder and nowhere else.
-//! Invariant: a stamp beside it holds the requirements it was made from, written last; anything else is made anew.
+//! What `cargo xtask bench --peers` and `--examples` need: their Python environments, and two cores for each contestant.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, bail};
-
-use crate::tools::{display, in_path, workspace_root};
+use crate::python::Environment;
+use crate::tools::{in_path, workspace_root};
 
 /// The folder of the Python scripts and of their requirements.
 pub fn scripts() -> PathBuf {
@@ -19,7 +16,7 @@ pub fn folder() -> PathBuf {
     workspace_root().join("target").join("peers")
 }
 
-/// The Python of an environment with the pinned packages, made now if there is none.
+/// The Python of an environment with the packages of the peers, made now if there is none.
 ///
 /// # Errors
 /// When Python is missing or pip fails.
@@ -29,31 +26,20 @@ pub fn environment() -> anyhow::Result<PathBuf> {
     if in_path("nvidia-smi").is_some() {
         requirements.push(scripts().join("requirements-cuda.txt"));
     }
-    let texts: Result<Vec<_>, _> = requirements.iter().map(fs::read_to_string).collect();
-    let wanted = texts.with_context(|| format!("cannot read {requirements:?}"))?.concat();
-    let venv = folder().join("venv");
-    let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let stamp = folder().join("installed.txt");
-    if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return Ok(python);
-    }
-    fs::create_dir_all(folder()).with_context(|| format!("{}", folder().display()))?;
-    // Until the stamp is written again the environment is not complete.
-    if stamp.exists() {
-        fs::remove_file(&stamp).with_context(|| format!("{}", stamp.display()))?;
-    }
-    let base = ["python3", "python"].into_iter().find_map(in_path);
-    let base =
-        base.context("no python3 in PATH: `--peers` needs Python 3.11 or later with the module venv")?;
-    eprintln!("xtask: making a Python environment in {} (2 GB from PyPI, 5 GB on disk)", venv.display());
-    run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&venv))?;
-    for file in &requirements {
-        // --no-deps: what is in the file and nothing else; torch names far more than it loads.
-        let options = ["-m", "pip", "install", "--no-deps", "--no-cache-dir", "--quiet", "--requirement"];
-        run(Command::new(&python).args(options).arg(file))?;
-    }
-    fs::write(&stamp, wanted).with_context(|| format!("{}", stamp.display()))?;
-    Ok(python)
+    // --no-deps: what is in the file and nothing else; torch names far more than it loads.
+    let options: &[&str] = &["--no-deps"];
+    let cost = "2 GB from PyPI, 5 GB on disk";
+    Environment { folder: folder(), requirements, options, cost }.make()
+}
+
+/// The Python of an environment with the packages of benches/references, made now if there is none.
+///
+/// # Errors
+/// When Python is missing or pip fails.
+pub fn references() -> anyhow::Result<PathBuf> {
+    let requirements = vec![workspace_root().join("benches").join("references").join("requirements.txt")];
+    let folder = workspace_root().join("target").join("references");
+    Environment { folder, requirements, options: &["--no-deps"], cost: "200 MB from PyPI" }.make()
 }
 
 /// The command on two cores where `taskset` is at hand, so that no contestant has more than another.
@@ -68,16 +54,6 @@ pub fn on_two_cores(command: Command) -> Command {
         };
     }
     wrapped
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    eprintln!("xtask: {}", display(command));
-    let status = command.stdin(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot start {}", display(command)))?;
-    if !status.success() {
-        bail!("`{}`: {status}", display(command));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -101,13 +77,5 @@ mod tests {
         assert_eq!(words[tail..], ["run", "--bin", "peers"]);
         assert!(wrapped.get_envs().any(|(name, value)| name == "A" && value == Some("1".as_ref())));
         assert!(wrapped.get_envs().any(|(name, value)| name == "B" && value.is_none()));
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn a_failing_command_is_named() {
-        assert!(run(&mut Command::new("true")).is_ok());
-        let why = run(Command::new("false").arg("argument")).unwrap_err().to_string();
-        assert!(why.contains("false argument"), "{why}");
     }
 }

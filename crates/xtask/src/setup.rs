@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::adapter::{Found, Need};
 use crate::packages::{Argv, Decision, PackageManager, Privilege, decide, is_on, shell_line};
+use crate::python::can_make_environments;
 use crate::tools::{in_path, privilege};
 
 /// There is no driver and it was not installed; the text says what to do.
@@ -74,6 +75,30 @@ pub fn ensure_driver(need: Need, yes: bool) -> Result<(), MissingDriver> {
             std::env::consts::ARCH
         ))),
     }
+}
+
+/// Installs Python's environments where that is allowed without a question; nothing but a test needs them, so none is asked.
+///
+/// # Errors
+/// What to type.
+pub fn ensure_python(yes: bool) -> Result<(), String> {
+    if can_make_environments() {
+        return Ok(());
+    }
+    let missing = "python3 with the modules venv and ensurepip is missing";
+    let manager =
+        PackageManager::choose(|program| in_path(program).is_some()).filter(|_| cfg!(target_os = "linux"));
+    let Some(manager) = manager else { return Err(missing.to_owned()) };
+    let commands = manager.install(manager.python_packages());
+    let privilege = privilege();
+    let by_hand = format!("{missing}; to install it, type:\n    {}", shell_line(&commands, privilege));
+    let agreed = yes || is_on(std::env::var("CI").ok().as_deref());
+    if decide(privilege, agreed, false) != Decision::Install {
+        return Err(by_hand);
+    }
+    install(&commands, privilege, false)
+        .map_err(|why| format!("the installation failed: {why}; {by_hand}"))?;
+    if can_make_environments() { Ok(()) } else { Err(missing.to_owned()) }
 }
 
 /// Installs a software driver, or says that there is nothing to do.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod bad_input;
+mod deep_scan;
 mod examples;
 mod fits;
 mod optimiser;

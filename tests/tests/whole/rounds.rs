@@ -17,11 +17,11 @@ use lwflow_tests::honest::{Claim, HonestTarget, suite};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-fn cores() -> Engine {
+pub(crate) fn cores() -> Engine {
     Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..EngineSettings::default() }).unwrap()
 }
 
-fn settings(visits: usize) -> FitSettings {
+pub(crate) fn settings(visits: usize) -> FitSettings {
     FitSettings {
         flow: FlowSettings { n_layers: 6, hidden: vec![16, 16], ..FlowSettings::default() },
         base: BaseSettings::Mixture {
@@ -110,7 +110,7 @@ fn of_target(
     run(engine, problem, &settings(20_000), &rounds, 5, journal, watch)
 }
 
-fn assert_same(a: &RoundsResult, b: &RoundsResult) {
+pub(crate) fn assert_same(a: &RoundsResult, b: &RoundsResult) {
     assert_eq!(a.theta, b.theta);
     assert_eq!(a.log_prob, b.log_prob);
     assert_eq!(a.log_likelihood, b.log_likelihood);

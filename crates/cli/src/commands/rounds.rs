@@ -9,7 +9,7 @@ use crate::report::rounds::{RoundsRun, write};
 use crate::task::Task;
 use lwflow_engine::Engine;
 use lwflow_host::HostError;
-use lwflow_host::rounds::{FolderJournal, Problem, RoundsEvent, StopCause, run};
+use lwflow_host::rounds::{FolderJournal, Journal, Problem, RoundsEvent, StopCause, run};
 use std::cell::RefCell;
 
 /// Folder of the run in the folder of the results.
@@ -26,8 +26,8 @@ pub(super) fn run_rounds(
     let (d, m) = (inference.prior.dim(), inference.likelihood.derived_names().len());
     let identity = identity(task, &inference, args.seed, engine)?;
     let mut journal = if args.resume {
-        let journal = FolderJournal::resume(&folder, &identity, d, m).map_err(HostError::from)?;
-        console.remark(format!("going on after {} evaluations", journal.n_evaluations()));
+        let mut journal = FolderJournal::resume(&folder, &identity, d, m).map_err(HostError::from)?;
+        console.remark(format!("going on after {} evaluations", kept(&mut journal)?));
         journal
     } else {
         FolderJournal::begin(&folder, &identity, d, m, args.force).map_err(HostError::from)?
@@ -87,7 +87,7 @@ pub(super) fn run_rounds(
             return Ok(Status::Interrupted);
         }
         Err(error) => {
-            let kept = journal.n_evaluations();
+            let kept = kept(&mut journal).unwrap_or(0);
             let error = CommandError::from(error);
             let message = if kept > 0 {
                 format!("{} ({kept} evaluations are kept; --resume goes on with them)", error.message)
@@ -120,4 +120,9 @@ pub(super) fn run_rounds(
     } else {
         Status::Contract
     })
+}
+
+/// Evaluations that a journal holds, one by one or in sums.
+fn kept(journal: &mut FolderJournal) -> Result<usize, HostError> {
+    Ok(journal.n_evaluations() + journal.deep_scan()?.map_or(0, |scan| scan.n()))
 }

@@ -181,6 +181,17 @@ fn summary(run: &RoundsRun<'_>, evaluation: Option<&Evaluation>) -> String {
         report.rounds.len(),
         report.seconds
     );
+    if let Some(deep) = &report.deep_scan {
+        let place = if deep.on_device { "on the device" } else { "in pieces" };
+        let speed =
+            deep.draws_per_second.map_or_else(String::new, |rate| format!(", {rate:.3e} draws per second"));
+        let above = deep.threshold.map_or_else(String::new, |t| format!(" above log L = {}", fixed(t, 2)));
+        let _ = writeln!(
+            text,
+            "deep scan of {} draws {place}{speed}: all {}{above} are kept, the rest holds {:.1e} of the evidence",
+            deep.n, deep.n_kept, deep.share_below
+        );
+    }
     if let Some(fresh) = &report.fresh {
         let bound = fresh.ess.lower.map_or_else(
             || "not bounded".to_owned(),

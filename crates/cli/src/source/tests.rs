@@ -60,11 +60,21 @@ fn a_chain_brings_labels_blocks_and_its_own_effective_number() {
     let nested = chain_task("pc", "format = \"polychord\"\n").unwrap();
     assert!(nested.input.blocks.is_none() && nested.input.effective.is_none());
     assert_eq!(nested.input.labels[3], "x_3");
+    for (chain, format) in [("ultranest", "ultranest"), ("multinest/old-", "multinest")] {
+        let source =
+            chain_task(&format!("../samplers/{chain}"), &format!("format = \"{format}\"\n")).unwrap();
+        assert!(source.evidence.log_z.is_some() && source.evidence.how == "nested sampling", "{format}");
+    }
 }
 
 #[test]
 fn the_wrong_format_of_a_chain_is_the_tasks_fault_in_both_directions() {
-    for (chain, said, found) in [("pc", "getdist", "polychord"), ("gd", "polychord", "getdist")] {
+    for (chain, said, found) in [
+        ("pc", "getdist", "polychord"),
+        ("gd", "polychord", "getdist"),
+        ("../samplers/ultranest", "getdist", "ultranest"),
+        ("../samplers/multinest/new-", "ultranest", "multinest"),
+    ] {
         let error = chain_task(chain, &format!("format = \"{said}\"\n")).unwrap_err().to_string();
         assert!(error.contains(&format!("`likelihood.format` is \"{said}\"")), "{error}");
         assert!(error.contains("TASK.toml") && error.contains(&format!("\"{found}\"")), "{error}");

@@ -38,6 +38,10 @@ choice!(
         Getdist = "getdist",
         /// Output of nested sampling by PolyChord.
         Polychord = "polychord",
+        /// Output of nested sampling by MultiNest.
+        Multinest = "multinest",
+        /// The folder of UltraNest.
+        Ultranest = "ultranest",
     }
 );
 
@@ -122,12 +126,13 @@ pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihoo
         "chain" => {
             let root = folder.join(section.text("chain")?.unwrap_or_default());
             let burn_in = section.number("burn_in", SHARE)?;
-            let format = section
-                .choice("format")?
-                .ok_or_else(|| section.missing("format", "\"getdist\" or \"polychord\""))?;
-            if format == ChainFormat::Polychord && burn_in.is_some_and(|share| share > 0.0) {
+            let format: ChainFormat = section.choice("format")?.ok_or_else(|| {
+                section.missing("format", "\"getdist\", \"polychord\", \"multinest\" or \"ultranest\"")
+            })?;
+            if format != ChainFormat::Getdist && burn_in.is_some_and(|share| share > 0.0) {
                 let reason = "points of nested sampling are weighted, none is burn-in";
-                return Err(section.conflict("burn_in", "format = \"polychord\"", reason));
+                let other = format!("format = \"{}\"", format.word());
+                return Err(section.conflict("burn_in", other, reason));
             }
             let default = if format == ChainFormat::Getdist { 0.3 } else { 0.0 };
             Ok(Likelihood::Chain { root, format, burn_in: burn_in.unwrap_or(default) })

@@ -170,6 +170,16 @@ fn a_task_from_a_chain_has_its_labels_and_ranges_and_is_accepted() {
         .expect(0, &["x2  above 0", "x3  unbounded", "x4  2 to 4", "autocorrelation"]);
     lwflow(at, "init --chain pc --out pc.toml").expect(0, &[]);
     cores(at, "check pc.toml").expect(0, &["usable", "log Z of the points"]);
+    let samplers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/samplers");
+    for (root, format) in
+        [("multinest/new-", "multinest"), ("multinest/old-", "multinest"), ("ultranest", "ultranest")]
+    {
+        let chain = samplers.join(root);
+        lwflow(at, &format!("init --chain {} --out other.toml --force", chain.display())).expect(0, &[]);
+        let text = fs::read_to_string(at.join("other.toml")).unwrap();
+        assert!(text.contains(&format!("format = \"{format}\"")) && !text.contains("burn_in"), "{text}");
+        cores(at, "check other.toml").expect(0, &["usable", "log Z of the points"]);
+    }
 }
 
 #[test]

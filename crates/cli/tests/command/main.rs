@@ -2,7 +2,9 @@
 //! Every test uses the software adapter where there is one, small fits and a folder of its own.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod export;
 mod first;
+mod golden;
 mod harness;
 mod interrupt;
 mod model_format;

@@ -88,3 +88,42 @@ fn a_killed_run_is_resumed_to_the_same_bytes() {
         assert!(whole == killed, "{name} differs");
     }
 }
+
+/// A scan of which only sums and the best draws are kept: its figures, its file, and the same bytes after it was killed.
+#[test]
+fn a_deep_scan_is_told_kept_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    task(at, "target_ess = 1000\nmax_evaluations = 1500000\nn_scan = 1000000\nn_round = 2000");
+    fit(at, "--out whole")
+        .expect(0, &["verdict: contract met", "deep scan of 901120 draws on the device", "draws per second"]);
+    let metrics = json(&at.join("whole/metrics.json"));
+    let rounds = &metrics["rounds"];
+    assert_eq!(rounds["n_scan"], 1_000_000);
+    assert_eq!(rounds["deep_scan"]["n_kept"], 50_000);
+    let scan = &rounds["evidence"]["scan"];
+    assert_eq!(scan["n"], 1_000_000);
+    let (log_z, sd) = (scan["log_z"].as_f64().unwrap(), scan["sd"].as_f64().unwrap());
+    assert!(sd < 2e-3 && (log_z + 64f64.ln()).abs() < 5.0 * sd + 2e-5, "log Z {log_z} +- {sd}");
+    let limit = rounds["coverage"]["prior_mass_limit"].as_f64().unwrap();
+    assert!(limit < 3.1e-6, "{limit}");
+    for milliseconds in [60, 150, 300, 500] {
+        let mut command = command(at);
+        let more = if at.join("killed/run/run.json").exists() { "--resume" } else { "--force" };
+        command.args(["fit", "TASK.toml", "--device", "cpu", "--out", "killed", "--quiet", more]);
+        let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    fit(at, "--out killed --resume").expect(0, &["going on after"]);
+    for name in ["model.safetensors", "samples.npz", "equal_weight.npz", "run/scan.deep"] {
+        let [whole, killed] = ["whole", "killed"].map(|run| std::fs::read(at.join(run).join(name)).unwrap());
+        assert!(whole == killed, "{name} differs");
+    }
+    let path = at.join("killed/run/scan.deep");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    fit(at, "--out killed --resume").expect(3, &["scan.deep: damaged"]);
+}

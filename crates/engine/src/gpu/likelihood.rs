@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::pipeline::Bound;
 use super::uniform::fill;
-use super::{Gpu, Staging, Wait};
+use super::{Gpu, GpuScan, Staging, Wait};
+use crate::scan::QuantileTable;
 use crate::wgsl::WORKGROUP;
 use crate::{EngineError, EngineSettings, WgslProgram};
 
@@ -25,6 +26,7 @@ pub(crate) struct GpuLikelihood {
     theta: wgpu::Buffer,
     log_likelihood: wgpu::Buffer,
     derived: wgpu::Buffer,
+    data: wgpu::Buffer,
     staging: Staging,
 }
 
@@ -78,8 +80,20 @@ impl GpuLikelihood {
             theta,
             log_likelihood,
             derived,
+            data,
             staging,
         })
+    }
+
+    /// The same likelihood of draws from a prior.
+    pub fn scan(
+        &self,
+        settings: &EngineSettings,
+        program: &WgslProgram,
+        key: u32,
+        quantiles: &[QuantileTable],
+    ) -> Result<GpuScan, EngineError> {
+        GpuScan::new(self.gpu.clone(), settings, program, &self.data, key, quantiles)
     }
 
     /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.

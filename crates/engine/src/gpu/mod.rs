@@ -11,6 +11,7 @@ mod passes;
 mod pipeline;
 mod readback;
 mod recording;
+mod scan;
 mod timing;
 mod uniform;
 
@@ -22,6 +23,7 @@ pub(crate) use likelihood::GpuLikelihood;
 pub(crate) use passes::{BasePass, BasePlan, LayerPass, LayerPlan, Place};
 pub(crate) use readback::{Staging, Wait};
 pub(crate) use recording::{BatchDims, Recorder, SAMPLE_PAD, StepBuilder};
+pub(crate) use scan::GpuScan;
 pub(crate) use timing::Timer;
 
 #[cfg(test)]

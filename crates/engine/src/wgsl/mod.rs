@@ -16,6 +16,7 @@ use naga::{ArraySize, Module, ScalarKind, Span, TypeInner};
 pub use error::WgslError;
 
 use crate::EngineError;
+use crate::scan::{N_CUBICS, SOBOL_BLOCK};
 use bytecode::Bytecode;
 use splice::Spliced;
 
@@ -149,6 +150,12 @@ impl WgslProgram {
     /// The constants of the kernel.
     pub(crate) fn constants(&self) -> lwflow_shaders::Constants {
         splice::constants(&self.inner.source, self.inner.reads_data)
+    }
+
+    /// The constants of the kernel that draws theta itself.
+    pub(crate) fn scan_constants(&self) -> lwflow_shaders::Constants {
+        let constants = self.constants().with("scan", true).with("block", SOBOL_BLOCK as u32);
+        constants.with("n_cubics", N_CUBICS as u32)
     }
 }
 

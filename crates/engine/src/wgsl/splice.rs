@@ -87,6 +87,7 @@ pub(super) fn constants(source: &WgslSource, reads_data: bool) -> Constants {
         .with("n_rows", n_rows as u32)
         .with("n_columns", n_columns as u32)
         .with("reads_data", reads_data)
+        .with("scan", false)
         .with("user", source.text.as_str())
 }
 

@@ -1,7 +1,11 @@
 //! Names and labels of the parameters of a chain, and which of its columns are kept.
 //! Invariant: there are as many names as parameter columns, no name is empty, and none occurs twice.
 
-use super::chains::{ChainSettings, Located};
+use std::ops::Range;
+use std::path::Path;
+
+use super::chain_files::Located;
+use super::chains::ChainSettings;
 use super::error::FileError;
 use super::fields::{first_duplicate, left_out_note, missing};
 use super::text::TextTable;
@@ -43,22 +47,42 @@ pub(super) fn parameters(
         notes.push(format!("no {}: parameters are named p1 to p{width}", path.display()));
         (1..=width).map(|i| (format!("p{i}"), false)).unzip()
     };
+    select(path, &located.files[0], width, Listed { all, labels, derived }, settings, notes)
+}
+
+/// All parameters that a file names.
+pub(super) struct Listed {
+    pub(super) all: Vec<String>,
+    /// LaTeX; `None` where the names must do.
+    pub(super) labels: Option<Vec<String>>,
+    pub(super) derived: Vec<bool>,
+}
+
+/// Chooses from the parameters that the file `path` names for the `width` columns of `table`.
+pub(super) fn select(
+    path: &Path,
+    table: &Path,
+    width: usize,
+    listed: Listed,
+    settings: &ChainSettings,
+    mut notes: Vec<String>,
+) -> Result<Parameters, FileError> {
+    let Listed { all, labels, derived } = listed;
     if all.len() != width {
-        let expected =
-            format!("{width} names, one for each parameter column of {}", located.files[0].display());
+        let expected = format!("{width} names, one for each parameter column of {}", table.display());
         let (field, got) = ("parameter names".to_owned(), vec![all.len() as u64]);
-        return Err(FileError::WrongShape { path: path.clone(), field, got, expected });
+        return Err(FileError::WrongShape { path: path.into(), field, got, expected });
     }
     let bad = all.iter().find(|name| name.is_empty()).map(|name| (name, "it is empty"));
     if let Some((name, reason)) = bad.or(first_duplicate(&all).map(|name| (name, "it occurs more than once")))
     {
-        return Err(FileError::BadName { path: path.clone(), name: name.clone(), reason });
+        return Err(FileError::BadName { path: path.into(), name: name.clone(), reason });
     }
     let columns: Vec<usize> = match &settings.parameters {
         Some(names) => {
             if let Some(name) = first_duplicate(names) {
                 let reason = "asked for more than once";
-                return Err(FileError::BadName { path: path.clone(), name: name.clone(), reason });
+                return Err(FileError::BadName { path: path.into(), name: name.clone(), reason });
             }
             let find = |name: &String| {
                 let at = all.iter().position(|n| n == name);
@@ -93,20 +117,19 @@ fn label(line: &str) -> String {
     if label.is_empty() { name.trim_end_matches('*').to_owned() } else { label }
 }
 
+/// Refuses a row whose kept parameters are not finite; `all` are the columns of all parameters.
 pub(super) fn check_theta(
     table: &TextTable,
     row: usize,
-    first: usize,
+    all: Range<usize>,
     p: &Parameters,
 ) -> Result<(), FileError> {
-    let values = table.row(row);
-    match p.columns.iter().position(|column| !values[first + column].is_finite()) {
+    let values = &table.row(row)[all.clone()];
+    match p.columns.iter().position(|column| !values[*column].is_finite()) {
         None => Ok(()),
         Some(at) => {
             let field = format!("theta[{at}] ({})", p.names[at]);
-            let end = if first == 0 { table.width - 2 } else { table.width };
-            let value = values[first + p.columns[at]];
-            Err(table.bad_value(row, field, value, "a finite number", first..end))
+            Err(table.bad_value(row, field, values[p.columns[at]], "a finite number", all))
         }
     }
 }

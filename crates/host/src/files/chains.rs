@@ -1,5 +1,5 @@
-//! Weighted chains as other tools write them: GetDist text chains, and PolyChord dead and live points with birth contours.
-//! Invariant: whatever the format, the result is [`WeightedPairs`] with checked rows and a report of what was read, left
+//! Weighted chains as other tools write them: GetDist text chains, dead and live points with birth contours (PolyChord,
+//! MultiNest), and points that a nested sampler has weighted itself (UltraNest, MultiNest). Invariant: whatever the format, the result is [`WeightedPairs`] with checked rows and a report of what was read, left
 //! out, and how many independent draws it is worth.
 
 use std::path::{Path, PathBuf};
@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::autocorrelation::autocorrelation_ess;
+use super::chain_files::{Located, locate};
 use super::chain_parameters::{Parameters, check_theta, parameters};
 use super::dead_birth::read_dead_birth;
 use super::error::FileError;
 use super::nested::NestedReport;
 use super::pairs::{Evidence, WeightKind, WeightedPairs};
 use super::text::TextTable;
+use super::weighted_points::read_weighted_points;
 
 /// How to read chains.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,14 +26,18 @@ pub struct ChainSettings {
     pub burn_in: f64,
 }
 
-/// The two families of chain files.
+/// The families of chain files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ChainFormat {
     /// `root_1.txt`, ... or `root.1.txt`, ... or `root.txt`: weight, -log L (or -log posterior), parameters.
     GetDist,
     /// `root_dead-birth.txt` and `root_phys_live-birth.txt`: parameters, log L, birth log L.
     DeadBirth,
+    /// `rootdead-birth.txt` (parameters, log L, birth log L, log weight, cluster) and `rootphys_live-birth.txt` (without the
+    /// log weight); of versions before 3.12 `root.txt` (weight, -2 log L, parameters) and `rootstats.dat`.
+    MultiNest,
+    /// A folder with `chains/weighted_post.txt` (weight, log L, parameters) and `info/results.json`.
+    UltraNest,
 }
 
 /// What is told of one Markov chain.
@@ -67,7 +73,7 @@ pub struct ChainReport {
     pub autocorrelation_ess: Option<f64>,
     /// One entry per Markov chain; empty for nested sampling.
     pub chains: Vec<SingleChainReport>,
-    /// Nested sampling only.
+    /// Points with birth contours only.
     pub nested: Option<NestedReport>,
 }
 
@@ -91,7 +97,8 @@ pub fn chain_format(root: &Path) -> Result<ChainFormat, FileError> {
     Ok(locate(root)?.format)
 }
 
-/// Reads the chains under a root (`dir/run` for `dir/run_1.txt` ... or `dir/run_dead-birth.txt`), or the one named file.
+/// Reads the chains under a root (`dir/run` for `dir/run_1.txt` ... or `dir/run_dead-birth.txt`), the one named file, or
+/// UltraNest's folder.
 ///
 /// # Errors
 /// [`FileError::NoChain`], [`FileError::BadSetting`], and any [`FileError`] of reading.
@@ -101,81 +108,15 @@ pub fn read_chains(root: &Path, settings: &ChainSettings) -> Result<ChainSamples
         return Err(FileError::BadSetting { name: "burn_in", got, expected });
     }
     let located = locate(root)?;
-    match located.format {
-        ChainFormat::GetDist => read_getdist(&located, settings),
-        ChainFormat::DeadBirth => read_dead_birth(&located, settings),
+    if located.format != ChainFormat::GetDist && settings.burn_in != 0.0 {
+        let (got, expected) = (settings.burn_in.to_string(), "0 for nested sampling, which has no burn-in");
+        return Err(FileError::BadSetting { name: "burn_in", got, expected });
     }
-}
-
-/// Chain files found on disk.
-pub(super) struct Located {
-    format: ChainFormat,
-    pub(super) files: Vec<PathBuf>,
-    /// Where a .paramnames file would be.
-    pub(super) paramnames: PathBuf,
-}
-
-fn locate(root: &Path) -> Result<Located, FileError> {
-    let name = root.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let folder = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let of_root = |stem: &str| folder.join(format!("{stem}.paramnames"));
-    let mut stem = name.as_str();
-    if root.is_file() {
-        let nested = ["_dead-birth.txt", "_phys_live-birth.txt", ".paramnames"];
-        if let Some(found) = nested.iter().find_map(|suffix| name.strip_suffix(suffix)) {
-            stem = found;
-        } else {
-            let base = name.strip_suffix(".txt").unwrap_or(&name);
-            let numbered = base.rsplit_once(['_', '.']).filter(|(_, k)| k.parse::<u32>().is_ok());
-            let paramnames = of_root(numbered.map_or(base, |(stem, _)| stem));
-            return Ok(Located { format: ChainFormat::GetDist, files: vec![root.into()], paramnames });
-        }
+    match (located.format, &located.summary) {
+        (ChainFormat::GetDist, _) => read_getdist(&located, settings),
+        (_, None) => read_dead_birth(&located, settings),
+        (_, Some(summary)) => read_weighted_points(&located, summary, settings),
     }
-    let dead = folder.join(format!("{stem}_dead-birth.txt"));
-    if dead.is_file() && !stem.is_empty() {
-        let live = folder.join(format!("{stem}_phys_live-birth.txt"));
-        // A finished run may leave an empty file of live points.
-        let has_live = live.metadata().is_ok_and(|m| m.is_file() && m.len() > 0);
-        let files = if has_live { vec![dead, live] } else { vec![dead] };
-        return Ok(Located { format: ChainFormat::DeadBirth, files, paramnames: of_root(stem) });
-    }
-    let mut files = Vec::new();
-    for separator in ['_', '.'] {
-        if files.is_empty() && !stem.is_empty() {
-            files = numbered_files(folder, stem, separator)?;
-        }
-    }
-    let single = folder.join(format!("{stem}.txt"));
-    if files.is_empty() && single.is_file() {
-        files.push(single);
-    }
-    if files.is_empty() {
-        let tried = ["_dead-birth.txt", "_1.txt", ".1.txt", ".txt"];
-        let looked_for = tried.iter().map(|suffix| format!("{stem}{suffix}")).collect();
-        return Err(FileError::NoChain { root: root.into(), looked_for });
-    }
-    Ok(Located { format: ChainFormat::GetDist, files, paramnames: of_root(stem) })
-}
-
-/// `stem_1.txt`, `stem_2.txt`, ... in the order of their numbers.
-fn numbered_files(folder: &Path, stem: &str, separator: char) -> Result<Vec<PathBuf>, FileError> {
-    let io = |source| FileError::Io { path: folder.into(), action: "list", source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let number = name
-            .strip_prefix(stem)
-            .and_then(|rest| rest.strip_prefix(separator))
-            .and_then(|rest| rest.strip_suffix(".txt"))
-            .filter(|k| k.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|k| k.parse::<u32>().ok());
-        if let Some(number) = number {
-            found.push((number, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
 pub(super) fn same_width(table: &TextTable, width: usize, first: &Path) -> Result<(), FileError> {
@@ -223,7 +164,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
                 let field = "-log L (second column)".to_owned();
                 return Err(table.bad_value(row, field, values[1], "a finite number or +inf", FIRST..*width));
             }
-            check_theta(&table, row, FIRST, p)?;
+            check_theta(&table, row, FIRST..*width, p)?;
             if row >= n_burn_in {
                 weights.push(values[0]);
                 theta.extend(p.columns.iter().map(|column| values[FIRST + column]));

@@ -1,10 +1,11 @@
-//! PolyChord's dead and live points with birth contours (the files that anesthetic reads).
+//! Dead and live points with birth contours, of PolyChord and of MultiNest (the files that anesthetic reads).
 //! Invariant: zero likelihoods and points that are not above their birth contour are left out, counted and told; many of
 //! the latter mean that the columns are others than thought, and a birth contour that no point left behind means that
 //! points are missing; both are refused.
 
+use super::chain_files::Located;
 use super::chain_parameters::{Parameters, check_theta, parameters};
-use super::chains::{ChainFormat, ChainReport, ChainSamples, ChainSettings, Located, pairs, same_width};
+use super::chains::{ChainFormat, ChainReport, ChainSamples, ChainSettings, pairs};
 use super::error::FileError;
 use super::nested::{NestedReport, nested_weights};
 use super::pairs::{Evidence, WeightKind};
@@ -14,31 +15,37 @@ use super::text::TextTable;
 const LOG_ZERO: f64 = -1e29;
 /// A larger share of points below their own birth contour means that the columns are others than thought.
 const MAX_BELOW_BIRTH: f64 = 0.1;
+const COLUMNS: &str = "parameters, log L, birth log L";
+/// What MultiNest writes after them, by the number of columns.
+const AFTER: [&str; 3] = ["", ", cluster", ", log weight, cluster"];
 
 pub(super) fn read_dead_birth(
     located: &Located,
     settings: &ChainSettings,
 ) -> Result<ChainSamples, FileError> {
-    if settings.burn_in != 0.0 {
-        let (got, expected) = (settings.burn_in.to_string(), "0 for nested sampling, which has no burn-in");
-        return Err(FileError::BadSetting { name: "burn_in", got, expected });
-    }
     let mut p: Option<(Parameters, usize)> = None;
     let (mut theta, mut log_l, mut birth, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut n_dropped, mut n_zero) = (0, 0);
     let (mut contours, mut births) = (Vec::new(), Vec::new()); // of all rows; births with file and row
     for (file, path) in located.files.iter().enumerate() {
         let table = TextTable::read(path)?;
-        table.check_width(3, "at least 3: parameters, log L, birth log L")?;
-        let (p, width) = match &mut p {
+        // MultiNest's columns after the birth contour: log weight and cluster of dead points, cluster of live ones.
+        let n_after = if located.format == ChainFormat::MultiNest { 2 - file.min(1) } else { 0 };
+        table.check_width(3 + n_after, &format!("at least {}: {COLUMNS}{}", 3 + n_after, AFTER[n_after]))?;
+        let found = table.width - 2 - n_after;
+        let (p, end) = match &mut p {
             Some(known) => known,
             None => {
-                let header = table.header.get(..table.width - 2).unwrap_or_default();
-                p.insert((parameters(located, header, table.width - 2, settings)?, table.width))
+                let header = table.header.get(..found).unwrap_or_default();
+                p.insert((parameters(located, header, found, settings)?, found))
             }
         };
-        same_width(&table, *width, &located.files[0])?;
-        let end = *width - 2;
+        let end = *end;
+        if found != end {
+            let expected = format!("{} after {}", end + 2 + n_after, located.files[0].display());
+            let (path, line) = (path.clone(), table.lines[0]);
+            return Err(FileError::WrongWidth { path, line, got: table.width, expected });
+        }
         for row in 0..table.n {
             let values = table.row(row);
             for (value, field) in [(values[end], "log L"), (values[end + 1], "birth log L")] {
@@ -47,7 +54,7 @@ pub(super) fn read_dead_birth(
                     return Err(table.bad_value(row, field.to_owned(), value, expected, 0..end));
                 }
             }
-            check_theta(&table, row, 0, p)?;
+            check_theta(&table, row, 0..end, p)?;
             let zero = |v: f64| if v <= LOG_ZERO { f64::NEG_INFINITY } else { v };
             let (l, b) = (zero(values[end]), zero(values[end + 1]));
             contours.push(l);
@@ -94,7 +101,7 @@ pub(super) fn read_dead_birth(
     pairs.evidence = Evidence::Known(nested.log_z);
     pairs.log_likelihood = Some(log_l);
     let report = ChainReport {
-        format: ChainFormat::DeadBirth,
+        format: located.format,
         files: located.files.clone(),
         kish_ess: pairs.ess(),
         autocorrelation_ess: None,

@@ -10,6 +10,7 @@ use super::csv_file::{CsvFile, line_at};
 use super::error::{FileError, Place};
 use super::npz::NpzFile;
 use super::parquet_file::ParquetFile;
+use super::sampler_arrays::SamplerArrays;
 use super::{Format, nearest};
 
 /// Column names with a meaning of their own: never taken for parameters unless asked for by name.
@@ -91,6 +92,8 @@ pub(crate) struct Fields {
     pub(crate) found: Vec<String>,
     /// Parameters of an .npz that were not asked for.
     pub(crate) unselected: Vec<String>,
+    /// The sampler whose arrays an .npz holds in place of ours.
+    pub(crate) sampler: Option<SamplerArrays>,
     values: [Option<Vec<f64>>; 6], // each [n], by Field
     offsets: Option<Vec<u64>>,     // [n]
 }
@@ -145,6 +148,15 @@ impl Fields {
         &self.theta[row * self.dim..(row + 1) * self.dim]
     }
 
+    /// The name of a field in the file.
+    pub(crate) fn array_name(&self, field: Field) -> &'static str {
+        match (self.sampler, field) {
+            (Some(s), Field::LogLikelihood) => s.log_likelihood,
+            (Some(s), Field::LogWeight) => s.log_weight,
+            (_, field) => field.name(),
+        }
+    }
+
     pub(crate) fn bad_value(&self, row: usize, field: &str, value: f64, expected: &'static str) -> FileError {
         let line = self.offsets.as_ref().and_then(|offsets| line_at(&self.path, *offsets.get(row)?));
         let at = Place { path: self.path.clone(), row, line, field: field.to_owned() };
@@ -167,7 +179,7 @@ impl Fields {
         let Some(values) = self.get(field) else { return Ok(()) };
         match values.iter().position(|v| !allowed(*v)) {
             None => Ok(()),
-            Some(row) => Err(self.bad_value(row, field.name(), values[row], expected)),
+            Some(row) => Err(self.bad_value(row, self.array_name(field), values[row], expected)),
         }
     }
 
@@ -180,14 +192,16 @@ impl Fields {
             got,
             expected,
         };
-        let Some(theta) = file.array("theta")? else {
+        let sampler = SamplerArrays::of(&found);
+        let theta_name = sampler.map_or("theta", |s| s.theta);
+        let Some(theta) = file.array(theta_name)? else {
             return Err(missing(path, "`theta`", "theta", found));
         };
         let (n, dim) = match theta.shape[..] {
             [n, dim] if dim > 0 => (n as usize, dim as usize),
             _ => {
                 let expected = "[N, D] with D > 0 (one parameter: [N, 1])".to_owned();
-                return Err(wrong("theta", theta.shape, expected));
+                return Err(wrong(theta_name, theta.shape, expected));
             }
         };
         if n == 0 {
@@ -209,12 +223,16 @@ impl Fields {
             context_dim,
             context_names: (0..context_dim).map(|i| format!("{CONTEXT_PREFIX}{i}")).collect(),
             found,
+            sampler,
             ..Self::default()
         };
+        fields.notes.extend(sampler.map(|s| s.note()));
         for field in wanted {
-            let Some(array) = file.array(field.name())? else { continue };
+            let name = fields.array_name(*field);
+            let Some(array) = file.array(name)? else { continue };
             if array.shape != [n as u64] {
-                return Err(wrong(field.name(), array.shape, format!("[{n}], one value per row of theta")));
+                let expected = format!("[{n}], one value per row of {theta_name}");
+                return Err(wrong(name, array.shape, expected));
             }
             fields.values[*field as usize] = Some(array.data);
         }
@@ -296,6 +314,7 @@ impl Fields {
             offsets,
             found,
             unselected: Vec::new(),
+            sampler: None,
         })
     }
 }

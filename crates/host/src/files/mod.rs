@@ -3,20 +3,24 @@
 //! file, row and field; it neither panics nor allocates by a length that the file merely claims.
 
 mod autocorrelation;
+mod chain_files;
 mod chain_parameters;
 mod chains;
 mod csv_file;
 mod dead_birth;
 mod error;
+mod export;
 mod fields;
 mod nested;
 mod npz;
 mod pairs;
 mod parquet_file;
 mod sample_writer;
+mod sampler_arrays;
 mod samples;
 mod table;
 mod text;
+mod weighted_points;
 mod whole;
 
 #[cfg(test)]
@@ -31,6 +35,7 @@ pub use chains::{
     ChainFormat, ChainReport, ChainSamples, ChainSettings, SingleChainReport, chain_format, read_chains,
 };
 pub use error::{FileError, Place};
+pub use export::{ExportFormat, ExportReport, PosteriorDraws, export_files, write_export};
 pub use fields::{ColumnChoice, RESERVED_NAMES};
 pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};

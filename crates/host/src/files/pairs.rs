@@ -141,8 +141,10 @@ pub fn read_pairs(
 ) -> Result<WeightedPairs, FileError> {
     let wanted = [Field::LogLikelihood, Field::LogWeight, Field::Weight, Field::LogPrior, Field::LogProposal];
     let mut fields = Fields::read(path, choice, &wanted)?;
-    let present: Vec<Field> = wanted[..3].iter().copied().filter(|f| fields.get(*f).is_some()).collect();
-    let (kind, log_weights) = match present[..] {
+    // A sampler's own weights go before its log L.
+    let weights = if fields.sampler.is_some() { &wanted[1..2] } else { &wanted[..3] };
+    let present: Vec<Field> = weights.iter().copied().filter(|f| fields.get(*f).is_some()).collect();
+    let (kind, mut log_weights) = match present[..] {
         [Field::LogLikelihood] => from_likelihood(&mut fields, log_prior)?,
         [Field::LogWeight] => {
             (WeightKind::LogWeight, fields.get(Field::LogWeight).unwrap_or_default().to_vec())
@@ -163,13 +165,19 @@ pub fn read_pairs(
     if log_weights.iter().all(|lw| *lw == f64::NEG_INFINITY) {
         let (field, value) = match kind {
             WeightKind::Weight => ("weight", "0"),
-            WeightKind::LogWeight => ("log_weight", "-inf"),
+            WeightKind::LogWeight => (fields.array_name(Field::LogWeight), "-inf"),
             WeightKind::PriorDraws => ("log_likelihood", "-inf"),
             _ => ("log_likelihood + log_prior", "-inf"),
         };
         return Err(FileError::AllWeightsZero { path: path.into(), n: fields.n, field, value });
     }
-    let evidence = evidence_of(kind, &log_weights, fields.context_dim, &mut fields.notes);
+    let (kind, evidence) = match fields.sampler {
+        Some(sampler) => {
+            let evidence = sampler.scale_to_evidence(path, &mut log_weights, &mut fields.notes)?;
+            (WeightKind::NestedSampling, evidence)
+        }
+        None => (kind, evidence_of(kind, &log_weights, fields.context_dim, &mut fields.notes)),
+    };
     if matches!(kind, WeightKind::LogWeight | WeightKind::Weight) && fields.get(Field::LogProposal).is_some()
     {
         let weight = present[0].name();

@@ -21,6 +21,7 @@ pub struct SampleWriter<'a> {
     columns: Vec<String>,
     names: Vec<String>,
     derived_names: Vec<String>,
+    labels: Vec<String>,
     n: usize,
     sink: Sink<'a>,
 }
@@ -83,7 +84,8 @@ impl<'a> SampleWriter<'a> {
             }
         };
         let (names, derived_names) = (like.names.clone(), like.derived_names.clone());
-        Ok(Self { path: path.into(), columns, names, derived_names, n: 0, sink })
+        let labels = like.labels.clone();
+        Ok(Self { path: path.into(), columns, names, derived_names, labels, n: 0, sink })
     }
 
     /// Adds rows.
@@ -158,8 +160,11 @@ impl<'a> SampleWriter<'a> {
                     npz.array(&array.name, &shape, values).map_err(io)?;
                     if i == 0 {
                         npz.strings("names", &self.names).map_err(io)?;
-                        if !self.derived_names.is_empty() {
-                            npz.strings("derived_names", &self.derived_names).map_err(io)?;
+                        for (name, text) in [("derived_names", &self.derived_names), ("labels", &self.labels)]
+                        {
+                            if !text.is_empty() {
+                                npz.strings(name, text).map_err(io)?;
+                            }
                         }
                     }
                 }

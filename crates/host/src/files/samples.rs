@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::error::{FileError, Place};
 use super::fields::{ColumnChoice, Field, Fields};
+use super::npz::NpzFile;
 use super::sample_writer::SampleWriter;
 use super::whole::folder_of;
 use super::{Format, RESERVED_NAMES};
@@ -28,10 +29,12 @@ pub struct SampleTable {
     pub context: Vec<f64>,
     /// Number of context values per row.
     pub context_dim: usize,
-    /// Derived quantities, `[n, M]`; written, not read.
+    /// Derived quantities, `[n, M]`; read from .npz alone, where they do not stand among the parameters.
     pub derived: Vec<f64>,
     /// Their names, `[M]`.
     pub derived_names: Vec<String>,
+    /// LaTeX labels of the parameters, `[dim]` or empty; .npz alone.
+    pub labels: Vec<String>,
     /// Log density of the model in nats, `[n]`; -inf outside of its support.
     pub log_prob: Option<Vec<f64>>,
     /// Unnormalised log weight in nats, `[n]`.
@@ -160,11 +163,14 @@ impl SampleTable {
 /// Arrays, columns and parameters of the file that were not read.
 fn left_out(fields: &Fields) -> Vec<String> {
     let npz = Format::of(&fields.path).is_ok_and(|format| format == Format::Npz);
+    let theta = fields.sampler.map_or("theta", |s| s.theta);
     let read = |name: &String| {
-        (npz && ["theta", "names", "context"].contains(&name.as_str()))
+        (npz && [theta, "names", "context"].contains(&name.as_str()))
             || fields.names.contains(name)
             || fields.context_names.contains(name)
-            || Field::ALL.iter().any(|field| field.name() == name && fields.get(*field).is_some())
+            || Field::ALL
+                .iter()
+                .any(|field| fields.array_name(*field) == name && fields.get(*field).is_some())
     };
     fields.found.iter().filter(|name| !read(name)).chain(&fields.unselected).cloned().collect()
 }
@@ -174,7 +180,36 @@ fn left_out(fields: &Fields) -> Vec<String> {
 /// # Errors
 /// Any [`FileError`] of reading; NaN, +inf, non-finite theta and negative weights are refused with their row.
 pub fn read_samples(path: &Path, choice: &ColumnChoice) -> Result<SampleTable, FileError> {
-    Fields::read(path, choice, &Field::ALL).map(SampleTable::from_fields)
+    let mut table = Fields::read(path, choice, &Field::ALL).map(SampleTable::from_fields)?;
+    if Format::of(path)? == Format::Npz {
+        read_annotations(path, &mut table)?;
+    }
+    Ok(table)
+}
+
+/// Reads from an .npz what neither theta nor a vector is, if it is of our making: derived quantities with names, and labels.
+fn read_annotations(path: &Path, table: &mut SampleTable) -> Result<(), FileError> {
+    let mut file = NpzFile::open(path)?;
+    let found = |name: &str| table.left_out.iter().any(|n| n == name);
+    let (derived, labels) = (found("derived") && found("derived_names"), found("labels"));
+    if derived && let Some(array) = file.array("derived")? {
+        let m = match array.shape[..] {
+            [n, m] if n as usize == table.n && m > 0 => m as usize,
+            _ => {
+                let (field, expected) = ("derived".to_owned(), format!("[{}, M] with M > 0", table.n));
+                return Err(FileError::WrongShape { path: path.into(), field, got: array.shape, expected });
+            }
+        };
+        table.derived = array.data;
+        table.derived_names = file.strings("derived_names", m)?.unwrap_or_default();
+        table.left_out.retain(|name| name != "derived" && name != "derived_names");
+    }
+    // Labels of another kind or number are not these.
+    if labels && let Ok(Some(labels)) = file.strings("labels", table.dim) {
+        table.labels = labels;
+        table.left_out.retain(|name| name != "labels");
+    }
+    Ok(())
 }
 
 /// Reads theta and context only; other columns are not looked at.
@@ -194,9 +229,17 @@ pub fn check_output(path: &Path) -> Result<(), FileError> {
         return Ok(());
     }
     Format::of(path)?;
+    check_folder(path).map(|_| ())
+}
+
+/// The folder of a file that is to be written.
+///
+/// # Errors
+/// [`FileError::Io`] if it does not exist.
+pub(super) fn check_folder(path: &Path) -> Result<&Path, FileError> {
     let folder = folder_of(path);
     match std::fs::metadata(folder) {
-        Ok(m) if m.is_dir() => Ok(()),
+        Ok(m) if m.is_dir() => Ok(folder),
         Ok(_) => Err(io_error(
             path,
             "create",

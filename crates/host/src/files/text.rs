@@ -24,6 +24,18 @@ impl TextTable {
     /// # Errors
     /// [`FileError::Empty`], [`FileError::WrongWidth`], [`FileError::NotANumber`], [`FileError::Damaged`].
     pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
+        Self::read_any(path, false)
+    }
+
+    /// Reads a table whose first line names the columns without a `#`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_with_names(path: &Path) -> Result<Self, FileError> {
+        Self::read_any(path, true)
+    }
+
+    fn read_any(path: &Path, named: bool) -> Result<Self, FileError> {
         let (file, _) = open(path)?;
         let mut reader = BufReader::new(file);
         let mut table = Self {
@@ -47,6 +59,10 @@ impl TextTable {
                 let reason = format!("line {line} is not text");
                 FileError::Damaged { path: path.into(), format: "chain", reason }
             })?;
+            if named && line == 1 {
+                table.header = text.split_whitespace().map(str::to_owned).collect();
+                continue;
+            }
             table.push_line(text.trim(), line)?;
         }
         if table.n == 0 {
@@ -112,10 +128,29 @@ impl TextTable {
     }
 }
 
-/// A number, also in Fortran's spelling with D for the exponent.
+/// A number, also in Fortran's spelling: with D for the exponent, or without a letter before one of three digits.
 fn parse(word: &str) -> Option<f64> {
     word.parse().ok().or_else(|| {
-        let spelled = word.replace(['d', 'D'], "e");
+        let mut spelled = word.replace(['d', 'D'], "e");
+        if let Some(sign) = spelled.rfind(['+', '-'])
+            && sign > 0
+            && spelled.as_bytes()[sign - 1].is_ascii_digit()
+        {
+            spelled.insert(sign, 'e');
+        }
         spelled.parse().ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fortran_spells_its_own_way() {
+        let words = ["1D-2", "-0.179769313486231571+309", "0.5-101", "-2", "1e5", "-", "1+", "1-2-3", "e+1"];
+        let values =
+            [Some(0.01), Some(-f64::MAX), Some(5e-102), Some(-2.0), Some(1e5), None, None, None, None];
+        assert_eq!(words.map(parse), values);
+    }
 }

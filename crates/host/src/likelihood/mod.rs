@@ -6,8 +6,11 @@ mod known;
 mod wgsl;
 
 use crate::HostError;
+use crate::prior::Marginal;
+use lwflow_engine::Scanned;
 use rayon::prelude::*;
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 
 pub use command::{CommandLikelihood, CommandSettings, Protocol, kill_commands};
 pub use wgsl::{WgslLikelihood, WgslParameter};
@@ -49,6 +52,36 @@ pub trait Likelihood: Debug + Send {
     /// # Errors
     /// As [`Likelihood::evaluate`].
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError>;
+
+    /// A scan of the prior with independent `marginals`, `[D]`, over the Sobol sequence `key`, that draws, evaluates and sums
+    /// where the likelihood runs; `None` if the likelihood has no such place, or not for these marginals.
+    ///
+    /// # Errors
+    /// Any error of the device.
+    fn prior_scan(
+        &mut self,
+        marginals: &[Marginal],
+        key: u32,
+    ) -> Result<Option<Box<dyn PriorScan>>, HostError> {
+        let _ = (marginals, key);
+        Ok(None)
+    }
+}
+
+/// A scan of a prior, block by block. Its draws are never handed out; those worth keeping are told by their place.
+pub trait PriorScan {
+    /// Scans blocks `first..first + n` and keeps draws with log L above `threshold`. `go_on` hears how many draws are done and
+    /// may stop; `None` if it did before the end.
+    ///
+    /// # Errors
+    /// Those of the likelihood or the device. A log L that is not legal may come back in the result.
+    fn blocks(
+        &mut self,
+        first: u32,
+        n: u32,
+        threshold: f64,
+        go_on: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Scanned>, HostError>;
 }
 
 /// A log likelihood from a closure over one theta, `[D]`, in f64; evaluated on all cores.

@@ -1,12 +1,15 @@
 //! A log likelihood written in WGSL, on whatever device the engine has: parameters go over as f32, less an offset.
 //! Invariant: no parameter goes over whose f32 spacing is coarse for its prior; an audit is f64 from end to end.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use lwflow_engine::{Engine, LikelihoodExecutor, WgslProgram};
+use lwflow_engine::{Engine, LikelihoodExecutor, QuantileTable, ScanExecutor, Scanned, WgslProgram};
+use rayon::prelude::*;
 
-use super::{Evaluations, Likelihood, is_legal};
+use super::{Evaluations, Likelihood, PriorScan, is_legal};
 use crate::HostError;
+use crate::prior::Marginal;
 use crate::weights::check_log_values;
 
 /// Coarsest f32 spacing of a parameter, in widths of its prior.
@@ -169,9 +172,32 @@ impl Likelihood for WgslLikelihood {
         check_log_values("log_likelihood", &values, theta, true)
     }
 
+    fn prior_scan(
+        &mut self,
+        marginals: &[Marginal],
+        key: u32,
+    ) -> Result<Option<Box<dyn PriorScan>>, HostError> {
+        let each = marginals.par_iter().zip(&self.offset);
+        let tables = each.map(|(marginal, offset)| QuantileTable::new(*offset, |u| marginal.quantile(u)));
+        let Some(tables) = tables.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        Ok(Some(Box::new(self.executor.scan(key, &tables)?)))
+    }
+
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
         let wide: Vec<f64> = self.shifted(theta).collect();
         Ok(self.program().audit(&wide, self.timeout)?.map(|(values, _)| values))
+    }
+}
+
+impl PriorScan for ScanExecutor {
+    fn blocks(
+        &mut self,
+        first: u32,
+        n: u32,
+        threshold: f64,
+        _: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Scanned>, HostError> {
+        Ok(Some(Self::blocks(self, first, n, threshold)?))
     }
 }
 

@@ -92,6 +92,10 @@ impl Prior for IndependentPrior {
         self.supports.clone()
     }
 
+    fn marginals(&self) -> Option<&[Marginal]> {
+        Some(&self.marginals)
+    }
+
     fn prior_transform(&self, u: &[f64], theta: &mut [f64]) {
         for ((value, u), marginal) in theta.iter_mut().zip(u).zip(&self.marginals) {
             *value = marginal.quantile(*u);

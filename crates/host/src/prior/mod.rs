@@ -26,6 +26,11 @@ pub trait Prior: Debug + Send + Sync {
     /// The quantile transform: `u`, `[D]` in (0, 1), uniform, becomes `theta`, `[D]`, a draw from the prior.
     fn prior_transform(&self, u: &[f64], theta: &mut [f64]);
 
+    /// The marginals, `[D]`, if the parameters are independent and [`Prior::prior_transform`] is their quantiles.
+    fn marginals(&self) -> Option<&[Marginal]> {
+        None
+    }
+
     /// Normalised log density of `theta`, `[D]`, in nats; -inf on or outside a bound, NaN for a NaN.
     fn log_prior(&self, theta: &[f64]) -> f64;
 }

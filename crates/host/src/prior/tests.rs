@@ -410,3 +410,34 @@ fn the_normal_distribution_is_right_far_out() {
         close(crate::rng::normal_cdf(z), expected, 1e-12, &format!("normal_cdf({z})"));
     }
 }
+
+#[test]
+fn tables_of_quantiles_are_right_to_f32_at_every_u() {
+    use Marginal::*;
+    let mut marginals = cases();
+    marginals.extend([Gamma { shape: 2.5, scale: 1.0 }, Normal { mean: 0.0, sd: 1.0 }]);
+    let table_of = |marginal: &Marginal| lwflow_engine::QuantileTable::new(0.0, |u| marginal.quantile(u));
+    for marginal in &marginals {
+        let table = table_of(marginal).unwrap();
+        let mut last = f32::NEG_INFINITY;
+        let lower: Vec<u32> = (0..31).flat_map(|k| [1 << k, (1 << k) + (1 << k) / 3]).collect();
+        let upper = lower.iter().rev().map(|bits| !bits);
+        for bits in std::iter::once(0).chain(lower.iter().copied()).chain(upper).chain([u32::MAX]) {
+            let u = (f64::from(bits) + 0.5) / 4_294_967_296.0;
+            let (got, exact) = (table.at(bits), marginal.quantile(u));
+            // Either f32 cannot tell the two apart, or the masses beyond them differ by less than 4e-5 of themselves.
+            let (x, mass) = (f64::from(got), u.min(1.0 - u));
+            let beyond = if u < 0.5 { marginal.cdf(x) } else { marginal.sf(x) };
+            let is_near = (x - exact).abs() <= 6.0 * f64::from(f32::EPSILON) * exact.abs() + 2e-38;
+            assert!(
+                is_near || (beyond / mass - 1.0).abs() < 4e-5,
+                "{marginal:?} at {u:e}: {got:e}, exactly {exact:e}; mass beyond {beyond:e}"
+            );
+            let slack = 8.0 * f32::EPSILON * got.abs();
+            assert!(got >= last - slack, "{marginal:?} at {u:e}: {got:e} after {last:e}");
+            last = got;
+        }
+    }
+    // A pole that cubics do not follow.
+    assert!(table_of(&Gamma { shape: 0.02, scale: 1.0 }).is_none());
+}

@@ -6,6 +6,7 @@ use crate::HostError;
 use crate::posterior::Posterior;
 use crate::rng::CounterField;
 use crate::weights::{normalised_weights, systematic};
+use rayon::prelude::*;
 use serde::Serialize;
 
 /// Posterior points that modes are looked for among.
@@ -30,7 +31,7 @@ pub struct ModeRow {
     pub mass_flow: f64,
     /// Its mass by the scan of the prior; `None` where the scan has an effective size below 100.
     pub mass_scan: Option<f64>,
-    /// Draws of the scan in it that carry weight: how often the scan hit it.
+    /// Draws of the scan in it that carry weight and were kept: how often the scan hit it, at least.
     pub n_scan: usize,
     /// Mean of its points, `[D]`; of an angle the one on the circle, cut open where the flow is.
     pub mean: Vec<f64>,
@@ -63,9 +64,9 @@ pub(super) struct Seen<'a> {
     pub(super) log_target: &'a [f64],
     /// Log weights towards the posterior, `[n]`.
     pub(super) log_weights: &'a [f64],
-    /// Points of the scan with their log likelihoods.
-    pub(super) scan_log_likelihood: &'a [f64],
-    /// Draws from the prior in all.
+    /// Log weights of the first of them, those of the scan, by the scan alone.
+    pub(super) scan_log_weights: &'a [f64],
+    /// Draws from the prior that could have hit a mode.
     pub(super) n_prior: usize,
     /// Fresh draws of the flow, `[m, D]`.
     pub(super) fresh_theta: &'a [f64],
@@ -149,7 +150,6 @@ pub(super) fn compare(
     }
     let n_assigned = fresh_weights.len().min(N_ASSIGNED);
     let assigned: Vec<usize> = {
-        use rayon::prelude::*;
         let rows = seen.fresh_theta.par_chunks_exact(d).take(n_assigned);
         rows.map(|theta| inside(theta).map_or(0, |x| modes.of(&x))).collect()
     };
@@ -177,17 +177,19 @@ fn scan_masses(
     table: &mut [ModeRow],
     modes: &Modes,
     seen: &Seen<'_>,
-    inside: &dyn Fn(&[f64]) -> Option<Vec<f64>>,
+    inside: &(dyn Fn(&[f64]) -> Option<Vec<f64>> + Sync),
     d: usize,
 ) {
-    let scan = seen.scan_log_likelihood;
+    let scan = seen.scan_log_weights;
     let max = scan.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut masses = vec![0.0; table.len()];
-    for (i, log_l) in scan.iter().enumerate().filter(|(_, log_l)| **log_l > max - 30.0) {
-        if let Some(x) = inside(&seen.theta[i * d..][..d]) {
-            let mode = modes.of(&x);
+    let hits: Vec<usize> = (0..scan.len()).filter(|&i| scan[i] > max - 30.0).collect();
+    let mode_of = |i: &usize| inside(&seen.theta[i * d..][..d]).map(|x| modes.of(&x));
+    let found: Vec<Option<usize>> = hits.par_iter().map(mode_of).collect();
+    for (i, mode) in hits.into_iter().zip(found) {
+        if let Some(mode) = mode {
             table[mode].n_scan += 1;
-            masses[mode] += (log_l - max).exp();
+            masses[mode] += (scan[i] - max).exp();
         }
     }
     let total: f64 = masses.iter().sum();

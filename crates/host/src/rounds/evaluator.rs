@@ -8,17 +8,19 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// How long one piece should take.
-const PIECE: Duration = Duration::from_millis(250);
+pub(super) const PIECE: Duration = Duration::from_millis(250);
 /// Largest piece.
 const MAX_PIECE: usize = 65_536;
 
 /// A likelihood with its count.
 pub(super) struct Evaluator<'a> {
-    likelihood: &'a mut dyn Likelihood,
-    journal: &'a mut dyn Journal,
+    pub(super) likelihood: &'a mut dyn Likelihood,
+    pub(super) journal: &'a mut dyn Journal,
     piece: usize,
-    /// Evaluations so far, those of the journal included.
+    /// Evaluations so far, those of the journal and of the deep scan included.
     pub(super) n: usize,
+    /// Of these, the ones that the journal holds one by one.
+    logged: usize,
     /// Evaluations that were made by this process, and the seconds they took.
     pub(super) made: (usize, f64),
 }
@@ -26,7 +28,7 @@ pub(super) struct Evaluator<'a> {
 impl<'a> Evaluator<'a> {
     pub(super) fn new(likelihood: &'a mut dyn Likelihood, journal: &'a mut dyn Journal) -> Self {
         let piece = likelihood.n_parallel();
-        Self { likelihood, journal, piece, n: 0, made: (0, 0.0) }
+        Self { likelihood, journal, piece, n: 0, logged: 0, made: (0, 0.0) }
     }
 
     /// Number of derived quantities.
@@ -59,7 +61,7 @@ impl<'a> Evaluator<'a> {
         let (d, m) = (self.likelihood.dim(), self.n_derived());
         let n = theta.len() / d;
         let mut out = Evaluations::default();
-        self.journal.recall(self.n, theta, &mut out)?;
+        self.journal.recall(self.logged, theta, &mut out)?;
         let mut done = out.log_likelihood.len();
         while done < n {
             let end = n.min(done + self.piece);
@@ -70,7 +72,7 @@ impl<'a> Evaluator<'a> {
             let got = out.log_likelihood.len() - done;
             let kept = done..done + got;
             self.journal.record(
-                self.n + done,
+                self.logged + done,
                 &theta[kept.start * d..kept.end * d],
                 &out.log_likelihood[kept.clone()],
                 &out.derived[kept.start * m..kept.end * m],
@@ -89,6 +91,7 @@ impl<'a> Evaluator<'a> {
             }
         }
         self.n += done;
+        self.logged += done;
         Ok(out)
     }
 }

@@ -1,7 +1,9 @@
 //! log Z by estimators that share no draws: the final flow's, those of earlier rounds, the scan of the prior.
 //! Invariant: an estimate from an effective size below 100 is not given.
 
-use crate::weights::{MIN_EVIDENCE_ESS, WeightReport};
+use crate::rng::SOBOL_BLOCK;
+use crate::weights::{MIN_EVIDENCE_ESS, WeightReport, log_sum_exp};
+use lwflow_engine::BlockSums;
 use serde::Serialize;
 
 /// log Z of one estimator.
@@ -37,6 +39,30 @@ impl Evidence {
     pub(super) fn of(weights: &WeightReport) -> Option<Self> {
         let usable = weights.ess >= MIN_EVIDENCE_ESS && weights.log_z_sd.is_finite();
         usable.then_some(Self { log_z: weights.log_z, sd: weights.log_z_sd, n: weights.n, ess: weights.ess })
+    }
+
+    /// The estimate of draws from the prior, in independent blocks: log L of `whole` one by one, `[n]`, and sums of full blocks.
+    /// The standard error is that of block means: var Z = B / (B - 1) sum_b (n_b / N)^2 (m_b - Z)^2.
+    pub(super) fn of_scan(whole: &[f64], deep: &[BlockSums]) -> Option<Self> {
+        let blocks: Vec<(f64, BlockSums)> = whole
+            .chunks(SOBOL_BLOCK)
+            .map(|block| {
+                let squares: Vec<f64> = block.iter().map(|l| 2.0 * l).collect();
+                let sums = BlockSums { log_sum: log_sum_exp(block), log_sum_squares: log_sum_exp(&squares) };
+                (block.len() as f64, sums)
+            })
+            .chain(deep.iter().map(|sums| (SOBOL_BLOCK as f64, *sums)))
+            .collect();
+        let of = |part: fn(&BlockSums) -> f64| blocks.iter().map(|(_, sums)| part(sums)).collect::<Vec<_>>();
+        let (sum, squares) = (log_sum_exp(&of(|b| b.log_sum)), log_sum_exp(&of(|b| b.log_sum_squares)));
+        let n: f64 = blocks.iter().map(|(n, _)| n).sum();
+        let n_blocks = blocks.len() as f64;
+        // In units of the sum: block b has a share s_b of it, where n_b / N is expected.
+        let spread: f64 = blocks.iter().map(|(n_b, b)| ((b.log_sum - sum).exp() - n_b / n).powi(2)).sum();
+        let sd = (n_blocks / (n_blocks - 1.0) * spread).sqrt();
+        let ess = (2.0 * sum - squares).exp();
+        let estimate = Self { log_z: sum - n.ln(), sd, n: n as usize, ess };
+        (ess >= MIN_EVIDENCE_ESS && sd.is_finite()).then_some(estimate)
     }
 
     /// Estimates of independent sets of draws as one: means of Z, with weights 1 / variance relative to the most certain.
@@ -76,6 +102,29 @@ impl EvidenceReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scan_in_sums_is_worth_what_its_weights_are() {
+        let mut log_l = vec![0.0; 5 * SOBOL_BLOCK + 100];
+        crate::rng::CounterField::new(5, "test", 1).fill_standard_normal(0, &mut log_l);
+        log_l[7] = f64::NEG_INFINITY;
+        let blocks: Vec<u32> = (0..log_l.len()).map(|i| (i / SOBOL_BLOCK) as u32).collect();
+        let report = crate::weights::weight_report(&log_l, Some(&blocks), &[]).unwrap();
+        let by_weights = Evidence::of(&report).unwrap();
+        // The partial block goes first: in a run it is always one of those that are kept one by one.
+        let (full, partial) = log_l.split_at(5 * SOBOL_BLOCK);
+        let mut deep = lwflow_engine::Scanned::default();
+        full.chunks(SOBOL_BLOCK).for_each(|block| deep.push(0, block.iter().copied(), f64::INFINITY));
+        for scan in [Evidence::of_scan(&log_l, &[]), Evidence::of_scan(partial, &deep.blocks)] {
+            let scan = scan.unwrap();
+            assert!(
+                (scan.log_z - by_weights.log_z).abs() < 1e-12 && (scan.sd / by_weights.sd - 1.0).abs() < 1e-9
+            );
+            assert!((scan.ess / by_weights.ess - 1.0).abs() < 1e-9 && scan.n == by_weights.n);
+        }
+        assert_eq!(Evidence::of_scan(&log_l[..99], &[]), None);
+        assert_eq!(Evidence::of_scan(&[f64::NEG_INFINITY; 20_000], &[]), None);
+    }
 
     #[test]
     fn joined_estimates_and_z_scores() {

@@ -1,7 +1,9 @@
 //! A run in a folder: `run.json` says what run it is, `evaluations.log` grows by a checked block several times a second,
-//! `round_N.flow` appears whole after each training. Invariant: a block or file with a wrong checksum is never used; the last
-//! block may be torn by a crash and is then dropped, all else that does not check is refused.
+//! `scan.deep` is replaced whole every few seconds of a deep scan, `round_N.flow` appears whole after each training.
+//! Invariant: a block or file with a wrong checksum is never used; the last block may be torn by a crash and is then dropped,
+//! all else that does not check is refused.
 
+use super::deep::DeepScan;
 use super::journal::Journal;
 use crate::HostError;
 use crate::likelihood::Evaluations;
@@ -26,6 +28,7 @@ const FLOW_MAGIC: &[u8; 8] = b"lwflofl1";
 const MAX_BLOCK: usize = 65_536;
 const MANIFEST: &str = "run.json";
 const LOG: &str = "evaluations.log";
+const DEEP_SCAN: &str = "scan.deep";
 
 /// What can go wrong with the files of a run.
 #[derive(Debug, thiserror::Error)]
@@ -125,11 +128,9 @@ impl FolderJournal {
             return Err(JournalError::HasRun { path: folder.into() });
         }
         let mut log = open(&path, true)?;
-        for round in 1.. {
-            let path = flow_path(folder, round);
-            if !path.exists() {
-                break;
-            }
+        let flows = (1..).map(|round| flow_path(folder, round)).take_while(|path| path.exists());
+        let scan = Some(folder.join(DEEP_SCAN)).filter(|path| path.exists());
+        for path in flows.chain(scan) {
             std::fs::remove_file(&path).map_err(io(&path, "remove"))?;
         }
         let manifest = Manifest { format_version: FORMAT_VERSION, identity: identity.clone() };
@@ -249,12 +250,22 @@ impl Journal for FolderJournal {
         Ok(())
     }
 
+    fn deep_scan(&mut self) -> Result<Option<DeepScan>, HostError> {
+        let path = self.folder.join(DEEP_SCAN);
+        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+        let scan = DeepScan::from_bytes(&bytes);
+        Ok(Some(scan.ok_or_else(|| damaged(&path, "its checksum does not fit its content"))?))
+    }
+
+    fn keep_deep_scan(&mut self, scan: &DeepScan) -> Result<(), HostError> {
+        let path = self.folder.join(DEEP_SCAN);
+        write_atomically(&path, &scan.to_bytes()).map_err(io(&path, "write"))?;
+        Ok(())
+    }
+
     fn flow(&mut self, round: usize) -> Result<Option<Posterior>, HostError> {
         let path = flow_path(&self.folder, round);
-        let bytes = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(io(&path, "read"))?,
-        };
+        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
         let model = bytes
             .strip_prefix(FLOW_MAGIC)
             .and_then(|rest| rest.split_first_chunk::<4>())
@@ -273,6 +284,13 @@ impl Journal for FolderJournal {
         bytes.extend(model);
         write_atomically(&path, &bytes).map_err(io(&path, "write"))?;
         Ok(())
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(io(path, "read")),
     }
 }
 

@@ -1,6 +1,8 @@
-//! What a run keeps so that it survives: every evaluation within a second of being made, and the flow of every round.
+//! What a run keeps so that it survives: every evaluation within a second of being made, what a deep scan leaves every few
+//! seconds, and the flow of every round.
 //! All else follows from these and the seed, so a run that is resumed reaches the same bits.
 
+use super::deep::DeepScan;
 use crate::HostError;
 use crate::likelihood::Evaluations;
 use crate::posterior::Posterior;
@@ -25,6 +27,18 @@ pub trait Journal {
         derived: &[f64],
     ) -> Result<(), HostError>;
 
+    /// What the journal holds of the deep scan of the prior.
+    ///
+    /// # Errors
+    /// [`HostError`] if it is damaged.
+    fn deep_scan(&mut self) -> Result<Option<DeepScan>, HostError>;
+
+    /// Keeps what there is of the deep scan, in place of what was kept before.
+    ///
+    /// # Errors
+    /// [`HostError`] if it cannot be written.
+    fn keep_deep_scan(&mut self, scan: &DeepScan) -> Result<(), HostError>;
+
     /// The flow of round `round`, if the journal holds it.
     ///
     /// # Errors
@@ -48,6 +62,14 @@ impl Journal for NoJournal {
     }
 
     fn record(&mut self, _: usize, _: &[f64], _: &[f64], _: &[f64]) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn deep_scan(&mut self) -> Result<Option<DeepScan>, HostError> {
+        Ok(None)
+    }
+
+    fn keep_deep_scan(&mut self, _: &DeepScan) -> Result<(), HostError> {
         Ok(())
     }
 

@@ -3,20 +3,24 @@
 
 mod audit;
 mod coverage;
+mod deep;
 mod evaluator;
 mod evidence;
 mod folder;
 mod fresh;
 mod journal;
 mod modes;
+mod policy;
 mod pool;
 mod report;
 mod run;
 mod settings;
+mod twins;
 mod verdict;
 
 pub use audit::AuditReport;
 pub use coverage::{CoverageReport, ModeRow, prior_mass_limit};
+pub use deep::{DeepScan, DeepScanReport};
 pub use evidence::{Evidence, EvidenceReport};
 pub use folder::{FolderJournal, Identity, JournalError};
 pub use fresh::{EssBound, FreshReport};

@@ -28,11 +28,11 @@ pub(super) struct Pool {
     pub(super) log_likelihood: Vec<f64>,
     /// `[n]`.
     pub(super) log_prior: Vec<f64>,
-    /// `[n, M]`.
-    pub(super) derived: Vec<f64>,
     /// log of sum_j n_j q_j over the flows that drew, `[n]`.
     log_flows: Vec<f64>,
     n_prior: usize,
+    /// Draws of the deep scan, and the log L above which they are in the pool.
+    deep: (usize, f64),
     proposals: Vec<Proposal>,
 }
 
@@ -42,8 +42,6 @@ pub(super) struct Drawn {
     pub(super) theta: Vec<f64>,
     /// `[n]`.
     pub(super) log_likelihood: Vec<f64>,
-    /// `[n, M]`.
-    pub(super) derived: Vec<f64>,
 }
 
 impl Pool {
@@ -53,9 +51,9 @@ impl Pool {
             theta: Vec::new(),
             log_likelihood: Vec::new(),
             log_prior: Vec::new(),
-            derived: Vec::new(),
             log_flows: Vec::new(),
             n_prior: 0,
+            deep: (0, f64::NEG_INFINITY),
             proposals: Vec::new(),
         }
     }
@@ -65,7 +63,7 @@ impl Pool {
         self.log_likelihood.len()
     }
 
-    /// Draws from the prior among them.
+    /// Draws from the prior, each of which is among them.
     pub(super) fn n_prior(&self) -> usize {
         self.n_prior
     }
@@ -88,7 +86,6 @@ impl Pool {
             drawn.theta.par_chunks_exact(self.dim).with_min_len(512).map(|t| prior.log_prior(t)).collect();
         self.theta.extend_from_slice(&drawn.theta);
         self.log_likelihood.extend(drawn.log_likelihood);
-        self.derived.extend(drawn.derived);
         self.log_prior.extend(log_prior);
         self.log_flows.resize(n_old + n_new, f64::NEG_INFINITY);
         self.n_prior += n_prior;
@@ -107,10 +104,43 @@ impl Pool {
         Ok(())
     }
 
-    /// log of the density that point i was drawn from: the mixture of all proposals.
+    /// Adds those of `n_deep` draws from the prior whose log L is above `threshold`; once in a run, before any flow.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(super) fn add_deep(
+        &mut self,
+        engine: &Engine,
+        prior: &dyn Prior,
+        n_deep: usize,
+        threshold: f64,
+        kept: Drawn,
+    ) -> Result<(), HostError> {
+        self.deep = (n_deep, threshold);
+        self.add(engine, prior, None, 0, kept)
+    }
+
+    /// Draws of the deep scan that would be in the pool if log L were `log_likelihood` at them: all or none.
+    fn n_deep_at(&self, log_likelihood: f64) -> usize {
+        let (n_deep, threshold) = self.deep;
+        if log_likelihood > threshold { n_deep } else { 0 }
+    }
+
+    /// Log weights of the first `n` points, those of the scan, towards the posterior by the scan alone, which put the first
+    /// `n_whole` of them there one by one.
+    pub(super) fn scan_log_weights(&self, n_whole: usize, n: usize) -> Vec<f64> {
+        let n_prior = |log_l: f64| (n_whole + self.n_deep_at(log_l)) as f64;
+        self.log_likelihood[..n].iter().map(|log_l| log_l - n_prior(*log_l).ln()).collect()
+    }
+
+    /// log of the density that point i was drawn from, times the share of all draws that the pool holds: the sum of all
+    /// proposals, each times its draws, over the points of the pool. A mean over them is an integral.
     pub(super) fn log_proposal(&self) -> Vec<f64> {
-        let (log_n_prior, log_n) = ((self.n_prior as f64).ln(), (self.n() as f64).ln());
-        (0..self.n()).map(|i| log_add(self.log_flows[i], log_n_prior + self.log_prior[i]) - log_n).collect()
+        let log_n = (self.n() as f64).ln();
+        let log_prior = |i: usize| {
+            ((self.n_prior + self.n_deep_at(self.log_likelihood[i])) as f64).ln() + self.log_prior[i]
+        };
+        (0..self.n()).map(|i| log_add(self.log_flows[i], log_prior(i)) - log_n).collect()
     }
 
     /// Log weights towards prior times likelihood^beta.

@@ -3,6 +3,7 @@
 
 use super::audit::AuditReport;
 use super::coverage::CoverageReport;
+use super::deep::DeepScanReport;
 use super::evidence::EvidenceReport;
 use super::fresh::FreshReport;
 use super::verdict::Verdict;
@@ -91,6 +92,8 @@ pub struct RoundsReport {
     pub n_evaluations: usize,
     /// Of these, draws from the prior in the first stage.
     pub n_scan: usize,
+    /// Of these, the ones of which only sums and the best are kept; `None` if the scan was short.
+    pub deep_scan: Option<DeepScanReport>,
     /// Evaluations per second of those made by this process.
     pub evaluations_per_second: Option<f64>,
     /// Figures of fresh draws of the final flow; `None` if there was no chance to make any.

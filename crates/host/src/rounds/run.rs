@@ -2,23 +2,26 @@
 //! Invariant: everything but the ending by time follows from problem, settings, seed and device.
 
 use super::audit::{AuditReport, audit};
-use super::coverage::{CoverageReport, Seen, compare};
+use super::coverage::{CoverageReport, Seen, compare, prior_mass_limit};
+use super::deep::{self, DeepScanReport, DeepScanned};
 use super::evaluator::Evaluator;
 use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
 use super::journal::Journal;
+use super::policy::{self, Next};
 use super::pool::{Drawn, Pool};
 use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, log_weights};
 use super::settings::RoundsSettings;
+use super::twins::with_twins;
 use super::verdict::Verdict;
 use crate::HostError;
 use crate::error::check_length;
 use crate::fit::{FitSettings, refit};
-use crate::likelihood::Likelihood;
+use crate::likelihood::{Evaluations, Likelihood};
 use crate::posterior::{Posterior, Samples};
 use crate::prior::Prior;
 use crate::rng::{CounterField, SOBOL_BLOCK, sobol_blocks, stream};
-use crate::weights::{kish_ess, log_sum_exp, weight_report};
+use crate::weights::{kish_ess, log_sum_exp};
 use lwflow_engine::Engine;
 use lwflow_model::BaseSpec;
 use rand::Rng;
@@ -39,17 +42,8 @@ pub struct Problem<'a> {
     pub likelihood: &'a mut dyn Likelihood,
 }
 
-/// Tempering keeps at least this share of a round as effective points.
-const TEMPER_SHARE: f64 = 0.5;
-/// Training visits of a round that is still tempered, as a share of those of a final one.
-const TEMPERED_VISITS: f64 = 0.5;
-
-/// Effective share of fresh draws with which a flow is not worth another round.
-const GOOD_EFFICIENCY: f64 = 0.85;
-/// Growth of the rounds that draw from flows for the posterior itself.
-const GROWTH: f64 = 1.5;
-/// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
-const MAX_RETRIES: usize = 3;
+/// Share of the mass that a mode may hold which the verdict does not count.
+const NEGLIGIBLE: f64 = 0.01;
 
 /// Runs rounds until the target is reached or a budget is spent.
 ///
@@ -83,15 +77,16 @@ pub fn run(
         seed,
         start: Instant::now(),
         stopped: None,
-        n_scan: 0,
+        n_whole: 0,
+        deep: None,
     };
     rounds.scan(watch)?;
     let mut rows: Vec<RoundRow> = Vec::new();
     let mut flow: Option<Posterior> = None;
-    let mut last: Option<Fresh> = None;
+    let mut last: Option<(Posterior, Fresh)> = None;
     let mut earlier: Vec<Evidence> = Vec::new();
-    let first_round =
-        settings.n_round.unwrap_or_else(|| default_round(prior.dim(), settings.max_evaluations));
+    let mut doubts = 0;
+    let first_round = policy::first_round(settings, d);
     let mut n_round = first_round;
     for round in 1.. {
         if rounds.stop().is_some() {
@@ -99,14 +94,11 @@ pub fn run(
         }
         let clock = Instant::now();
         let log_proposal = rounds.pool.log_proposal();
-        let target = TEMPER_SHARE * first_round as f64;
-        let beta = rounds.pool.temper(&log_proposal, 0.0, target);
+        let beta = rounds.pool.temper(&log_proposal, 0.0, policy::temper_ess(first_round, &rows));
         let input = rounds.pool.weighted(&rounds.names, &rounds.labels, &supports, log_proposal, beta);
         let pooled_ess = kish_ess(&input.log_weights);
         let mut training = fit.clone();
-        if beta < 1.0 {
-            training.training.max_visits = (fit.training.max_visits as f64 * TEMPERED_VISITS).ceil() as usize;
-        }
+        training.training.max_visits = policy::visits(fit.training.max_visits, beta);
         let mut visits = 0;
         let trained = match rounds.evaluator.journal().flow(round)? {
             Some(flow) => flow,
@@ -130,7 +122,7 @@ pub fn run(
                         },
                     );
                     match result {
-                        Err(HostError::NonFinite { .. }) if attempt < MAX_RETRIES => {
+                        Err(HostError::NonFinite { .. }) if attempt < policy::MAX_RETRIES => {
                             attempt += 1;
                             training.training.learning_rate /= 3.0;
                         }
@@ -150,13 +142,14 @@ pub fn run(
             BaseSpec::Mixture(mixture) => mixture.n_components,
         };
         let n_prior = (settings.prior_share * n_round as f64).round() as usize;
-        let mut fresh = rounds.draw(&trained, round, n_round - n_prior, n_prior, watch)?;
+        let wide = with_twins(&trained)?;
+        let mut fresh = rounds.draw(&wide, round, n_round - n_prior, n_prior, watch)?;
         let fresh_ess = kish_ess(&fresh.log_weights(beta));
         let mut done = false;
         if beta >= 1.0 && rounds.stop().is_none() {
-            done = rounds.finish(&trained, round, n_round, &mut fresh, rows.last(), watch)?;
+            done = rounds.finish(&wide, round, &mut fresh, &rows, watch)?;
         }
-        rounds.pool_round(&trained, &fresh)?;
+        rounds.pool_round(&wide, &fresh)?;
         let log_proposal = rounds.pool.log_proposal();
         let log_weights = rounds.pool.log_weights(&log_proposal, 1.0);
         let row = RoundRow {
@@ -176,31 +169,34 @@ pub fn run(
             rounds.stopped = Some(StopCause::Interrupted);
         }
         rows.push(row);
-        if let Some(report) = last.as_ref().and_then(|last| rounds.judge(last).ok()) {
+        if let Some(report) = last.as_ref().and_then(|(_, last)| rounds.judge(last).ok()) {
             earlier.extend(Evidence::of(&report.weights).filter(|_| report.ess.lower.is_some()));
         }
-        flow = Some(trained);
-        last = Some(fresh);
-        if beta >= 1.0 {
-            // The flow is near: its draws are worth most now, and the more of them, the better the next flow.
-            let most = (rounds.left() / 4).max(first_round);
-            n_round = ((n_round as f64 * GROWTH) as usize).min(most);
+        // Enough effective draws are not yet a verdict: what speaks against it is mostly mended by another round.
+        if done {
+            doubts += 1;
+            done = doubts > policy::MAX_DOUBTS || rounds.trust(&wide, &fresh, &earlier)?.verdict.met;
         }
+        flow = Some(trained);
+        last = Some((wide, fresh));
+        n_round = policy::next_round(n_round, beta, first_round, rounds.left());
         if done {
             rounds.stopped = Some(StopCause::TargetEss);
             break;
         }
     }
-    let (Some(posterior), Some(last)) = (flow, last) else {
+    let Some((posterior, last)) = last else {
         return Err(HostError::invalid("rounds", "stopped before the first", "time and evaluations for one"));
     };
     let trust = rounds.trust(&posterior, &last, &earlier)?;
+    let deep_scan = rounds.deep_report();
     let Evaluator { n, made, .. } = rounds.evaluator;
     let report = RoundsReport {
         stop: rounds.stopped.unwrap_or(StopCause::MaxEvaluations),
         rounds: rows,
         n_evaluations: n,
-        n_scan: rounds.n_scan,
+        n_scan: rounds.n_whole + deep_scan.map_or(0, |deep| deep.n),
+        deep_scan,
         evaluations_per_second: (made.1 > 0.0).then(|| made.0 as f64 / made.1),
         fresh: trust.fresh,
         evidence: trust.evidence,
@@ -214,14 +210,28 @@ pub fn run(
     Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, report })
 }
 
+/// Tells `watch` how far a stage of evaluations is, and stops it when the caller asks or the time is over.
+fn going_on<'a>(
+    start: Instant,
+    limit: Option<f64>,
+    round: usize,
+    total: usize,
+    stopped: &'a mut Option<StopCause>,
+    watch: &'a mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+) -> impl FnMut(usize) -> ControlFlow<()> + 'a {
+    move |done| {
+        if watch(RoundsEvent::Evaluating { round, done, total }).is_break() {
+            *stopped = Some(StopCause::Interrupted);
+        } else if limit.is_some_and(|limit| start.elapsed().as_secs_f64() > limit) {
+            *stopped = Some(StopCause::MaxTime);
+        }
+        if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
 /// The seed of all that is random in a round; those of different runs share nothing.
 fn round_seed(seed: u64, round: usize) -> u64 {
     stream(seed, "round", round as u64).next_u64()
-}
-
-/// Evaluations per round where none were asked for.
-fn default_round(dim: usize, max_evaluations: usize) -> usize {
-    (max_evaluations / 25).clamp(500, 1000 + 400 * dim)
 }
 
 /// log q of a draw at which no density can be had: its weight is zero, and the draw still counts.
@@ -278,7 +288,10 @@ struct Rounds<'a> {
     seed: u64,
     start: Instant,
     stopped: Option<StopCause>,
-    n_scan: usize,
+    /// Draws of the scan that are the pool's first points.
+    n_whole: usize,
+    /// The scan beyond them; the draws that it kept come next in the pool.
+    deep: Option<DeepScanned>,
 }
 
 impl Rounds<'_> {
@@ -306,38 +319,60 @@ impl Rounds<'_> {
         round: usize,
         theta: &[f64],
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<crate::likelihood::Evaluations, HostError> {
+    ) -> Result<Evaluations, HostError> {
         let d = self.prior.dim();
         let total = (theta.len() / d).min(self.left());
-        let (start, limit) = (self.start, self.settings.max_time);
-        let stopped = &mut self.stopped;
-        let out = self.evaluator.evaluate(&theta[..total * d], &mut |done| {
-            if watch(RoundsEvent::Evaluating { round, done, total }).is_break() {
-                *stopped = Some(StopCause::Interrupted);
-            } else if limit.is_some_and(|limit| start.elapsed().as_secs_f64() > limit) {
-                *stopped = Some(StopCause::MaxTime);
-            }
-            if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        Ok(out)
+        let mut go_on = going_on(self.start, self.settings.max_time, round, total, &mut self.stopped, watch);
+        self.evaluator.evaluate(&theta[..total * d], &mut go_on)
     }
 
     /// The prior stage: scrambled Sobol points.
     fn scan(&mut self, watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>) -> Result<(), HostError> {
         let d = self.prior.dim();
-        let points = sobol_blocks(self.seed, self.settings.scan(), d).points;
+        let (n_whole, n_blocks) = deep::parts(self.settings.scan());
+        let points = sobol_blocks(self.seed, n_whole, d).points;
         let mut theta = vec![0.0; points.len()];
         theta
             .par_chunks_exact_mut(d)
             .zip(points.par_chunks_exact(d))
             .with_min_len(256)
             .for_each(|(theta, u)| self.prior.prior_transform(u, theta));
-        let out = self.evaluate(0, &theta, watch)?;
-        let n = out.log_likelihood.len();
+        let log_likelihood = self.evaluate(0, &theta, watch)?.log_likelihood;
+        let n = log_likelihood.len();
         theta.truncate(n * d);
-        self.n_scan = n;
-        let drawn = Drawn { theta, log_likelihood: out.log_likelihood, derived: out.derived };
-        self.pool.add(self.engine, self.prior, None, n, drawn)
+        self.n_whole = n;
+        self.pool.add(self.engine, self.prior, None, n, Drawn { theta, log_likelihood })?;
+        if self.stop().is_none() { self.deep_scan(n_blocks, watch) } else { Ok(()) }
+    }
+
+    /// What the scan draws beyond the points that are kept one by one.
+    fn deep_scan(
+        &mut self,
+        n_blocks: usize,
+        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(), HostError> {
+        // A block is never shared, so that blocks stay independent.
+        let first = self.n_whole.div_ceil(SOBOL_BLOCK);
+        let n_blocks = n_blocks.min(self.left() / SOBOL_BLOCK).min(u32::MAX as usize - first);
+        if n_blocks == 0 {
+            return Ok(());
+        }
+        let total = n_blocks * SOBOL_BLOCK;
+        let mut go_on = going_on(self.start, self.settings.max_time, 0, total, &mut self.stopped, watch);
+        let done = self.evaluator.deep_scan(self.prior, self.seed, (first as u32, n_blocks), &mut go_on)?;
+        let kept = done.scan.kept();
+        let drawn = Drawn {
+            theta: deep::theta(self.prior, self.seed, &kept),
+            log_likelihood: kept.iter().map(|draw| draw.log_likelihood).collect(),
+        };
+        self.pool.add_deep(self.engine, self.prior, done.scan.n(), done.scan.threshold(), drawn)?;
+        self.deep = Some(done);
+        Ok(())
+    }
+
+    /// The deep scan in figures.
+    fn deep_report(&self) -> Option<DeepScanReport> {
+        self.deep.as_ref().map(|deep| deep.report(&self.pool.log_likelihood[..self.n_whole]))
     }
 
     /// Draws of `flow` and of the prior, evaluated.
@@ -355,7 +390,7 @@ impl Rounds<'_> {
             log_likelihood: Vec::new(),
             log_prior: Vec::new(),
             derived: Vec::new(),
-            from_prior: Drawn { theta: Vec::new(), log_likelihood: Vec::new(), derived: Vec::new() },
+            from_prior: Drawn { theta: Vec::new(), log_likelihood: Vec::new() },
         };
         self.draw_more(flow, round, &mut fresh, n_flow, watch)?;
         let field = CounterField::new(self.seed, "prior share", d);
@@ -368,7 +403,7 @@ impl Rounds<'_> {
         if self.stop().is_none() {
             let out = self.evaluate(round, &theta, watch)?;
             theta.truncate(out.log_likelihood.len() * d);
-            fresh.from_prior = Drawn { theta, log_likelihood: out.log_likelihood, derived: out.derived };
+            fresh.from_prior = Drawn { theta, log_likelihood: out.log_likelihood };
         }
         Ok(fresh)
     }
@@ -404,18 +439,23 @@ impl Rounds<'_> {
 
     /// Judges the final flow by its fresh draws, and holds it against all that was evaluated.
     fn trust(&mut self, flow: &Posterior, fresh: &Fresh, earlier: &[Evidence]) -> Result<Trust, HostError> {
-        let d = self.prior.dim();
         let judged = self.judge(fresh).ok();
-        let scan = &self.pool.log_likelihood[..self.n_scan];
-        let blocks: Vec<u32> = (0..self.n_scan).map(|i| (i / SOBOL_BLOCK) as u32).collect();
-        let scan_weights = weight_report(scan, Some(&blocks), &self.pool.theta[..self.n_scan * d]).ok();
+        let whole = &self.pool.log_likelihood[..self.n_whole];
+        let deep = self.deep_report();
+        let deep_blocks = self.deep.as_ref().map_or(&[][..], |deep| deep.scan.blocks());
+        let n_scan_points = self.n_whole + deep.map_or(0, |deep| deep.n_kept);
         let evidence = EvidenceReport::new(
             judged.as_ref().and_then(|fresh| Evidence::of(&fresh.weights)),
             Evidence::joined(earlier),
-            scan_weights.as_ref().and_then(Evidence::of),
+            Evidence::of_scan(whole, deep_blocks),
         );
         let (mut coverage, mut audited) = (None, None);
         if let Some(report) = &judged {
+            // What the deep scan alone has hit is known only if draws there were kept. What it has hit below their threshold
+            // fills less of the prior than the other draws can miss, and so can hold no more than this share of the mass.
+            let n_prior = self.pool.n_prior();
+            let unseen = |t: f64| prior_mass_limit(n_prior).ln() + t - report.weights.log_z < NEGLIGIBLE.ln();
+            let n_deep = deep.filter(|deep| deep.threshold.is_none_or(unseen)).map_or(0, |deep| deep.n);
             let fresh_log_weights = fresh.log_weights(1.0);
             let log_proposal = self.pool.log_proposal();
             let mut executor = self.engine.flow(flow.spec())?;
@@ -427,8 +467,8 @@ impl Rounds<'_> {
                 theta: &self.pool.theta,
                 log_target: &target(&self.pool.log_likelihood, &self.pool.log_prior),
                 log_weights: &self.pool.log_weights(&log_proposal, 1.0),
-                scan_log_likelihood: scan,
-                n_prior: self.pool.n_prior(),
+                scan_log_weights: &self.pool.scan_log_weights(self.n_whole, n_scan_points),
+                n_prior: n_prior + n_deep,
                 fresh_theta: &fresh.samples.theta,
                 fresh_log_target: &target(&fresh.log_likelihood, &fresh.log_prior),
                 fresh_log_weights: &fresh_log_weights,
@@ -451,35 +491,25 @@ impl Rounds<'_> {
         Ok(Trust { fresh: judged, evidence, coverage, audit: audited, verdict })
     }
 
-    /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there.
+    /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there. `before` are the
+    /// rounds before this one.
     fn finish(
         &mut self,
         flow: &Posterior,
         round: usize,
-        n_round: usize,
         fresh: &mut Fresh,
-        before: Option<&RoundRow>,
+        before: &[RoundRow],
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
     ) -> Result<bool, HostError> {
         loop {
             let Ok(FreshReport { ess, .. }) = self.judge(fresh) else { return Ok(false) };
-            let Some(lower) = ess.lower else { return Ok(false) };
-            if lower >= self.settings.target_ess {
-                return Ok(true);
+            match policy::next(&ess, fresh.n(), self.left(), self.settings.target_ess, before) {
+                Next::Enough => return Ok(true),
+                Next::Draw(more) if self.stop().is_none() => {
+                    self.draw_more(flow, round, fresh, more, watch)?
+                }
+                Next::Draw(_) | Next::Round => return Ok(false),
             }
-            let more = (fresh.n() as f64 * (1.05 * self.settings.target_ess / lower - 1.0)).ceil();
-            // Another round costs draws of its own, and it trains; it pays while the flow still gets better.
-            let efficiency = ess.ess / fresh.n() as f64;
-            let gains = match before {
-                Some(row) if row.beta >= 1.0 => efficiency > 1.15 * row.fresh_ess / row.n_fresh as f64,
-                _ => efficiency < GOOD_EFFICIENCY,
-            };
-            let last_chance =
-                more + (2 * n_round) as f64 > self.left() as f64 || efficiency > GOOD_EFFICIENCY;
-            if more > self.left() as f64 || (gains && !last_chance) || self.stop().is_some() {
-                return Ok(false);
-            }
-            self.draw_more(flow, round, fresh, more as usize, watch)?;
         }
     }
 
@@ -487,7 +517,6 @@ impl Rounds<'_> {
         let drawn = Drawn {
             theta: [&fresh.samples.theta[..], &fresh.from_prior.theta].concat(),
             log_likelihood: [&fresh.log_likelihood[..], &fresh.from_prior.log_likelihood].concat(),
-            derived: [&fresh.derived[..], &fresh.from_prior.derived].concat(),
         };
         let n_prior = fresh.from_prior.log_likelihood.len();
         self.pool.add(self.engine, self.prior, Some(flow), n_prior, drawn)

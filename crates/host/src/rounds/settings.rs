@@ -17,7 +17,8 @@ pub struct RoundsSettings {
     pub max_k_hat: f64,
     /// Largest standard error of log Z, if that is part of the contract.
     pub max_log_z_sd: Option<f64>,
-    /// Draws from the prior, scrambled Sobol points: the first round, and the scan that missed modes are looked for with.
+    /// Draws from the prior, scrambled Sobol points: the first round, and the scan that missed modes are looked for with. Of a
+    /// scan of more than 106,495 draws the first are kept one by one, and of the rest sums and the best.
     /// `None`: a twentieth of `max_evaluations`, at most 100,000.
     pub n_scan: Option<usize>,
     /// Evaluations per round; `None`: by dimension and budget.

@@ -4,6 +4,7 @@ use super::guess::{self, Marginal};
 use super::ranges::{Range, ranges_file, read_ranges};
 use super::text::line;
 use crate::exit::CommandError;
+use crate::source::format_of;
 use lwflow_host::files::{
     ChainFormat, ChainSettings, ColumnChoice, WeightKind, WeightedPairs, chain_format, read_chains,
     read_pairs,
@@ -105,14 +106,11 @@ pub fn of_chain(root: &Path, parameters: Option<Vec<String>>) -> Result<PointsGu
     let named = ranges.as_ref().map(|(ranges, file)| {
         (ranges.as_slice(), file.file_name().unwrap_or_default().to_string_lossy().into_owned())
     });
-    let more = match format {
-        ChainFormat::GetDist => {
-            let burn_in = format!("burn_in = {burn_in:?}");
-            "format = \"getdist\"\n".to_owned()
-                + &line(&burn_in, "share dropped at the start of each chain; 0.0 if that is done")
-        }
-        _ => "format = \"polychord\"\n".to_owned(),
-    };
+    let mut more = format!("format = {:?}\n", format_of(format).word());
+    if format == ChainFormat::GetDist {
+        let burn_in = format!("burn_in = {burn_in:?}");
+        more.push_str(&line(&burn_in, "share dropped at the start of each chain; 0.0 if that is done"));
+    }
     guess(samples.pairs, samples.report.autocorrelation_ess, named, more, true)
 }
 

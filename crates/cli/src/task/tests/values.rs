@@ -55,8 +55,8 @@ fn unknown_words_list_the_valid_ones() {
     );
     assert!(text.ends_with(&TARGET_NAMES.join(", ")), "{text}");
     let text = message("[likelihood]\nchain = \"c\"\nformat = \"polycord\"\n");
-    let expected =
-        "`likelihood.format` is \"polycord\", did you mean `polychord`?; valid values: getdist, polychord";
+    let expected = "`likelihood.format` is \"polycord\", did you mean `polychord`?; valid values: getdist, \
+                    polychord, multinest, ultranest";
     assert_eq!(text, format!("runs/TASK.toml:3: {expected}"));
 }
 
@@ -165,7 +165,7 @@ fn exactly_one_source() {
     );
     assert_eq!(
         message("[likelihood]\nchain = \"c\"\n"),
-        "runs/TASK.toml:1: `likelihood.format` is missing: \"getdist\" or \"polychord\""
+        "runs/TASK.toml:1: `likelihood.format` is missing: \"getdist\", \"polychord\", \"multinest\" or \"ultranest\""
     );
     assert_eq!(
         message("[likelihood]\npairs = \"a.txt\"\n"),

@@ -78,7 +78,7 @@ impl<F: Real> Machine<F> {
         }
     }
 
-    /// log L `[n]` and derived quantities `[n, M]` of up to [`LANES`] theta `[n, D]`; the rest of the block repeats the
+    /// log L `[n]` and derived quantities, `[n, M]` or none wanted, of up to [`LANES`] theta `[n, D]`; the rest of the block repeats the
     /// last. The error is the place of a loop that the watch ended.
     pub fn evaluate(
         &mut self,
@@ -96,7 +96,7 @@ impl<F: Real> Machine<F> {
         for (lane, out) in log_likelihood.iter_mut().enumerate() {
             *out = self.value(value.first(), lane);
         }
-        if let Some(at) = code.derived {
+        if let Some(at) = code.derived.filter(|_| !derived.is_empty()) {
             let value = self.call(&job, at, theta, log_likelihood.len())?;
             for (lane, row) in derived.chunks_exact_mut(value.len().max(1)).enumerate() {
                 for (out, reg) in row.iter_mut().zip(value) {

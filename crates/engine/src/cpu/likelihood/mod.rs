@@ -6,6 +6,7 @@ mod machine;
 mod mask;
 mod ops;
 mod real;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use crate::wgsl::bytecode::Bytecode;
 use crate::wgsl::{WgslError, WgslProgram};
 use machine::{Machine, Watch};
 use real::Real;
+pub(crate) use scan::CpuScan;
 
 /// Theta of a block.
 pub(super) const LANES: usize = 128;
@@ -125,11 +127,14 @@ fn run<F: Real>(
     });
     match place.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         None => Ok((log_likelihood, derived)),
-        Some(at) => {
-            let source = program.source();
-            let WgslError { file, line, column, .. } = WgslError::at(&source.file, &source.text, at, "");
-            let during = format!("evaluating the loop at {file}:{line}:{column}");
-            Err(EngineError::Timeout { seconds: timeout.as_secs_f64(), during })
-        }
+        Some(at) => Err(timed_out(program, at, timeout)),
     }
+}
+
+/// The error of a loop at byte `at` that did not end.
+fn timed_out(program: &WgslProgram, at: usize, timeout: Duration) -> EngineError {
+    let source = program.source();
+    let WgslError { file, line, column, .. } = WgslError::at(&source.file, &source.text, at, "");
+    let during = format!("evaluating the loop at {file}:{line}:{column}");
+    EngineError::Timeout { seconds: timeout.as_secs_f64(), during }
 }

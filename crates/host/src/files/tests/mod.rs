@@ -2,9 +2,11 @@
 
 mod chains;
 mod damage;
+mod export;
 mod pairs;
 mod refusals;
 mod round_trip;
+mod samplers;
 mod table;
 
 use std::io::Cursor;
