@@ -1,21 +1,32 @@
 //! The subcommands. Each reads its input completely before it writes anything, and writes files atomically.
 
+mod check;
+mod devices;
+mod doctor;
 mod export;
 mod fit;
+mod init;
+mod manual;
 mod rounds;
 mod table;
 
 pub use fit::fit_settings;
 
 use crate::demo::{DemoArgs, demo};
-use crate::exit::{CommandError, Status};
-use crate::progress::{Console, catch_interrupts, print};
+use crate::exit::CommandError;
+use crate::progress::{Console, catch_interrupts};
 use clap::{Args, Parser, Subcommand};
-use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings, list_devices};
+use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const STATUSES: &str = "Exit status: 0 success; 1 unexpected error; 2 wrong command line; 3 wrong input file; \
+const EPILOGUE: &str = "Examples:
+  lwflow init
+  lwflow check TASK.toml
+  lwflow fit TASK.toml --out runs/first
+  lwflow sample runs/first/model.safetensors -n 10000 --out samples.parquet
+
+Exit status: 0 success; 1 unexpected error; 2 wrong command line; 3 wrong input file; \
 4 no usable device; 5 failed fit or missed bound; 6 contract not met; 130 interrupted (what there was is written).";
 
 /// Most samples of one call: their count in bytes still has meaning on every system.
@@ -23,7 +34,7 @@ const MAX_SAMPLES: u64 = 1_000_000_000_000;
 
 /// Likelihood-weighted normalizing flows on any GPU.
 #[derive(Debug, Parser)]
-#[command(name = "lwflow", version, after_help = STATUSES)]
+#[command(name = "lwflow", version, after_help = EPILOGUE)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,24 +42,71 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fit a flow to the weighted pairs that a task file describes.
-    #[command(after_help = "Example: lwflow fit examples/gauss3/TASK.toml --out runs/gauss3")]
+    /// Write a commented task file, from weighted points or for a likelihood of your own.
+    #[command(after_help = "Examples:
+  lwflow init --pairs pairs.csv
+  lwflow init --chain chains/run --out fits/run.toml --parameters omega_m,sigma_8
+  lwflow init --command python3 likelihood.py
+  lwflow init")]
+    Init(init::InitArgs),
+    /// Check a task without running it: files, prior, likelihood at draws from the prior, and how long a fit takes.
+    #[command(
+        after_help = "Exit status: as that of `lwflow fit` where it refuses the task; nothing is written.
+
+Examples:
+  lwflow check TASK.toml
+  lwflow check examples/galaxies/TASK.toml --device cpu --json"
+    )]
+    Check(check::CheckArgs),
+    /// Fit a flow to the weighted pairs, or from the prior and the likelihood, that a task file describes.
+    #[command(after_help = "Examples:
+  lwflow fit examples/gauss3/TASK.toml --out runs/gauss3
+  lwflow fit TASK.toml --out runs/first --max-evaluations 100000
+  lwflow fit TASK.toml --out runs/first --resume")]
     Fit(FitArgs),
     /// Draw samples from a trained model: columns or arrays theta and log_prob.
-    #[command(
-        after_help = "Example: lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet"
-    )]
+    #[command(after_help = "Examples:
+  lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet
+  lwflow sample model.safetensors -n 1000 --context 0.5,-1 --out - | head")]
     Sample(SampleArgs),
     /// Add the model's log density log_prob to a table; its parameters, context and weights are kept.
-    #[command(after_help = "Example: lwflow log-prob model.safetensors --in points.csv --out -")]
+    #[command(after_help = "Examples:
+  lwflow log-prob model.safetensors --in points.csv --out -
+  lwflow log-prob model.safetensors --in points.parquet --out points.parquet")]
     LogProb(LogProbArgs),
     /// Write the draws of a fit for GetDist, anesthetic or ArviZ, or as a table with weights.
-    #[command(after_help = "Example: lwflow export runs/gauss3 --to getdist --out chains/gauss3")]
+    #[command(after_help = "Examples:
+  lwflow export runs/gauss3 --to getdist --out chains/gauss3
+  lwflow export runs/gauss3 --to arviz --out gauss3.json")]
     Export(ExportArgs),
     /// List the devices with their limits and the state of their self-test.
-    Devices(DevicesArgs),
+    #[command(after_help = "Examples:
+  lwflow devices
+  lwflow devices --test --json")]
+    Devices(devices::DevicesArgs),
+    /// Find out why there is no usable GPU, and what helps.
+    #[command(after_help = "Exit status: 0 if the device passes its self-test, 4 if not.
+
+Examples:
+  lwflow doctor
+  lwflow doctor --device gpu")]
+    Doctor(doctor::DoctorArgs),
     /// Fit all known 2-D and 3-D targets with both bases and a real nested-sampling run, and check every bound.
+    #[command(after_help = "Examples:
+  lwflow demo --device cpu --out demo
+  lwflow demo --seeds 0,1,2 --only gauss2,chain")]
     Demo(DemoArgs),
+    /// Print the completions of a shell.
+    #[command(after_help = "Examples:
+  lwflow completions bash > ~/.local/share/bash-completion/completions/lwflow
+  lwflow completions zsh > ~/.zfunc/_lwflow
+  lwflow completions fish > ~/.config/fish/completions/lwflow.fish")]
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write it and one for every command into a folder.
+    #[command(after_help = "Examples:
+  lwflow man | man -l -
+  lwflow man --out ~/.local/share/man/man1")]
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -144,16 +202,6 @@ struct ExportArgs {
     force: bool,
 }
 
-#[derive(Debug, Args)]
-struct DevicesArgs {
-    /// Machine-readable output.
-    #[arg(long)]
-    json: bool,
-    /// Run every self-test now.
-    #[arg(long)]
-    test: bool,
-}
-
 /// Where there is no display, Mesa's device-select layer greets every program with "XDG_RUNTIME_DIR is invalid" on
 /// stderr. Only the environment silences it, which a running program cannot change safely: it starts itself anew, once.
 #[cfg(target_os = "linux")]
@@ -181,11 +229,16 @@ pub fn run() -> ExitCode {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let result = catch_interrupts().and_then(|()| match cli.command {
         Command::Fit(args) => fit::run_fit(&args),
+        Command::Init(args) => init::run_init(&args),
+        Command::Check(args) => check::run_check(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
         Command::Export(args) => export::run_export(&args),
-        Command::Devices(args) => run_devices(&args),
+        Command::Devices(args) => devices::run_devices(&args),
+        Command::Doctor(args) => doctor::run_doctor(&args),
         Command::Demo(args) => demo(&args),
+        Command::Completions(args) => manual::run_completions(&args),
+        Command::Man(args) => manual::run_man(&args),
     });
     match result {
         Ok(status) => ExitCode::from(status as u8),
@@ -217,67 +270,35 @@ pub fn open_engine(device: &DeviceChoice, console: Console) -> Result<Engine, Co
     Ok(engine)
 }
 
-fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
-    let devices = list_devices();
-    let mut rows = Vec::new();
-    let mut failed = false;
-    for info in &devices {
-        let settings = EngineSettings {
-            device: info.index.map_or(DeviceChoice::Auto, DeviceChoice::Index),
-            ..EngineSettings::default()
-        };
-        let state = match Engine::new(&settings) {
-            Err(error) => {
-                failed = true;
-                format!("cannot be opened: {error}")
-            }
-            Ok(engine) if args.test => match engine.self_test() {
-                Ok(_) => "passed".to_owned(),
-                Err(error) => {
-                    failed = true;
-                    format!("failed: {error}")
-                }
-            },
-            Ok(engine) if engine.is_tested() => "passed".to_owned(),
-            Ok(_) => "not run yet (--test runs it; so does the first fit)".to_owned(),
-        };
-        rows.push((info, state));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// A command line of an example, without what the shell itself takes from it.
+    fn arguments(example: &str) -> Vec<&str> {
+        example.split_whitespace().take_while(|word| !matches!(*word, "|" | ">")).collect()
     }
-    if args.json {
-        let list: Vec<_> = rows
-            .iter()
-            .map(|(info, state)| {
-                serde_json::json!({
-                    "index": info.index,
-                    "name": info.name,
-                    "kind": info.kind,
-                    "backend": info.backend,
-                    "driver": info.driver,
-                    "subgroup": info.subgroup,
-                    "limits": info.adapter,
-                    "self_test": state,
-                })
-            })
-            .collect();
-        print(&(serde_json::to_string_pretty(&list)? + "\n"))?;
-    } else {
-        for (info, state) in &rows {
-            let index = info.index.map(|i| format!("{i}: ")).unwrap_or_default();
-            let limits = info.adapter.as_ref().map_or_else(String::new, |a| {
-                format!(
-                    "buffers up to {} MiB, uniforms {} KiB, workgroup memory {} KiB; ",
-                    a.max_storage_bytes >> 20,
-                    a.max_uniform_bytes >> 10,
-                    a.max_workgroup_bytes >> 10
-                )
-            });
-            print(&format!("{index}{info}\n    {limits}self-test: {state}\n"))?;
+
+    #[test]
+    fn every_command_has_examples_and_they_are_understood() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            let help =
+                command.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  lwflow ")).collect();
+            assert!(!examples.is_empty(), "{name}: {help}");
+            for example in examples {
+                let parsed = Cli::try_parse_from(arguments(example));
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                assert_eq!(arguments(example)[1], name, "an example of another command");
+            }
         }
     }
-    if devices.iter().all(|d| d.kind == DeviceKind::Cpu) {
-        Console { quiet: args.json }.remark(
-            "no Vulkan, Metal or DX12 device; on Linux `cargo xtask setup` installs a software driver",
-        );
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
-    Ok(if failed { Status::Device } else { Status::Success })
 }

@@ -190,7 +190,7 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
 }
 
 /// The format of a task that reads these files.
-fn format_of(found: FileFormat) -> ChainFormat {
+pub fn format_of(found: FileFormat) -> ChainFormat {
     match found {
         FileFormat::GetDist => ChainFormat::Getdist,
         FileFormat::DeadBirth => ChainFormat::Polychord,

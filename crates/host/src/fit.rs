@@ -5,6 +5,7 @@ mod refit;
 mod start;
 
 pub use refit::refit;
+pub use start::visits_of_starts;
 
 use crate::mixture::{GaussianMixture, SelectionRow};
 use crate::outer::{Support, fit_outer};
@@ -120,6 +121,21 @@ pub struct Prepared {
     pub notes: Vec<String>,
 }
 
+impl Prepared {
+    /// Whether the points of `input`, which these were prepared from, are enough for a fit.
+    ///
+    /// # Errors
+    /// [`HostError::TooFewEffective`] below [`MIN_FIT_ESS`].
+    pub fn check_effective(&self, input: &FitInput) -> Result<(), HostError> {
+        let effective = self.data.effective_points();
+        if effective >= MIN_FIT_ESS {
+            return Ok(());
+        }
+        let n_weighted = input.log_weights.iter().filter(|&&lw| lw > f64::NEG_INFINITY).count();
+        Err(HostError::TooFewEffective { effective, n_weighted, least: MIN_FIT_ESS })
+    }
+}
+
 /// What a fit is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -221,13 +237,10 @@ pub fn fit(
     mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport), HostError> {
     let mut prepared = prepare(input, None)?;
+    prepared.check_effective(input)?;
     let d = input.names.len();
     let data = &prepared.data;
-    let effective = data.effective_points();
     let n_weighted = input.log_weights.iter().filter(|&&lw| lw > f64::NEG_INFINITY).count();
-    if effective < MIN_FIT_ESS {
-        return Err(HostError::TooFewEffective { effective, n_weighted, least: MIN_FIT_ESS });
-    }
     let mut stopped = false;
     // A wish to stop holds for the stages that follow, whether or not the caller repeats it.
     let mut progress = |stage, done, total| {

@@ -63,7 +63,7 @@ pub fn log_add(a: f64, b: f64) -> f64 {
 
 /// Systematic resampling: `n` draws with probabilities proportional to `weights`, of any positive sum, as rows in ascending
 /// order, a row once for each time it was drawn. `offset` in (0, 1) shifts the grid of the draws.
-pub(crate) fn systematic(weights: &[f64], n: usize, offset: f64) -> Vec<usize> {
+pub fn systematic(weights: &[f64], n: usize, offset: f64) -> Vec<usize> {
     let step = weights.iter().sum::<f64>() / n.max(1) as f64;
     let (mut sum, mut next) = (0.0, offset * step);
     let mut rows = Vec::with_capacity(n);

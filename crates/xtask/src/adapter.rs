@@ -72,6 +72,11 @@ impl SearchPaths {
         Self { forced: list("VK_DRIVER_FILES").or_else(|| list("VK_ICD_FILENAMES")), manifests, libraries }
     }
 
+    /// All manifest files that the loader would read, usable or not.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.forced.as_ref().unwrap_or(&self.manifests).iter().flat_map(|p| manifests_at(p)).collect()
+    }
+
     /// Looks for the loader and the manifests; `ldconfig` is the text of `ldconfig -p`, empty if there is none.
     pub fn find(&self, ldconfig: &str) -> Found {
         let mut found = Found {
@@ -83,8 +88,8 @@ impl SearchPaths {
                 .or_else(|| loader_in_ldconfig(ldconfig)),
             ..Found::default()
         };
-        for manifest in self.forced.as_ref().unwrap_or(&self.manifests).iter().flat_map(|p| manifests_at(p)) {
-            if !is_usable(&manifest) {
+        for manifest in self.files() {
+            if fault(&manifest).is_some() {
                 continue;
             }
             if is_software(&manifest) && found.software.is_none() {
@@ -147,13 +152,25 @@ fn manifests_at(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn is_software(manifest: &Path) -> bool {
+/// Whether a manifest is that of a driver that runs on the CPU.
+pub fn is_software(manifest: &Path) -> bool {
     let name = manifest.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     name.starts_with("lvp_icd") || name.contains("swiftshader")
 }
 
-/// False for a manifest of another architecture, or one whose library has been removed from under it.
-fn is_usable(manifest: &Path) -> bool {
+/// Why a manifest brings no driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is for another architecture.
+    Architecture,
+    /// It cannot be read, or names no library.
+    Unreadable,
+    /// Its library is not there.
+    LibraryMissing(PathBuf),
+}
+
+/// What is wrong with a manifest; `None` if nothing is as far as files tell.
+pub fn fault(manifest: &Path) -> Option<Fault> {
     let name = manifest.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     // Debian and Fedora write the architecture before the extension: lvp_icd.x86_64.json.
     let arch = name.trim_end_matches(".json").rsplit('.').next().and_then(|suffix| match suffix {
@@ -163,14 +180,14 @@ fn is_usable(manifest: &Path) -> bool {
         _ => None,
     });
     if arch.is_some_and(|arch| arch != std::env::consts::ARCH) {
-        return false;
+        return Some(Fault::Architecture);
     }
-    match std::fs::read_to_string(manifest).ok().and_then(|text| library_path(&text)) {
-        None => false,
-        // A bare name is looked up by the dynamic linker, whose rules are not repeated here.
-        Some(library) if !library.contains('/') => true,
-        Some(library) => manifest.parent().is_some_and(|dir| dir.join(library).is_file()),
-    }
+    let Some(library) = std::fs::read_to_string(manifest).ok().and_then(|text| library_path(&text)) else {
+        return Some(Fault::Unreadable);
+    };
+    // A bare name is looked up by the dynamic linker, whose rules are not repeated here.
+    let file = manifest.parent().unwrap_or(Path::new("")).join(&library);
+    (library.contains('/') && !file.is_file()).then_some(Fault::LibraryMissing(file))
 }
 
 /// The value of `library_path` in a driver manifest.

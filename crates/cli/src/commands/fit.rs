@@ -89,7 +89,7 @@ fn rounds_settings(task: &Task, args: &FitArgs) -> Result<Option<RoundsSettings>
 }
 
 /// A complaint about the points or the settings, with the file that they come from.
-fn of_task(task: &Task, error: CommandError) -> CommandError {
+pub(super) fn of_task(task: &Task, error: CommandError) -> CommandError {
     if error.status != Status::Input {
         return error;
     }
@@ -108,7 +108,7 @@ const MAX_DRAWS: usize = 100_000_000;
 const MAX_SAMPLES: usize = 1_000_000_000;
 
 /// Refuses counts that no memory or disk holds, before any work.
-fn check_counts(task: &Task) -> Result<(), CommandError> {
+pub(super) fn check_counts(task: &Task) -> Result<(), CommandError> {
     let refuse = |key: &str, got: usize, most: usize| {
         let message = format!("{}: `{key}` is {got}, expected at most {most}", task.file.display());
         Err(CommandError::new(Status::Input, message))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod export;
+mod first;
 mod golden;
 mod harness;
 mod interrupt;

@@ -2,7 +2,7 @@
 //! Invariant: the layers' structure depends on the settings and the layer seed alone, so parameters carry over.
 
 use super::start::{Effort, initial_base, mixture_params};
-use super::{FitInput, FitSettings, MIN_FIT_ESS, assemble, prepare};
+use super::{FitInput, FitSettings, assemble, prepare};
 use crate::posterior::Posterior;
 use crate::train::{ControlVariate, TrainProgress, TrainReport, TrainSettings, TrainingData, train};
 use crate::weights::systematic;
@@ -31,13 +31,9 @@ pub fn refit(
     mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<(Posterior, TrainReport), HostError> {
     let prepared = prepare(input, previous.map(|p| &p.outer))?;
+    prepared.check_effective(input)?;
     let d = input.names.len();
     let data = &prepared.data;
-    let effective = data.effective_points();
-    if effective < MIN_FIT_ESS {
-        let n_weighted = input.log_weights.iter().filter(|&&lw| lw > f64::NEG_INFINITY).count();
-        return Err(HostError::TooFewEffective { effective, n_weighted, least: MIN_FIT_ESS });
-    }
     let thin = thinned(data, d, seed);
     let mut starts = vec![start(&thin, d, settings, None, layer_seed, seed)?];
     if let Some(previous) = previous.filter(|p| !p.spec().layers.is_empty()) {

@@ -41,6 +41,13 @@ impl Effort {
     }
 }
 
+/// Points that the starts of [`super::fit`] visit, all together, before one of them is trained. There is a competition only
+/// for several components under layers.
+pub fn visits_of_starts(settings: &FitSettings, n_components: usize) -> usize {
+    let compete = n_components > 1 && settings.flow.n_layers > 0;
+    if compete { (N_BROAD + 1) * PILOT_STEPS * settings.training.batch_size } else { 0 }
+}
+
 /// Trains the EM mixture and a few broad mixtures for a short while each and returns the parameters that did best on the
 /// validation points, with all their losses (the EM mixture's first). EM can settle on components that straddle what a
 /// flow must keep apart (two rings cut into quarters), and no later step leaves that topology.
