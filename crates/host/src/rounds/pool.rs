@@ -11,6 +11,9 @@ use crate::weights::{kish_ess, log_add};
 use lwflow_engine::Engine;
 use rayon::prelude::*;
 
+/// See [`Pool::least_log_prior`], nats.
+const HOPELESS: f64 = 1000.0;
+
 /// A flow that drew points.
 #[derive(Debug)]
 struct Proposal {
@@ -66,6 +69,19 @@ impl Pool {
     /// Draws from the prior, each of which is among them.
     pub(super) fn n_prior(&self) -> usize {
         self.n_prior
+    }
+
+    /// Least log prior of a draw that is worth an evaluation: below it, its likelihood would have to be e^1000 times the
+    /// largest one seen to weigh as much as the best point. Wide tails under a logarithm reach numbers, like 1e-300, at which
+    /// no likelihood should be asked.
+    pub(super) fn least_log_prior(&self) -> f64 {
+        let finite = |i: &usize| self.log_likelihood[*i] > f64::NEG_INFINITY;
+        let (mut largest, mut best) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        for i in (0..self.n()).filter(finite) {
+            largest = largest.max(self.log_likelihood[i]);
+            best = best.max(self.log_likelihood[i] + self.log_prior[i]);
+        }
+        if largest > f64::NEG_INFINITY { best - largest - HOPELESS } else { f64::NEG_INFINITY }
     }
 
     /// Adds points of which the last `n_prior` were drawn from the prior and the rest from `flow`.
@@ -215,5 +231,23 @@ fn log_prob(engine: &Engine, flow: &Posterior, theta: &[f64]) -> Result<Vec<f64>
 fn add_density(sums: &mut [f64], log_q: &[f64], log_n: f64) {
     for (sum, q) in sums.iter_mut().zip(log_q) {
         *sum = log_add(*sum, log_n + q);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_is_hopeless_only_far_below_the_best_point() {
+        let mut pool = Pool::new(1);
+        assert_eq!(pool.least_log_prior(), f64::NEG_INFINITY);
+        pool.log_likelihood = vec![f64::NEG_INFINITY];
+        pool.log_prior = vec![-1.0];
+        assert_eq!(pool.least_log_prior(), f64::NEG_INFINITY);
+        // The best point lies far out in the prior: it moves the limit with it.
+        pool.log_likelihood.extend([-5000.0, -10.0]);
+        pool.log_prior.extend([-2.0, -4000.0]);
+        assert_eq!(pool.least_log_prior(), -5000.0);
     }
 }

@@ -421,15 +421,29 @@ impl Rounds<'_> {
         let seed = round_seed(self.seed, round);
         let mut executor = self.engine.flow(flow.spec())?;
         let mut samples = flow.sample(&mut executor, n + n_more.min(self.left()), &[], seed)?;
-        let out = self.evaluate(round, &samples.theta[n * d..], watch)?;
-        let n = n + out.log_likelihood.len();
+        let log_prior: Vec<f64> =
+            samples.theta[n * d..].par_chunks_exact(d).map(|t| self.prior.log_prior(t)).collect();
+        let floor = self.pool.least_log_prior();
+        let asked: Vec<usize> = (0..log_prior.len()).filter(|&i| log_prior[i] >= floor).collect();
+        let theta: Vec<f64> =
+            asked.iter().flat_map(|i| &samples.theta[(n + i) * d..][..d]).copied().collect();
+        let out = self.evaluate(round, &theta, watch)?;
+        // As far as the evaluations go; what was not asked for has no likelihood and unknown derived quantities.
+        let n_more = asked.get(out.log_likelihood.len()).copied().unwrap_or(log_prior.len());
+        let m = self.evaluator.n_derived();
+        let (mut log_likelihood, mut derived) = (vec![f64::NEG_INFINITY; n_more], vec![f64::NAN; n_more * m]);
+        for (k, &i) in asked.iter().take(out.log_likelihood.len()).enumerate() {
+            log_likelihood[i] = out.log_likelihood[k];
+            derived[i * m..][..m].copy_from_slice(&out.derived[k * m..][..m]);
+        }
+        let n = n + n_more;
         samples.theta.truncate(n * d);
         samples.log_prob.truncate(n);
         settle_overflow(flow, &mut samples)?;
         fresh.samples = samples;
-        fresh.log_likelihood.extend(out.log_likelihood);
-        fresh.derived.extend(out.derived);
-        fresh.log_prior = fresh.samples.theta.par_chunks_exact(d).map(|t| self.prior.log_prior(t)).collect();
+        fresh.log_likelihood.extend(log_likelihood);
+        fresh.derived.extend(derived);
+        fresh.log_prior.extend(&log_prior[..n_more]);
         Ok(())
     }
 
