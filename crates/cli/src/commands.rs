@@ -257,7 +257,7 @@ fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
 /// Opens the device and makes sure that it computes right.
 ///
 /// # Errors
-/// [`Status::Device`].
+/// [`crate::exit::Status::Device`].
 pub fn open_engine(device: &DeviceChoice, console: Console) -> Result<Engine, CommandError> {
     let engine = Engine::new(&EngineSettings { device: device.clone(), ..EngineSettings::default() })?;
     if engine.info().kind == DeviceKind::Software {
