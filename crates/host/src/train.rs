@@ -178,12 +178,7 @@ pub fn train(
     let picked: Vec<usize> =
         (0..judged.weight.len()).filter(|&p| judged.weight[p] > NEGLIGIBLE * max).collect();
 
-    let useful = if control {
-        usize::MAX
-    } else {
-        (VISITS_PER_EFFECTIVE_POINT * data.effective_points()).ceil() as usize
-    };
-    let max_visits = settings.max_visits.min(useful);
+    let max_visits = settings.visits(data);
     let batch = settings.batch_size.min(max_visits);
     let n_steps = max_visits.div_ceil(batch);
     let every = (n_steps / N_VALIDATIONS).max(1);

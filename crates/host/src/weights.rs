@@ -77,6 +77,12 @@ pub fn systematic(weights: &[f64], n: usize, offset: f64) -> Vec<usize> {
     rows
 }
 
+/// The rows of [`systematic`] resampling, each once, with its share of the `n` draws.
+pub fn thinned(weights: &[f64], n: usize, offset: f64) -> Vec<(usize, f64)> {
+    let rows = systematic(weights, n, offset);
+    rows.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f64 / n as f64)).collect()
+}
+
 /// log w_i = log L_i + log pi(theta_i) - log r(theta_i), all `[n]`; `theta` is `[n, dim]` or empty.
 ///
 /// # Errors

@@ -90,9 +90,10 @@ struct DemoArgs {
 struct BenchArgs {
     #[command(flatten)]
     driver: DriverArgs,
-    /// Device to measure: software, cpu, gpu, auto, or a name or number that `lwflow devices` lists
-    #[arg(long, default_value = default_device())]
-    device: String,
+    /// Device to measure: software, cpu, gpu, auto, or a name or number that `lwflow devices` lists [default: software,
+    /// for examples cpu]
+    #[arg(long)]
+    device: Option<String>,
     /// The smallest sizes, to see that it runs: the numbers mean nothing
     #[arg(long, conflicts_with = "peers")]
     tiny: bool,
@@ -173,12 +174,9 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
                 .args(args.for_lwflow());
             replace_with(&mut command)?;
         }
-        Task::Bench(mut args) => {
+        Task::Bench(args) => {
             warn_without_linker();
-            if args.examples && args.device == default_device() {
-                args.device = "cpu".to_owned();
-            }
-            ensure_driver_of(&args.device, args.driver.yes)?;
+            ensure_driver_of(args.device(), args.driver.yes)?;
             let python = match (args.peers, args.examples) {
                 (true, _) => Some(peers::environment()?),
                 (_, true) => Some(peers::references()?),
@@ -218,6 +216,12 @@ impl DemoArgs {
 }
 
 impl BenchArgs {
+    /// The device that was asked for, or the one for what is measured.
+    fn device(&self) -> &str {
+        let default = if self.examples { "cpu" } else { default_device() };
+        self.device.as_deref().unwrap_or(default)
+    }
+
     /// The program of the benches package.
     fn program(&self) -> &'static str {
         match (self.peers, self.scaling, self.examples) {
@@ -230,7 +234,7 @@ impl BenchArgs {
 
     /// The arguments of that program; `python` is that of the environment, for --peers.
     fn for_bench(self, python: Option<PathBuf>) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["--device".into(), self.device.into()];
+        let mut args: Vec<OsString> = vec!["--device".into(), self.device().into()];
         if self.tiny {
             args.push("--tiny".into());
         }
@@ -284,7 +288,7 @@ mod tests {
         let Task::Bench(args) = parse("xtask bench --device software --tiny -- --filter linear") else {
             panic!("not a bench");
         };
-        assert_eq!(need_of(&args.device), Some(Need::Software));
+        assert_eq!(need_of(args.device()), Some(Need::Software));
         assert_eq!(args.program(), "bench");
         assert_eq!(args.for_bench(None), ["--device", "software", "--tiny", "--filter", "linear"]);
 
@@ -298,7 +302,7 @@ mod tests {
         let Task::Bench(args) = parse("xtask bench --examples -- --seeds 0") else { panic!("not a bench") };
         assert_eq!(args.program(), "example_runs");
         let words = args.for_bench(Some("py".into()));
-        assert_eq!(words[2..], ["--python", "py", "--seeds", "0"]);
+        assert_eq!(words, ["--device", "cpu", "--python", "py", "--seeds", "0"]);
 
         let Task::Bench(args) = parse("xtask bench --scaling --tiny") else { panic!("not a bench") };
         assert_eq!(args.program(), "scaling");

@@ -20,7 +20,7 @@ use lwflow_host::rounds::RoundsSettings;
 use prior_draws::{MAX_TIME, PriorDraws, try_prior_draws};
 use serde::Serialize;
 use std::path::PathBuf;
-use training::{TrainingTime, time_training, useful_visits};
+use training::{TrainingTime, time_training};
 
 /// Arguments of `lwflow check`.
 #[derive(Debug, Args)]
@@ -134,7 +134,7 @@ fn check_points(
     let prepared = prepare(input, None)
         .and_then(|prepared| prepared.check_effective(input).map(|()| prepared))
         .map_err(|error| fit::of_task(task, error.into()))?;
-    let visits = useful_visits(&fit_settings(task).training, &prepared.data);
+    let visits = fit_settings(task).training.visits(&prepared.data);
     let shape = (input.names.len(), prepared.context.0.len());
     let training = time_training(&engine, task, shape, visits, Some(input), seed)?;
     Ok(CheckReport {

@@ -5,8 +5,7 @@ use super::start::{Effort, initial_base, mixture_params};
 use super::{FitInput, FitSettings, assemble, prepare};
 use crate::posterior::Posterior;
 use crate::train::{ControlVariate, TrainProgress, TrainReport, TrainSettings, TrainingData, train};
-use crate::weights::systematic;
-use crate::{HostError, rng};
+use crate::{HostError, rng, weights};
 use lwflow_engine::Engine;
 use lwflow_model::{Flow, FlowSpec, ParamLayout};
 use std::ops::ControlFlow;
@@ -104,10 +103,10 @@ fn start(
 fn thinned(data: &TrainingData, dim: usize, seed: u64) -> TrainingData {
     let offset = rng::CounterField::new(seed, "thin", 1).uniform(0, 0);
     let mut thin = TrainingData::default();
-    for same in systematic(&data.weights, EM_POINTS, offset).chunk_by(|a, b| a == b) {
+    for (row, share) in weights::thinned(&data.weights, EM_POINTS, offset) {
         thin.n += 1;
-        thin.x.extend_from_slice(&data.x[same[0] * dim..][..dim]);
-        thin.weights.push(same.len() as f64 / EM_POINTS as f64);
+        thin.x.extend_from_slice(&data.x[row * dim..][..dim]);
+        thin.weights.push(share);
     }
     thin
 }

@@ -13,7 +13,17 @@ pub use independent::{IndependentPrior, JointPrior};
 pub use marginal::Marginal;
 
 use crate::outer::Support;
+use rayon::prelude::*;
 use std::fmt::Debug;
+
+/// The quantile transform of rows: `u`, `[n, D]`, to theta, `[n, D]`, on all cores.
+pub fn transform_rows(prior: &dyn Prior, u: &[f64]) -> Vec<f64> {
+    let d = prior.dim();
+    let mut theta = vec![0.0; u.len()];
+    let rows = theta.par_chunks_exact_mut(d).zip(u.par_chunks_exact(d)).with_min_len(256);
+    rows.for_each(|(theta, u)| prior.prior_transform(u, theta));
+    theta
+}
 
 /// A prior over theta, `[D]`.
 pub trait Prior: Debug + Send + Sync {

@@ -5,7 +5,7 @@ use super::modes::Modes;
 use crate::HostError;
 use crate::posterior::Posterior;
 use crate::rng::CounterField;
-use crate::weights::{normalised_weights, systematic};
+use crate::weights::{normalised_weights, thinned};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -100,17 +100,13 @@ pub(super) fn compare(
     let fresh_weights = normalised_weights(seen.fresh_log_weights, seen.fresh_theta)?;
 
     let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
-    let drawn = systematic(&weights, N_MODE_POINTS, offset);
     let inside = |theta: &[f64]| {
         let mut x = vec![0.0; d];
         flow.outer.to_flow(theta, &mut x).map(|_| x)
     };
-    let rows: Vec<(usize, f64, Vec<f64>)> = drawn
-        .chunk_by(|a, b| a == b)
-        .filter_map(|same| {
-            let (i, w) = (same[0], same.len() as f64 / N_MODE_POINTS as f64);
-            inside(&seen.theta[i * d..][..d]).map(|x| (i, w, x))
-        })
+    let rows: Vec<(usize, f64, Vec<f64>)> = thinned(&weights, N_MODE_POINTS, offset)
+        .into_iter()
+        .filter_map(|(i, w)| inside(&seen.theta[i * d..][..d]).map(|x| (i, w, x)))
         .collect();
     let points = rows.iter().flat_map(|(_, _, x)| x.iter().copied()).collect();
     let density: Vec<f64> = rows.iter().map(|(i, _, _)| seen.log_target[*i]).collect();

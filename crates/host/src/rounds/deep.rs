@@ -6,7 +6,7 @@ use super::evaluator::{Evaluator, PIECE};
 use super::journal::{Journal, NoJournal};
 use crate::HostError;
 use crate::likelihood::{Likelihood, PriorScan};
-use crate::prior::Prior;
+use crate::prior::{Prior, transform_rows};
 use crate::rng::{SOBOL_BLOCK, SOBOL_MAX_DIM, sobol_key, sobol_rows};
 use crate::weights::log_sum_exp;
 use lwflow_engine::{BlockSums, ScanDraw, Scanned};
@@ -190,11 +190,9 @@ impl PriorScan for HostScan<'_> {
         let d = self.prior.dim();
         let mut scanned = Scanned::default();
         let mut u = vec![0.0; SOBOL_BLOCK * d];
-        let mut theta = u.clone();
         for block in first..first + n {
             sobol_rows(self.seed, block, 0, d, &mut u);
-            let rows = theta.par_chunks_exact_mut(d).zip(u.par_chunks_exact(d)).with_min_len(256);
-            rows.for_each(|(theta, u)| self.prior.prior_transform(u, theta));
+            let theta = transform_rows(self.prior, &u);
             let before = scanned.blocks.len() * SOBOL_BLOCK;
             let out = self.evaluator.evaluate(&theta, &mut |done| go_on(before + done))?.log_likelihood;
             if out.len() < SOBOL_BLOCK {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub type Identity = BTreeMap<String, String>;
 
 /// Version of the files.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// First bytes of the log; then D and M as u64.
 const LOG_MAGIC: &[u8; 8] = b"lwfloev1";
 /// First bytes of the flow of a round; then a checksum, and a model file.

@@ -4,6 +4,7 @@
 mod audit;
 mod coverage;
 mod deep;
+mod draws;
 mod evaluator;
 mod evidence;
 mod folder;

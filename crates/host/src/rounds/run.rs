@@ -4,13 +4,14 @@
 use super::audit::{AuditReport, audit};
 use super::coverage::{CoverageReport, Seen, compare, prior_mass_limit};
 use super::deep::{self, DeepScanReport, DeepScanned};
+use super::draws::{Fresh, round_seed};
 use super::evaluator::Evaluator;
 use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
 use super::journal::Journal;
 use super::policy::{self, Next};
 use super::pool::{Drawn, Pool};
-use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, log_weights};
+use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
 use super::settings::RoundsSettings;
 use super::twins::with_twins;
 use super::verdict::Verdict;
@@ -19,13 +20,11 @@ use crate::error::check_length;
 use crate::fit::{FitSettings, refit};
 use crate::likelihood::{Evaluations, Likelihood};
 use crate::posterior::{Posterior, Samples};
-use crate::prior::Prior;
-use crate::rng::{CounterField, SOBOL_BLOCK, sobol_blocks, stream};
+use crate::prior::{Prior, transform_rows};
+use crate::rng::{SOBOL_BLOCK, sobol_blocks};
 use crate::weights::{kish_ess, log_sum_exp};
 use lwflow_engine::Engine;
 use lwflow_model::BaseSpec;
-use rand::Rng;
-use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -85,7 +84,7 @@ pub fn run(
     let mut flow: Option<Posterior> = None;
     let mut last: Option<(Posterior, Fresh)> = None;
     let mut earlier: Vec<Evidence> = Vec::new();
-    let mut doubts = 0;
+    let (mut doubts, mut trust) = (0, None);
     let first_round = policy::first_round(settings, d);
     let mut n_round = first_round;
     for round in 1.. {
@@ -175,7 +174,9 @@ pub fn run(
         // Enough effective draws are not yet a verdict: what speaks against it is mostly mended by another round.
         if done {
             doubts += 1;
-            done = doubts > policy::MAX_DOUBTS || rounds.trust(&wide, &fresh, &earlier)?.verdict.met;
+            let judged = rounds.trust(&wide, &fresh, &earlier)?;
+            done = doubts > policy::MAX_DOUBTS || judged.verdict.met;
+            trust = Some(judged).filter(|_| done);
         }
         flow = Some(trained);
         last = Some((wide, fresh));
@@ -188,7 +189,10 @@ pub fn run(
     let Some((posterior, last)) = last else {
         return Err(HostError::invalid("rounds", "stopped before the first", "time and evaluations for one"));
     };
-    let trust = rounds.trust(&posterior, &last, &earlier)?;
+    let trust = match trust {
+        Some(trust) => trust,
+        None => rounds.trust(&posterior, &last, &earlier)?,
+    };
     let deep_scan = rounds.deep_report();
     let Evaluator { n, made, .. } = rounds.evaluator;
     let report = RoundsReport {
@@ -229,45 +233,6 @@ fn going_on<'a>(
     }
 }
 
-/// The seed of all that is random in a round; those of different runs share nothing.
-fn round_seed(seed: u64, round: usize) -> u64 {
-    stream(seed, "round", round as u64).next_u64()
-}
-
-/// log q of a draw at which no density can be had: its weight is zero, and the draw still counts.
-const NO_DENSITY: f64 = 1e300;
-
-/// Draws far out may overflow in 32 bits on their way through the layers: their log q is taken from the definition in 64.
-fn settle_overflow(flow: &Posterior, samples: &mut Samples) -> Result<(), HostError> {
-    let d = flow.dim();
-    for i in 0..samples.log_prob.len() {
-        if !samples.log_prob[i].is_finite() {
-            let log_q = flow.log_prob_f64(&samples.theta[i * d..][..d])?[0];
-            samples.log_prob[i] = if log_q.is_finite() { log_q } else { NO_DENSITY };
-        }
-    }
-    Ok(())
-}
-
-/// Independent draws of one flow with their likelihoods, and the draws from the prior of the same round.
-struct Fresh {
-    samples: Samples,
-    log_likelihood: Vec<f64>,
-    log_prior: Vec<f64>,
-    derived: Vec<f64>,
-    from_prior: Drawn,
-}
-
-impl Fresh {
-    fn n(&self) -> usize {
-        self.log_likelihood.len()
-    }
-
-    fn log_weights(&self, beta: f64) -> Vec<f64> {
-        log_weights(&self.log_likelihood, &self.log_prior, &self.samples.log_prob, beta)
-    }
-}
-
 /// Everything that speaks for or against a result.
 struct Trust {
     fresh: Option<FreshReport>,
@@ -277,15 +242,15 @@ struct Trust {
     verdict: Verdict,
 }
 
-struct Rounds<'a> {
-    engine: &'a Engine,
+pub(super) struct Rounds<'a> {
+    pub(super) engine: &'a Engine,
     names: Vec<String>,
     labels: Vec<String>,
-    prior: &'a dyn Prior,
-    evaluator: Evaluator<'a>,
-    pool: Pool,
+    pub(super) prior: &'a dyn Prior,
+    pub(super) evaluator: Evaluator<'a>,
+    pub(super) pool: Pool,
     settings: &'a RoundsSettings,
-    seed: u64,
+    pub(super) seed: u64,
     start: Instant,
     stopped: Option<StopCause>,
     /// Draws of the scan that are the pool's first points.
@@ -296,12 +261,12 @@ struct Rounds<'a> {
 
 impl Rounds<'_> {
     /// Evaluations left.
-    fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize {
         self.settings.max_evaluations.saturating_sub(self.evaluator.n)
     }
 
     /// Why rounds must end now, if they must.
-    fn stop(&mut self) -> Option<StopCause> {
+    pub(super) fn stop(&mut self) -> Option<StopCause> {
         if self.stopped.is_none() {
             let late = |limit| self.start.elapsed().as_secs_f64() > limit;
             if self.left() == 0 {
@@ -314,7 +279,7 @@ impl Rounds<'_> {
     }
 
     /// Evaluates `theta`, `[n, D]`, as far as the budget goes, and says how far that was.
-    fn evaluate(
+    pub(super) fn evaluate(
         &mut self,
         round: usize,
         theta: &[f64],
@@ -330,13 +295,7 @@ impl Rounds<'_> {
     fn scan(&mut self, watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>) -> Result<(), HostError> {
         let d = self.prior.dim();
         let (n_whole, n_blocks) = deep::parts(self.settings.scan());
-        let points = sobol_blocks(self.seed, n_whole, d).points;
-        let mut theta = vec![0.0; points.len()];
-        theta
-            .par_chunks_exact_mut(d)
-            .zip(points.par_chunks_exact(d))
-            .with_min_len(256)
-            .for_each(|(theta, u)| self.prior.prior_transform(u, theta));
+        let mut theta = transform_rows(self.prior, &sobol_blocks(self.seed, n_whole, d).points);
         let log_likelihood = self.evaluate(0, &theta, watch)?.log_likelihood;
         let n = log_likelihood.len();
         theta.truncate(n * d);
@@ -373,78 +332,6 @@ impl Rounds<'_> {
     /// The deep scan in figures.
     fn deep_report(&self) -> Option<DeepScanReport> {
         self.deep.as_ref().map(|deep| deep.report(&self.pool.log_likelihood[..self.n_whole]))
-    }
-
-    /// Draws of `flow` and of the prior, evaluated.
-    fn draw(
-        &mut self,
-        flow: &Posterior,
-        round: usize,
-        n_flow: usize,
-        n_prior: usize,
-        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<Fresh, HostError> {
-        let d = self.prior.dim();
-        let mut fresh = Fresh {
-            samples: Samples { theta: Vec::new(), log_prob: Vec::new() },
-            log_likelihood: Vec::new(),
-            log_prior: Vec::new(),
-            derived: Vec::new(),
-            from_prior: Drawn { theta: Vec::new(), log_likelihood: Vec::new() },
-        };
-        self.draw_more(flow, round, &mut fresh, n_flow, watch)?;
-        let field = CounterField::new(self.seed, "prior share", d);
-        let mut u = vec![0.0; n_prior * d];
-        field.fill_uniform((round as u64) << 32, &mut u);
-        let mut theta = vec![0.0; n_prior * d];
-        for (theta, u) in theta.chunks_exact_mut(d).zip(u.chunks_exact(d)) {
-            self.prior.prior_transform(u, theta);
-        }
-        if self.stop().is_none() {
-            let out = self.evaluate(round, &theta, watch)?;
-            theta.truncate(out.log_likelihood.len() * d);
-            fresh.from_prior = Drawn { theta, log_likelihood: out.log_likelihood };
-        }
-        Ok(fresh)
-    }
-
-    /// Appends `n_more` draws of `flow`.
-    fn draw_more(
-        &mut self,
-        flow: &Posterior,
-        round: usize,
-        fresh: &mut Fresh,
-        n_more: usize,
-        watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<(), HostError> {
-        let (d, n) = (self.prior.dim(), fresh.n());
-        let seed = round_seed(self.seed, round);
-        let mut executor = self.engine.flow(flow.spec())?;
-        let mut samples = flow.sample(&mut executor, n + n_more.min(self.left()), &[], seed)?;
-        let log_prior: Vec<f64> =
-            samples.theta[n * d..].par_chunks_exact(d).map(|t| self.prior.log_prior(t)).collect();
-        let floor = self.pool.least_log_prior();
-        let asked: Vec<usize> = (0..log_prior.len()).filter(|&i| log_prior[i] >= floor).collect();
-        let theta: Vec<f64> =
-            asked.iter().flat_map(|i| &samples.theta[(n + i) * d..][..d]).copied().collect();
-        let out = self.evaluate(round, &theta, watch)?;
-        // As far as the evaluations go; what was not asked for has no likelihood and unknown derived quantities.
-        let n_more = asked.get(out.log_likelihood.len()).copied().unwrap_or(log_prior.len());
-        let m = self.evaluator.n_derived();
-        let (mut log_likelihood, mut derived) = (vec![f64::NEG_INFINITY; n_more], vec![f64::NAN; n_more * m]);
-        for (k, &i) in asked.iter().take(out.log_likelihood.len()).enumerate() {
-            log_likelihood[i] = out.log_likelihood[k];
-            derived[i * m..][..m].copy_from_slice(&out.derived[k * m..][..m]);
-        }
-        let n = n + n_more;
-        samples.theta.truncate(n * d);
-        samples.log_prob.truncate(n);
-        settle_overflow(flow, &mut samples)?;
-        fresh.samples = samples;
-        fresh.log_likelihood.extend(log_likelihood);
-        fresh.derived.extend(derived);
-        fresh.log_prior.extend(&log_prior[..n_more]);
-        Ok(())
     }
 
     fn judge(&self, fresh: &Fresh) -> Result<FreshReport, HostError> {
@@ -525,14 +412,5 @@ impl Rounds<'_> {
                 Next::Draw(_) | Next::Round => return Ok(false),
             }
         }
-    }
-
-    fn pool_round(&mut self, flow: &Posterior, fresh: &Fresh) -> Result<(), HostError> {
-        let drawn = Drawn {
-            theta: [&fresh.samples.theta[..], &fresh.from_prior.theta].concat(),
-            log_likelihood: [&fresh.log_likelihood[..], &fresh.from_prior.log_likelihood].concat(),
-        };
-        let n_prior = fresh.from_prior.log_likelihood.len();
-        self.pool.add(self.engine, self.prior, Some(flow), n_prior, drawn)
     }
 }

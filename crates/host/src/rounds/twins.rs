@@ -24,37 +24,31 @@ pub(super) fn with_twins(trained: &Posterior) -> Result<Posterior, HostError> {
     let mut spec = trained.spec().clone();
     let d = spec.dim;
     let (layers, base) = trained.flow.params().split_at(ParamLayout::new(&spec).base);
-    let (one, gaussian) = match &spec.base {
-        BaseSpec::Mixture(mixture) => (mixture.clone(), Vec::new()),
+    let (one, base) = match &spec.base {
+        BaseSpec::Mixture(mixture) => (mixture.clone(), base.to_vec()),
         BaseSpec::Gaussian => {
             let one = MixtureSpec { covariance: Covariance::Diagonal, ..MixtureSpec::default() };
             let n = 1 + d + one.n_scales(d);
             (one, vec![0.0; n])
         }
     };
-    let base = if gaussian.is_empty() { base } else { &gaussian };
     let (logits, rest) = base.split_at(one.n_components);
     let (means, scales) = rest.split_at(one.n_components * d);
     let log_odds = (SHARE / (1.0 - SHARE)).ln() as f32;
+    let factor = widening(d) as f32;
+    // The diagonal of a factor is stored by its logarithm.
+    let is_logarithm = |entry: usize| match one.covariance {
+        Covariance::Diagonal => true,
+        Covariance::Full => (0..d).any(|i| i * (i + 3) / 2 == entry),
+    };
     let mut params = [layers, logits].concat();
     params.extend(logits.iter().map(|logit| logit + log_odds));
     params.extend([means, means, scales].concat());
-    let factor = widening(d) as f32;
     for component in scales.chunks_exact(one.n_scales(d)) {
-        // The diagonal of a factor is stored by its logarithm: entries 0, 2, 5, 9, ... of a triangle.
-        let mut diagonal = (0..d).map(|i| match one.covariance {
-            Covariance::Diagonal => i,
-            Covariance::Full => i * (i + 3) / 2,
-        });
-        let mut next = diagonal.next();
-        for (i, &entry) in component.iter().enumerate() {
-            if next == Some(i) {
-                params.push(entry + factor.ln());
-                next = diagonal.next();
-            } else {
-                params.push(entry * factor);
-            }
-        }
+        let wide = |(i, &entry): (usize, &f32)| {
+            if is_logarithm(i) { entry + factor.ln() } else { entry * factor }
+        };
+        params.extend(component.iter().enumerate().map(wide));
     }
     spec.base = BaseSpec::Mixture(MixtureSpec { n_components: 2 * one.n_components, ..one });
     Ok(Posterior { flow: Flow::from_params(spec, params)?, ..trained.clone() })

@@ -1,6 +1,7 @@
 //! How to train: batches, learning rate, validation, noise cancellation. Defaults are those of the published figures.
 //! Invariant: a setting changes how fast and how well a fit goes, never what it is a fit of.
 
+use super::TrainingData;
 use crate::HostError;
 use crate::schedule::{Schedule, ScheduleSettings};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,16 @@ pub struct TrainSettings {
     pub control_variate: ControlVariate,
     /// Share of the visits after which [`ControlVariate::Auto`] begins.
     pub control_start: f64,
+}
+
+impl TrainSettings {
+    /// Points that a training on `data` visits at most; see [`TrainSettings::max_visits`].
+    pub fn visits(&self, data: &TrainingData) -> usize {
+        if self.control_variate != ControlVariate::Off && data.log_proposal.is_some() {
+            return self.max_visits;
+        }
+        self.max_visits.min((VISITS_PER_EFFECTIVE_POINT * data.effective_points()).ceil() as usize)
+    }
 }
 
 /// See [`TrainSettings::max_visits`].

@@ -4,7 +4,7 @@
 use crate::progress::interrupted;
 use lwflow_host::HostError;
 use lwflow_host::likelihood::{Evaluations, Likelihood};
-use lwflow_host::prior::Prior;
+use lwflow_host::prior::{Prior, transform_rows};
 use lwflow_host::rng::sobol_blocks;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -44,11 +44,7 @@ pub fn try_prior_draws(
     limit: Duration,
 ) -> Result<PriorDraws, HostError> {
     let d = prior.dim();
-    let mut theta = vec![0.0; MAX_DRAWS * d];
-    let points = sobol_blocks(seed, MAX_DRAWS, d).points;
-    for (u, t) in points.chunks_exact(d).zip(theta.chunks_exact_mut(d)) {
-        prior.prior_transform(u, t);
-    }
+    let theta = transform_rows(prior, &sobol_blocks(seed, MAX_DRAWS, d).points);
     let mut out = Evaluations::default();
     let mut piece = likelihood.n_parallel().clamp(1, MAX_DRAWS);
     let (start, mut done) = (Instant::now(), 0);

@@ -4,14 +4,12 @@
 use crate::commands::fit_settings;
 use crate::exit::CommandError;
 use crate::progress::go_on;
-use crate::task::{BaseKind, Components, Covariance, Task};
+use crate::task::Task;
 use lwflow_engine::Engine;
 use lwflow_host::HostError;
-use lwflow_host::fit::{
-    BaseSettings, Components as FitComponents, FitInput, FitSettings, fit_mixture_only, visits_of_starts,
-};
+use lwflow_host::fit::{BaseSettings, Components, FitInput, FitSettings, fit_mixture_only, visits_of_starts};
 use lwflow_host::rng::CounterField;
-use lwflow_host::train::{ControlVariate, TrainSettings, TrainingData, VISITS_PER_EFFECTIVE_POINT, train};
+use lwflow_host::train::{TrainingData, train};
 use lwflow_model::{BaseSpec, Flow, FlowSpec, MixtureSpec};
 use serde::Serialize;
 use std::ops::ControlFlow;
@@ -45,14 +43,6 @@ pub struct TrainingTime {
     pub mixture_seconds: Option<f64>,
 }
 
-/// Points that a fit to `data` visits at most.
-pub fn useful_visits(settings: &TrainSettings, data: &TrainingData) -> usize {
-    if settings.control_variate != ControlVariate::Off && data.log_proposal.is_some() {
-        return settings.max_visits;
-    }
-    settings.max_visits.min((VISITS_PER_EFFECTIVE_POINT * data.effective_points()).ceil() as usize)
-}
-
 /// Times the training of a flow of `shape` (parameters, context) and reckons how long `visits` take, and with the points of
 /// a fit also what comes before them.
 ///
@@ -68,22 +58,16 @@ pub fn time_training(
 ) -> Result<TrainingTime, CommandError> {
     let (d, c) = shape;
     let settings = fit_settings(task);
-    let (n_components, is_assumed) = match (task.base.kind, task.base.components) {
-        (BaseKind::Gaussian, _) => (0, false),
-        (BaseKind::Mixture, Components::Fixed(k)) => (k, false),
-        (BaseKind::Mixture, Components::Auto { max }) => (max.min(ASSUMED_COMPONENTS), max > 1),
-    };
-    let base = match n_components {
-        0 => BaseSpec::Gaussian,
-        _ => BaseSpec::Mixture(MixtureSpec {
-            n_components,
-            covariance: match task.base.covariance {
-                Covariance::Full => lwflow_model::Covariance::Full,
-                Covariance::Diagonal => lwflow_model::Covariance::Diagonal,
-            },
-            trainable: task.base.trainable,
-            ..MixtureSpec::default()
-        }),
+    let (base, n_components, is_assumed) = match settings.base {
+        BaseSettings::Gaussian => (BaseSpec::Gaussian, 0, false),
+        BaseSettings::Mixture { components, covariance, trainable } => {
+            let (n_components, is_assumed) = match components {
+                Components::Fixed(k) => (k, false),
+                Components::Auto { max } => (max.min(ASSUMED_COMPONENTS), max > 1),
+            };
+            let mixture = MixtureSpec { n_components, covariance, trainable, ..MixtureSpec::default() };
+            (BaseSpec::Mixture(mixture), n_components, is_assumed)
+        }
     };
     let spec = FlowSpec::build(d, c, &settings.flow, base, seed)?;
     let params = Flow::<f32>::init(spec.clone(), seed)?.params().to_vec();
@@ -121,10 +105,10 @@ fn time_mixture(input: &FitInput, settings: &FitSettings, seed: u64) -> Result<f
     };
     // The steps of K components cost in proportion to K.
     let (largest, share) = match components {
-        FitComponents::Fixed(k) => (k, 1.0),
-        FitComponents::Auto { max } => (max, 0.5 * (max as f64 + 1.0)),
+        Components::Fixed(k) => (k, 1.0),
+        Components::Auto { max } => (max, 0.5 * (max as f64 + 1.0)),
     };
-    let base = BaseSettings::Mixture { components: FitComponents::Fixed(largest), covariance, trainable };
+    let base = BaseSettings::Mixture { components: Components::Fixed(largest), covariance, trainable };
     let (clock, mut last, mut left) = (Instant::now(), Duration::ZERO, Duration::ZERO);
     let result = fit_mixture_only(input, &base, seed, |p| {
         let now = clock.elapsed();

@@ -5,7 +5,7 @@ use crate::exit::CommandError;
 use crate::progress::go_on;
 use lwflow_host::fit::{FitInput, prepare};
 use lwflow_host::mixture::{MixtureFitSettings, SelectionRow, select_mixture};
-use lwflow_host::weights::systematic;
+use lwflow_host::weights::thinned;
 
 /// Fewer effective points show no edge.
 const LEAST_ESS: f64 = 1000.0;
@@ -109,12 +109,9 @@ pub fn components(input: &FitInput, seed: u64) -> Result<Vec<SelectionRow>, Comm
     let d = input.names.len();
     // As many draws as there are effective points, so that the criterion does not believe in more.
     let n = (data.effective_points().ceil() as usize).clamp(1, EM_POINTS);
-    let rows = systematic(&data.weights, n, 0.5);
-    let (mut x, mut weights) = (Vec::new(), Vec::new());
-    for same in rows.chunk_by(|a, b| a == b) {
-        x.extend(data.x[same[0] * d..][..d].iter().map(|v| f64::from(*v)));
-        weights.push(same.len() as f64 / n as f64);
-    }
+    let (rows, weights): (Vec<usize>, Vec<f64>) = thinned(&data.weights, n, 0.5).into_iter().unzip();
+    let x: Vec<f64> =
+        rows.iter().flat_map(|row| data.x[row * d..][..d].iter().map(|v| f64::from(*v))).collect();
     let settings =
         MixtureFitSettings { n_restarts: 4, n_polish: 50, tolerance: 1e-5, ..MixtureFitSettings::default() };
     let candidates: Vec<usize> = (1..=MAX_COMPONENTS).collect();

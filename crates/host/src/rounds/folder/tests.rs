@@ -93,7 +93,7 @@ fn other_runs_versions_and_owners_are_refused() {
     assert!(matches!(FolderJournal::resume(at, &identity(1), 3, 1), Err(JournalError::Damaged { .. })));
     let manifest = at.join(MANIFEST);
     let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, text.replace("\"format_version\": 1", "\"format_version\": 7")).unwrap();
+    std::fs::write(&manifest, text.replace("\"format_version\": 2", "\"format_version\": 7")).unwrap();
     assert!(matches!(
         FolderJournal::resume(at, &identity(1), 2, 1),
         Err(JournalError::Version { got: 7, .. })
