@@ -14,7 +14,7 @@ pub use fit::fit_settings;
 
 use crate::demo::{DemoArgs, demo};
 use crate::exit::CommandError;
-use crate::progress::{Console, catch_interrupts};
+use crate::progress::{Console, catch_interrupts, eprint_line};
 use clap::{Args, Parser, Subcommand};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use std::path::PathBuf;
@@ -243,7 +243,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status as u8),
         Err(error) => {
-            eprintln!("lwflow: error: {error}");
+            eprint_line(&format!("lwflow: error: {error}"));
             ExitCode::from(error.status as u8)
         }
     }

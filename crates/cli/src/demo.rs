@@ -7,6 +7,7 @@ mod chain;
 use crate::commands::open_engine;
 use crate::exit::{CommandError, Status};
 use crate::figures::{Label, density_grid as draw_grid};
+use crate::out_folder::OutFolder;
 use crate::progress::{Console, interrupted, print};
 use crate::report::write_file;
 use cases::{cases, header, run_case};
@@ -46,9 +47,7 @@ pub struct DemoArgs {
 pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
     let console = Console { quiet: args.quiet };
     let started = Instant::now();
-    std::fs::create_dir_all(&args.out).map_err(|e| {
-        CommandError::new(Status::Input, format!("{}: cannot make the folder: {e}", args.out.display()))
-    })?;
+    let _folder = OutFolder::claim(&args.out, true)?;
     let known: Vec<String> = cases().iter().map(|c| c.target.name()).chain(["chain".to_owned()]).collect();
     if let Some(name) = args.only.iter().find(|n| !known.contains(n)) {
         let message = format!("--only: no case \"{name}\"; there are {}", known.join(", "));

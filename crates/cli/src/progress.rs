@@ -2,14 +2,21 @@
 //! when asked to be quiet; the first Ctrl-C asks for an orderly end, the second ends the program at once.
 
 use crate::exit::{CommandError, Status};
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use lwflow_host::files::remove_temporaries;
 use lwflow_host::fit::{FitProgress, Stage};
 use lwflow_host::likelihood::kill_commands;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Columns from which on a bar has room for itself and its rate.
+const MIN_BAR: usize = 100;
+/// Columns below which no breaking of lines helps.
+const MIN_FOLD: usize = 20;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -23,6 +30,8 @@ pub fn catch_interrupts() -> Result<(), CommandError> {
             remove_temporaries();
             kill_commands();
             std::process::exit(Status::Interrupted as i32);
+        } else if std::io::stderr().is_terminal() {
+            eprintln!("\nending in order; Ctrl-C again ends at once");
         }
     })
     .map_err(|e| CommandError::new(Status::Other, format!("cannot catch Ctrl-C: {e}")))
@@ -38,11 +47,19 @@ pub fn go_on() -> ControlFlow<()> {
     if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Writes results to stdout. A reader that has seen enough (`head`) is no error.
+/// Writes to stdout what people read: on a terminal, lines that are too long for it break between words.
+///
+/// # Errors
+/// As [`print_raw`].
+pub fn print(text: &str) -> Result<(), CommandError> {
+    print_raw(&fold(text, columns(&Term::stdout())))
+}
+
+/// Writes to stdout what programs read. A reader that has seen enough (`head`) is no error.
 ///
 /// # Errors
 /// [`Status::Other`] with what the system said.
-pub fn print(text: &str) -> Result<(), CommandError> {
+pub fn print_raw(text: &str) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -50,6 +67,28 @@ pub fn print(text: &str) -> Result<(), CommandError> {
         }
         _ => Ok(()),
     }
+}
+
+/// A line on stderr, broken as by [`print`].
+pub fn eprint_line(text: &str) {
+    eprintln!("{}", fold(text, columns(&Term::stderr())));
+}
+
+/// The width of a terminal; `None` if it is none.
+fn columns(term: &Term) -> Option<usize> {
+    term.size_checked().map(|(_, columns)| columns.into())
+}
+
+/// `text` with its long lines broken between words, the rest of a line further in than its beginning. Words stay whole, so
+/// that a path can be copied.
+fn fold(text: &str, columns: Option<usize>) -> Cow<'_, str> {
+    let Some(columns) = columns.filter(|columns| *columns >= MIN_FOLD) else { return text.into() };
+    let line = |line: &str| {
+        let indent = " ".repeat(line.len() - line.trim_start_matches(' ').len() + 2);
+        let options = textwrap::Options::new(columns).subsequent_indent(&indent).break_words(false);
+        textwrap::fill(line, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n").into()
 }
 
 /// Where remarks and progress go.
@@ -63,7 +102,7 @@ impl Console {
     /// A remark on stderr.
     pub fn remark(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            eprint_line(&text.to_string());
         }
     }
 
@@ -81,7 +120,10 @@ impl Console {
 }
 
 fn set_unit(bar: &ProgressBar, unit: &str) {
-    let template = format!("{{msg:28}} {{bar:28}} {{percent:>3}} %  {{per_sec}} {unit}  {{eta}} left");
+    let template = match columns(&Term::stderr()) {
+        Some(columns) if columns < MIN_BAR => "{wide_msg} {percent:>3} %  {eta} left".to_owned(),
+        _ => format!("{{msg:28}} {{bar:28}} {{percent:>3}} %  {{per_sec}} {unit}  {{eta}} left"),
+    };
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
     }
@@ -142,5 +184,22 @@ impl Drop for Bar {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn long_lines_break_between_words_and_keep_their_indent() {
+        let text = "short\n  a line that is longer than its terminal/and/ends/in/a/path\n";
+        let folded = "short\n  a line that is longer\n    than its\n    terminal/and/ends/in/a/path\n";
+        assert_eq!(fold(text, Some(24)), folded);
+        assert_eq!(fold(text, None), text);
+        assert_eq!(fold(text, Some(200)), text);
+        assert_eq!(fold("K  1  beta    2", Some(40)), "K  1  beta    2");
+        // Width counts, not bytes.
+        assert_eq!(fold("Größe λ und Öl, zwanzig", Some(23)), "Größe λ und Öl, zwanzig");
     }
 }

@@ -156,7 +156,10 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
                 (WeightKind::ProposalDraws, Some(lr), _) => Some(lr.clone()),
                 _ => None,
             };
-            from_pairs(task, pairs, log_proposal)
+            let from_weights = pairs.evidence == Evidence::FromWeights;
+            let mut source = from_pairs(task, pairs, log_proposal)?;
+            count_points_once(&mut source, from_weights)?;
+            Ok(source)
         }
         Likelihood::Chain { root, format, burn_in } => {
             // Before the files are read: what else is wrong with them follows from the wrong format.
@@ -187,6 +190,33 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
             Err(CommandError::new(Status::Other, message))
         }
     }
+}
+
+/// Makes repeated rows worth no more than the points that they repeat, on one side of the split for validation.
+fn count_points_once(source: &mut Source, from_weights: bool) -> Result<(), CommandError> {
+    let input = &mut source.input;
+    let (n, d) = (input.log_weights.len(), input.names.len());
+    let c = input.context.len() / n.max(1);
+    let rows: Vec<f64> = (0..n)
+        .flat_map(|i| [&input.theta[i * d..][..d], &input.context[i * c..][..c]])
+        .flatten()
+        .copied()
+        .collect();
+    let Some(found) = weights::repeats(&rows, d + c, &input.log_weights)? else { return Ok(()) };
+    let (points, ess) = (found.n_distinct as f64, found.effective);
+    let (repeated, distinct) = (n - found.n_distinct, found.n_distinct);
+    source.notes.push(format!(
+        "{repeated} of {n} rows repeat an earlier point; counted once, the {distinct} points are worth {ess:.0} effective ones"
+    ));
+    if from_weights && ess < weights::MIN_EVIDENCE_ESS {
+        let how = "fewer than 100 effective points that are not repeated: unavailable";
+        source.evidence = PairsEvidence { log_z: None, log_z_sd: None, how };
+    } else if from_weights {
+        source.evidence.log_z_sd = Some(((points / ess - 1.0).max(0.0) / points).sqrt());
+    }
+    input.effective = Some(ess);
+    input.blocks = Some(found.points);
+    Ok(())
 }
 
 /// The format of a task that reads these files.

@@ -3,9 +3,11 @@
 //! No weight is ever formed outside a difference with the largest log weight, so nothing overflows.
 
 mod psis;
+mod repeats;
 
 pub use psis::{KHat, KHatStatus, psis_k_hat};
 pub(crate) use psis::{Tail, psis_tail};
+pub use repeats::{Repeats, repeats};
 
 use crate::error::{HostError, check_length};
 use serde::Serialize;

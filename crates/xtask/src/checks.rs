@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::counts::TestCounts;
+use crate::long::{self, Long};
 use crate::setup::MissingDriver;
 use crate::tools::{cargo, display, missing_component};
 
 /// How one step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
+    /// As it should be.
     Passed,
+    /// Not so.
     Failed,
+    /// Not tried, and that is no fault.
     Skipped,
 }
 
@@ -64,7 +68,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, outcome, took) in &self.steps {
-            writeln!(f, "{name:<8}{outcome:<9}{:>7.1} s", took.as_secs_f64())?;
+            writeln!(f, "{name:<11}{outcome:<9}{:>7.1} s", took.as_secs_f64())?;
         }
         write!(f, "{}", self.counts)
     }
@@ -79,8 +83,14 @@ pub struct Readers {
 }
 
 /// Runs every check and prints the sums; true when nothing failed. `driver` says how the search for a driver ended and
-/// `require_adapter` whether its absence is a failure; `device` is what the bench runs on.
-pub fn run(driver: Result<(), MissingDriver>, require_adapter: bool, device: &str, readers: Readers) -> bool {
+/// `require_adapter` whether its absence is a failure; `device` is what the bench runs on, `long` what else is asked for.
+pub fn run(
+    driver: Result<(), MissingDriver>,
+    require_adapter: bool,
+    device: &str,
+    readers: Readers,
+    long: Option<Long>,
+) -> bool {
     let mut summary = Summary::default();
     let no_driver = driver.is_err();
     if let (Err(why), false) = (&driver, require_adapter) {
@@ -111,11 +121,20 @@ pub fn run(driver: Result<(), MissingDriver>, require_adapter: bool, device: &st
         if let Some(python) = &python {
             command.env("LWFLOW_READERS_PYTHON", python);
         }
+        if let Some(long) = &long {
+            long.set_variables(&mut command);
+        }
         counted(command.args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
     });
     summary.step("bench", |_| {
         if no_driver && !require_adapter { Ok(Outcome::Skipped) } else { tiny_bench(device) }
     });
+    if let Some(long) = long {
+        summary.step("browser", |_| long.browser_outcome());
+        for target in long::TARGETS {
+            summary.step(target, |_| long.fuzz(target));
+        }
+    }
     println!("\n{summary}");
     summary.is_success()
 }
@@ -146,18 +165,22 @@ fn tiny_bench(device: &str) -> anyhow::Result<Outcome> {
     if built != Outcome::Passed {
         return Ok(built);
     }
-    let own = std::env::current_exe().context("where is xtask itself?")?;
-    let dir = own.parent().context("xtask lies in no directory")?;
-    // cargo has put the program next to us, unless we are the release build and it is not.
-    let dir = if dir.ends_with("release") { dir.with_file_name("debug") } else { dir.to_owned() };
-    let program = dir.join(format!("bench{}", std::env::consts::EXE_SUFFIX));
-    let mut command = Command::new(program);
+    let mut command = Command::new(built_program("bench")?);
     crate::tools::quiet_driver(&mut command);
     status(command.args(["--device", device, "--tiny"]))
 }
 
+/// A program of this workspace that cargo has just built in the development profile.
+pub fn built_program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("where is xtask itself?")?;
+    let dir = own.parent().context("xtask lies in no directory")?;
+    // cargo has put the program next to us, unless we are the release build and it is not.
+    let dir = if dir.ends_with("release") { dir.with_file_name("debug") } else { dir.to_owned() };
+    Ok(dir.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
 /// Runs a command with its output where ours goes.
-fn status(command: &mut Command) -> anyhow::Result<Outcome> {
+pub fn status(command: &mut Command) -> anyhow::Result<Outcome> {
     announce(command);
     let status = command
         .stdin(Stdio::null())

@@ -5,6 +5,7 @@
 mod adapter;
 mod checks;
 mod counts;
+mod long;
 mod packages;
 mod peers;
 mod python;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use adapter::Need;
 use checks::Readers;
+use long::Long;
 use setup::{MissingDriver, ensure_driver};
 use tools::{cargo, replace_with, warn_without_linker, workspace_root};
 
@@ -51,7 +53,11 @@ enum Task {
     /// Tests that need a GPU or the software driver are skipped and counted when there is none;
     /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure. Export is read back by GetDist, anesthetic and ArviZ in an environment in
     /// target/readers (python3 with venv, 150 MB from PyPI); without a network that is skipped, in CI (CI=true) a failure.
-    Test(DriverArgs),
+    ///
+    /// --long adds what takes minutes: every reader is fuzzed from its corpus in fuzz/corpus (docs/fuzzing.md; a C++ compiler),
+    /// runs are killed a hundred times, and the report is opened in a browser (Chromium). What these need is installed on the
+    /// same terms as the driver, and missing it is a failure, as is a missing network.
+    Test(TestArgs),
     /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow
     Bench(BenchArgs),
     /// Only installs the software driver
@@ -63,6 +69,18 @@ struct DriverArgs {
     /// Install a missing driver without asking
     #[arg(long, short)]
     yes: bool,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    #[command(flatten)]
+    driver: DriverArgs,
+    /// Also what takes minutes: fuzzing, many kills, a browser
+    #[arg(long)]
+    long: bool,
+    /// Seconds for each fuzz target
+    #[arg(long, value_name = "N", default_value_t = 600, requires = "long")]
+    fuzz_seconds: u32,
 }
 
 #[derive(Args)]
@@ -150,16 +168,18 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup(args) => setup::setup(args.yes)?,
         Task::Test(args) => {
             warn_without_linker();
-            let driver = ensure_driver_of(default_device(), args.yes);
+            let yes = args.driver.yes;
+            let driver = ensure_driver_of(default_device(), yes);
             let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
-            // Only CI may fail for want of a network.
             let readers = Readers {
-                python: setup::ensure_python(args.yes)
+                python: setup::ensure_python(yes)
                     .map_err(anyhow::Error::msg)
                     .and_then(|()| python::readers()),
-                required: packages::is_on(std::env::var("CI").ok().as_deref()),
+                // Otherwise only CI may fail for want of a network.
+                required: args.long || packages::is_on(std::env::var("CI").ok().as_deref()),
             };
-            return Ok(if checks::run(driver, require, default_device(), readers) {
+            let long = args.long.then(|| Long::prepare(yes, args.fuzz_seconds));
+            return Ok(if checks::run(driver, require, default_device(), readers, long) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -307,6 +327,15 @@ mod tests {
         let Task::Bench(args) = parse("xtask bench --scaling --tiny") else { panic!("not a bench") };
         assert_eq!(args.program(), "scaling");
         assert!(Cli::try_parse_from(["xtask", "bench", "--scaling", "--peers"]).is_err());
+    }
+
+    #[test]
+    fn test_fuzzes_for_ten_minutes_if_at_all() {
+        let Task::Test(args) = parse("xtask test --long --yes") else { panic!("not a test") };
+        assert_eq!((args.long, args.fuzz_seconds, args.driver.yes), (true, 600, true));
+        let Task::Test(args) = parse("xtask test") else { panic!("not a test") };
+        assert!(!args.long);
+        assert!(Cli::try_parse_from(["xtask", "test", "--fuzz-seconds", "5"]).is_err());
     }
 
     #[test]

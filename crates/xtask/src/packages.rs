@@ -1,4 +1,4 @@
-//! Which packages bring a software Vulkan driver, a linker or Python's environments, which commands install them, and whether we may run those.
+//! Which packages bring a software Vulkan driver and what tests need, which commands install them, and whether we may run those.
 //! Nothing here runs anything: every choice is a function of its arguments, and `setup` acts on it.
 
 /// A package manager we know the package names for.
@@ -88,6 +88,20 @@ impl PackageManager {
             Self::Pacman => &["python"],
             Self::Apk => &["python3", "py3-pip"],
         }
+    }
+
+    /// A C++ compiler.
+    pub fn cxx_packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Apt | Self::Apk => &["g++"],
+            Self::Zypper | Self::Dnf => &["gcc-c++"],
+            Self::Pacman => &["gcc"],
+        }
+    }
+
+    /// A browser that runs without a display. On Ubuntu the package is one of snaps, which containers do not have.
+    pub fn browser_packages(self) -> &'static [&'static str] {
+        &["chromium"]
     }
 
     /// The commands that install `packages`, to be run in order; only the last one has to succeed.
@@ -186,6 +200,7 @@ mod tests {
             for package in manager.driver_packages() {
                 assert!(line.contains(package), "{line}");
             }
+            assert!(!manager.cxx_packages().is_empty() && !manager.browser_packages().is_empty());
             assert!(
                 ["-y", "--noconfirm", "--non-interactive", "apk add"].iter().any(|f| line.contains(f)),
                 "{line}"

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::adapter::{Found, Need};
@@ -77,19 +78,58 @@ pub fn ensure_driver(need: Need, yes: bool) -> Result<(), MissingDriver> {
     }
 }
 
+/// Something that only tests need.
+struct Tool {
+    missing: &'static str,
+    is_there: fn() -> bool,
+    packages: fn(PackageManager) -> &'static [&'static str],
+}
+
 /// Installs Python's environments where that is allowed without a question; nothing but a test needs them, so none is asked.
 ///
 /// # Errors
 /// What to type.
 pub fn ensure_python(yes: bool) -> Result<(), String> {
-    if can_make_environments() {
+    let missing = "python3 with the modules venv and ensurepip is missing";
+    ensure(&Tool { missing, is_there: can_make_environments, packages: PackageManager::python_packages }, yes)
+}
+
+/// A C++ compiler, which libFuzzer is built with, on the same terms.
+///
+/// # Errors
+/// What to type.
+pub fn ensure_cxx(yes: bool) -> Result<(), String> {
+    let is_there = || ["c++", "g++", "clang++"].into_iter().any(|program| in_path(program).is_some());
+    ensure(
+        &Tool { missing: "a C++ compiler is missing", is_there, packages: PackageManager::cxx_packages },
+        yes,
+    )
+}
+
+/// A browser that runs without a display, on the same terms.
+///
+/// # Errors
+/// What to type.
+pub fn ensure_browser(yes: bool) -> Result<PathBuf, String> {
+    let missing = "Chromium is missing";
+    let is_there = || browser().is_some();
+    ensure(&Tool { missing, is_there, packages: PackageManager::browser_packages }, yes)?;
+    browser().ok_or_else(|| missing.to_owned())
+}
+
+fn browser() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].into_iter().find_map(in_path)
+}
+
+fn ensure(tool: &Tool, yes: bool) -> Result<(), String> {
+    let Tool { missing, is_there, packages } = *tool;
+    if is_there() {
         return Ok(());
     }
-    let missing = "python3 with the modules venv and ensurepip is missing";
     let manager =
         PackageManager::choose(|program| in_path(program).is_some()).filter(|_| cfg!(target_os = "linux"));
     let Some(manager) = manager else { return Err(missing.to_owned()) };
-    let commands = manager.install(manager.python_packages());
+    let commands = manager.install(packages(manager));
     let privilege = privilege();
     let by_hand = format!("{missing}; to install it, type:\n    {}", shell_line(&commands, privilege));
     let agreed = yes || is_on(std::env::var("CI").ok().as_deref());
@@ -98,7 +138,7 @@ pub fn ensure_python(yes: bool) -> Result<(), String> {
     }
     install(&commands, privilege, false)
         .map_err(|why| format!("the installation failed: {why}; {by_hand}"))?;
-    if can_make_environments() { Ok(()) } else { Err(missing.to_owned()) }
+    if is_there() { Ok(()) } else { Err(missing.to_owned()) }
 }
 
 /// Installs a software driver, or says that there is nothing to do.

@@ -9,7 +9,7 @@ mod training;
 use super::{fit, fit_settings, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
-use crate::progress::{Console, interrupted, print};
+use crate::progress::{Console, interrupted, print, print_raw};
 use crate::source;
 use crate::task::Task;
 use clap::Args;
@@ -93,7 +93,11 @@ pub(super) fn run_check(args: &CheckArgs) -> Result<Status, CommandError> {
     if interrupted() {
         return Ok(Status::Interrupted);
     }
-    print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { text::text(&report) })?;
+    if args.json {
+        print_raw(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+    } else {
+        print(&text::text(&report))?;
+    }
     Ok(Status::Success)
 }
 

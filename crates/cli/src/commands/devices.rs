@@ -1,7 +1,7 @@
 //! `lwflow devices`: what there is, with limits and the state of the self-test. It judges nothing; `lwflow doctor` does.
 
 use crate::exit::{CommandError, Status};
-use crate::progress::{Console, print};
+use crate::progress::{Console, print, print_raw};
 use clap::Args;
 use lwflow_engine::{DeviceChoice, DeviceInfo, DeviceKind, Engine, EngineSettings, list_devices};
 
@@ -58,7 +58,7 @@ pub(super) fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
                 })
             })
             .collect();
-        print(&(serde_json::to_string_pretty(&list)? + "\n"))?;
+        print_raw(&(serde_json::to_string_pretty(&list)? + "\n"))?;
     } else {
         for (info, state) in &rows {
             let index = info.index.map(|i| format!("{i}: ")).unwrap_or_default();

@@ -4,6 +4,7 @@ use super::rounds::run_rounds;
 use super::{FitArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
+use crate::out_folder::{OutFolder, refuse_results};
 use crate::progress::{Console, interrupted};
 use crate::report;
 use crate::source;
@@ -13,7 +14,6 @@ use lwflow_host::model_file::Precision;
 use lwflow_host::rounds::RoundsSettings;
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
 use lwflow_model::{Activation, Covariance, FlowSettings, Mixing};
-use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
@@ -21,15 +21,16 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let console = Console { quiet: args.quiet };
     let task = Task::read(&args.task)?;
     check_counts(&task)?;
-    refuse_results(&args.out, args.force || args.resume)?;
+    let replace = args.force || args.resume;
+    refuse_results(&args.out, replace)?;
     if let Some(settings) = rounds_settings(&task, args)? {
-        prepare_folder(&args.out)?;
+        let _folder = OutFolder::claim(&args.out, replace)?;
         let engine = open_engine(&args.device, console)?;
         let inference = inference(&task, settings, &engine)?;
         return run_rounds(args, &task, &engine, inference, console);
     }
     let source = source::load(&task, args.seed)?;
-    prepare_folder(&args.out)?;
+    let _folder = OutFolder::claim(&args.out, replace)?;
     source.notes.iter().for_each(|note| console.remark(note));
     let engine = open_engine(&args.device, console)?;
     let settings = fit_settings(&task);
@@ -122,35 +123,6 @@ pub(super) fn check_counts(task: &Task) -> Result<(), CommandError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Refuses a folder that holds files with the names of results unless `force`.
-fn refuse_results(out: &Path, force: bool) -> Result<(), CommandError> {
-    let found: Vec<&str> = report::FILES.into_iter().filter(|name| out.join(name).exists()).collect();
-    if force || found.is_empty() {
-        return Ok(());
-    }
-    let whose = if found.contains(&report::MODEL_FILE) {
-        "holds the results of an earlier fit"
-    } else {
-        "holds files with the names of results"
-    };
-    let message = format!("{}: {whose} ({}); use --force to replace them", out.display(), found.join(", "));
-    Err(CommandError::new(Status::Input, message))
-}
-
-/// Makes the folder.
-fn prepare_folder(out: &Path) -> Result<(), CommandError> {
-    std::fs::create_dir_all(out)
-        .and_then(|()| tempfile_probe(out))
-        .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot write there: {e}", out.display())))
-}
-
-/// Finds out before an hour of training, not after it, that a folder cannot be written to.
-fn tempfile_probe(folder: &Path) -> std::io::Result<()> {
-    let path = folder.join(".lwflow-probe");
-    std::fs::write(&path, b"")?;
-    std::fs::remove_file(path)
 }
 
 fn precision(task: &Task) -> Precision {

@@ -3,7 +3,7 @@
 
 use super::Cli;
 use crate::exit::{CommandError, Status};
-use crate::progress::print;
+use crate::progress::print_raw;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub struct ManArgs {
 pub(super) fn run_completions(args: &CompletionsArgs) -> Result<Status, CommandError> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "lwflow", &mut text);
-    print(&String::from_utf8_lossy(&text))?;
+    print_raw(&String::from_utf8_lossy(&text))?;
     Ok(Status::Success)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn run_man(args: &ManArgs) -> Result<Status, CommandError> {
             clap_mangen::Man::new(Cli::command())
                 .render(&mut text)
                 .map_err(|e| CommandError::new(Status::Other, format!("cannot make the manual page: {e}")))?;
-            print(&String::from_utf8_lossy(&text))?;
+            print_raw(&String::from_utf8_lossy(&text))?;
         }
         Some(out) => std::fs::create_dir_all(out)
             .and_then(|()| clap_mangen::generate_to(Cli::command(), out))

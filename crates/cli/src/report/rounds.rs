@@ -205,7 +205,9 @@ fn summary(run: &RoundsRun<'_>, evaluation: Option<&Evaluation>) -> String {
         );
     }
     let line = |name: &str, evidence: Option<Evidence>, z: Option<f64>| match evidence {
-        None => format!("  {name}: unavailable (effective size below 100)\n"),
+        None => {
+            format!("  {name}: unavailable (an effective size below 100, or too few draws for an error)\n")
+        }
         Some(e) => {
             let z = z.map_or_else(String::new, |z| format!(", z {}", fixed(z, 1)));
             format!("  {name}: {} +- {:.4} ({} draws{z})\n", fixed(e.log_z, 4), e.sd, e.n)

@@ -2,8 +2,10 @@
 //! Every test uses the software adapter where there is one, small fits and a folder of its own.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod edges;
 mod export;
 mod first;
+mod folders;
 mod golden;
 mod harness;
 mod interrupt;
@@ -11,3 +13,4 @@ mod model_format;
 mod refusals;
 mod results;
 mod rounds;
+mod terminal;

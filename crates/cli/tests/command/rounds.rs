@@ -63,6 +63,15 @@ fn a_contract_is_met_or_missed_and_says_why() {
     fit(at, "--out met --resume --seed 9").expect(3, &["begun with seed 0, now it is 9"]);
 }
 
+/// When to kill, in milliseconds after the start, up to `longest`: `n` times, or as often as `LWFLOW_KILLS` says.
+fn moments(n: u64, longest: u64) -> Vec<u64> {
+    let n = std::env::var("LWFLOW_KILLS").ok().map_or(n, |n| n.parse().unwrap());
+    // The golden ratio scatters them evenly; a run gets further with each.
+    (1..=n)
+        .map(|i| 20 + (longest as f64 * (0.618_034 * i as f64).fract() * i as f64 / n as f64) as u64)
+        .collect()
+}
+
 /// A run that is killed at several moments and resumed ends with the bytes of one that was left alone.
 #[test]
 fn a_killed_run_is_resumed_to_the_same_bytes() {
@@ -71,7 +80,7 @@ fn a_killed_run_is_resumed_to_the_same_bytes() {
     task(at, "target_ess = 1500\nmax_evaluations = 20000\nn_round = 500");
     fit(at, "--out whole").expect(0, &["verdict"]);
     let mut n_killed = 0;
-    for milliseconds in [30, 80, 150, 250, 400, 600, 900] {
+    for milliseconds in moments(7, 900) {
         let mut command = command(at);
         let more = if at.join("killed/run/run.json").exists() { "--resume" } else { "--force" };
         command.args(["fit", "TASK.toml", "--device", "cpu", "--out", "killed", "--quiet", more]);
@@ -107,7 +116,7 @@ fn a_deep_scan_is_told_kept_and_resumed() {
     assert!(sd < 2e-3 && (log_z + 64f64.ln()).abs() < 5.0 * sd + 2e-5, "log Z {log_z} +- {sd}");
     let limit = rounds["coverage"]["prior_mass_limit"].as_f64().unwrap();
     assert!(limit < 3.1e-6, "{limit}");
-    for milliseconds in [60, 150, 300, 500] {
+    for milliseconds in moments(4, 500) {
         let mut command = command(at);
         let more = if at.join("killed/run/run.json").exists() { "--resume" } else { "--force" };
         command.args(["fit", "TASK.toml", "--device", "cpu", "--out", "killed", "--quiet", more]);

@@ -199,6 +199,13 @@ impl Marginal {
         let refuse = |got: String, expected: &str| {
             Err(HostError::invalid(format!("the {} prior", self.name()), got, expected))
         };
+        let (low, high) = (self.quantile(0.25), self.quantile(0.75));
+        let spacing = low.abs().max(high.abs()).next_up() - low.abs().max(high.abs());
+        let is_resolved = spacing <= LOST * (high - low);
+        if !is_resolved {
+            let got = format!("as narrow as {:e} around {low:e}", high - low);
+            return refuse(got, "a spread that 64-bit numbers resolve: other units, or less a constant");
+        }
         let (lower, upper) = self.inside();
         let (below, above) = (self.cdf(lower), self.sf(upper));
         if below > LOST || above > LOST {
@@ -208,13 +215,6 @@ impl Marginal {
                 got,
                 "at most 1e-6 nearer to a bound, or farther out, than 64-bit numbers resolve",
             );
-        }
-        let (low, high) = (self.quantile(0.25), self.quantile(0.75));
-        let spacing = low.abs().max(high.abs()).next_up() - low.abs().max(high.abs());
-        let is_resolved = spacing <= LOST * (high - low);
-        if !is_resolved {
-            let got = format!("as narrow as {:e} around {low:e}", high - low);
-            return refuse(got, "a spread that 64-bit numbers resolve: other units, or less a constant");
         }
         for u in [f64::from_bits(1), 1f64.next_down()] {
             let x = self.quantile(u);

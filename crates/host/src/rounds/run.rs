@@ -301,7 +301,18 @@ impl Rounds<'_> {
         theta.truncate(n * d);
         self.n_whole = n;
         self.pool.add(self.engine, self.prior, None, n, Drawn { theta, log_likelihood })?;
-        if self.stop().is_none() { self.deep_scan(n_blocks, watch) } else { Ok(()) }
+        if self.stop().is_none() {
+            self.deep_scan(n_blocks, watch)?;
+        }
+        if n > 0 && self.pool.log_likelihood.iter().all(|l| *l == f64::NEG_INFINITY) {
+            let n = n + self.deep.as_ref().map_or(0, |deep| deep.scan.n());
+            return Err(HostError::invalid(
+                "log L",
+                format!("-inf at all {n} draws of the scan of the prior"),
+                "a finite one somewhere: a larger n_scan, a narrower prior, or a log L that falls off instead of ending",
+            ));
+        }
+        Ok(())
     }
 
     /// What the scan draws beyond the points that are kept one by one.

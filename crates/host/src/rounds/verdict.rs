@@ -19,6 +19,9 @@ const MAX_Z: f64 = 4.0;
 /// Largest effect of 32-bit arithmetic on log Z, and weighted mean error of a log weight, in nats.
 const MAX_ROUNDING: f64 = 0.02;
 
+/// Why there is no log Z of some draws.
+const NO_ESTIMATE: &str = "an effective size below 100, or too few draws for an error";
+
 /// The verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
@@ -52,7 +55,7 @@ impl Verdict {
                     "log Z by {name} differs by {z:+.1} standard errors from that of the final flow"
                 )),
                 Some(_) => {}
-                None => limits.push(format!("log Z by {name} is unavailable: an effective size below 100")),
+                None => limits.push(format!("log Z by {name} is unavailable: {NO_ESTIMATE}")),
             }
         }
         match coverage {

@@ -33,7 +33,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((first, rest)) if first == "child" => child::run(rest),
-        Some((first, _)) if first == "parent" => parent(),
+        Some((first, rest)) if first == "parent" => parent(&rest[0]),
         _ => std::process::exit(run(&arguments)),
     }
 }
@@ -291,10 +291,12 @@ fn the_command_runs_in_its_folder() {
     assert!(out.log_likelihood.iter().all(|l| *l == 1.0), "{out:?}");
 }
 
-/// Starts a child, prints its process number and waits for the end.
-fn parent() {
-    let mut likelihood = start("plain", settings(Protocol::Binary, 2));
+/// Starts a child, prints its process number and waits for the end, with the child at rest or hanging.
+fn parent(mode: &str) {
+    let mut likelihood = start(mode, settings(Protocol::Binary, 2));
     println!("{}", process(&mut likelihood));
+    let _ =
+        likelihood.evaluate(&[if mode == "hang" { TRIGGER } else { 0.0 }, 0.0], &mut Evaluations::default());
     std::thread::sleep(Duration::from_secs(3600));
 }
 
@@ -350,22 +352,25 @@ fn no_child_is_left_behind() {
     kill_commands();
     assert!(ends(killed));
     // The parent is killed without a chance to do anything.
-    let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
-        .arg("parent")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let child: u32 = line.trim().parse().unwrap();
-    // Ctrl-C at a terminal goes to the group of the parent, in which the child is not.
-    #[cfg(target_os = "linux")]
-    {
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
-        let group = stat.rsplit(')').next().unwrap().split_whitespace().nth(2).unwrap();
-        assert_eq!(group, child.to_string());
+    for mode in ["plain", "hang"] {
+        let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["parent", mode])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child: u32 = line.trim().parse().unwrap();
+        // Ctrl-C at a terminal goes to the group of the parent, in which the child is not.
+        #[cfg(target_os = "linux")]
+        {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
+            let group = stat.rsplit(')').next().unwrap().split_whitespace().nth(2).unwrap();
+            assert_eq!(group, child.to_string());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        assert!(ends(child), "{mode}");
     }
-    parent.kill().unwrap();
-    parent.wait().unwrap();
-    assert!(ends(child));
 }

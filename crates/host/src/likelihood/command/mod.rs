@@ -3,6 +3,7 @@
 //! i, however many workers share a batch; an answer that is missing, late or senseless is an error with its theta.
 
 mod protocol;
+mod watcher;
 mod worker;
 
 pub use protocol::Protocol;

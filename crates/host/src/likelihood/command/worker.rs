@@ -4,6 +4,7 @@
 
 use super::Launch;
 use super::protocol::Protocol;
+use super::watcher::Watcher;
 use crate::HostError;
 use crate::likelihood::is_legal;
 use std::collections::VecDeque;
@@ -75,6 +76,8 @@ pub(super) struct Worker {
     /// Bytes of the output that no row has taken.
     rest: Vec<u8>,
     tail: Arc<Mutex<Tail>>,
+    /// Ends the child if this program is killed.
+    _watcher: Option<Watcher>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -111,6 +114,7 @@ impl Worker {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let child = Arc::new(Mutex::new(child));
         lock(&RUNNING).push(Arc::clone(&child));
+        let watcher = Watcher::of(lock(&child).id());
         let (input, messages) = channel::<Vec<u8>>();
         let (pieces, output) = channel();
         let tail = Arc::new(Mutex::new(Tail::default()));
@@ -119,7 +123,7 @@ impl Worker {
         std::thread::spawn(move || write_all(stdin, &messages));
         std::thread::spawn(move || read_all(stdout, &pieces));
         std::thread::spawn(move || keep_tail(stderr, &kept));
-        Ok(Self { child, input: Some(input), output, rest: Vec::new(), tail })
+        Ok(Self { child, input: Some(input), output, rest: Vec::new(), tail, _watcher: watcher })
     }
 
     /// Has `theta`, `[n, dim]`, evaluated and adds the answers, `[n, 1 + M]`, to `values`.

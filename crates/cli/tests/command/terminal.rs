@@ -1,0 +1,105 @@
+//! A terminal of 40 columns, and Ctrl-C on it. `script` of util-linux makes the terminal.
+
+#![cfg(target_os = "linux")]
+
+use crate::harness::workplace;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a line of the shell says on a terminal so wide, and its status; `None`, after a line, where `script` is missing.
+fn on_terminal(folder: &Path, columns: usize, line: &str) -> Option<(String, i32)> {
+    let program = env!("CARGO_BIN_EXE_lwflow");
+    let line = format!("stty cols {columns} rows 24; {line}");
+    let mut script = Command::new("script");
+    script
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .current_dir(folder)
+        .env("LWFLOW", program)
+        .env("LWFLOW_DEVICE", "cpu")
+        .env("NODEVICE_SELECT", "1")
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
+    match script.output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).replace('\r', "\n");
+            Some((text, output.status.code().unwrap_or(-1)))
+        }
+        Err(error) => {
+            println!("SKIP what a terminal shows: script: {error}");
+            None
+        }
+    }
+}
+
+/// A line without the control sequences of a bar.
+fn plain(line: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => {
+                // ESC [ digits letter
+                let _ = rest.by_ref().skip(1).find(|c| c.is_ascii_alphabetic());
+            }
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+/// No line is longer than the terminal, but for a word that is and clap's line of usage.
+#[track_caller]
+fn assert_fits(text: &str, columns: usize) {
+    for line in text.lines().map(plain) {
+        let whole = line.split_whitespace().count() <= 1 || line.starts_with("Usage: ");
+        let fits = whole || line.chars().count() <= columns;
+        assert!(fits, "{} columns of {columns}: `{line}`\n{text}", line.chars().count());
+    }
+}
+
+#[test]
+fn forty_columns_hold_everything_that_is_said() {
+    let folder = workplace();
+    let at = folder.path();
+    let Some((said, status)) = on_terminal(at, 40, "$LWFLOW fit TASK.toml --out run") else { return };
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("pairs: 2000 rows") && said.contains("results in run"), "{said}");
+    // The bar is there, and says how far it is.
+    assert!(said.contains(" % "), "{said}");
+    assert_fits(&said, 40);
+    for line in [
+        "$LWFLOW --help",
+        "$LWFLOW fit --help",
+        "$LWFLOW check TASK.toml",
+        "$LWFLOW devices",
+        "$LWFLOW doctor",
+    ] {
+        let Some((said, _)) = on_terminal(at, 40, line) else { return };
+        assert_fits(&said, 40);
+    }
+    let (said, status) = on_terminal(at, 40, "$LWFLOW fit nowhere.toml --out x").unwrap();
+    assert_eq!(status, 3);
+    assert_fits(&said, 40);
+    // What programs read stays whole.
+    let (said, _) = on_terminal(at, 40, "$LWFLOW check TASK.toml --json --quiet 2>/dev/null").unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&said).is_ok(), "{said}");
+}
+
+/// Two signals to the foreground of a terminal: the first is answered, the second ends the program at once.
+#[test]
+fn ctrl_c_twice_on_a_terminal() {
+    let folder = workplace();
+    let at = folder.path();
+    let text = std::fs::read_to_string(at.join("TASK.toml")).unwrap();
+    std::fs::write(at.join("silent.sh"), "sleep 3600\n").unwrap();
+    let text = text.replace("pairs = \"pairs.csv\"", "command = [\"sh\", \"silent.sh\"]\ntimeout = 600.0");
+    std::fs::write(at.join("silent.toml"), text).unwrap();
+    // The likelihood never answers, so that only the second Ctrl-C can end the run.
+    let line = "$LWFLOW fit silent.toml --out run & while ! [ -e run/run/run.json ]; do sleep 0.1; done; \
+                sleep 0.5; kill -INT $!; sleep 0.5; kill -INT $!; wait $!";
+    let begun = std::time::Instant::now();
+    let Some((said, status)) = on_terminal(at, 80, line) else { return };
+    assert_eq!(status, 130, "{said}");
+    assert!(said.contains("ending in order; Ctrl-C again ends at once"), "{said}");
+    assert!(begun.elapsed().as_secs() < 60, "{said}");
+}
