@@ -81,7 +81,7 @@ fn forty_columns_hold_everything_that_is_said() {
     assert_eq!(status, 3);
     assert_fits(&said, 40);
     // What programs read stays whole.
-    let (said, _) = on_terminal(at, 40, "$LWFLOW check TASK.toml --json --quiet 2>/dev/null").unwrap();
+    let (said, _) = on_terminal(at, 40, "$LWFLOW check TASK.toml --json 2>/dev/null").unwrap();
     assert!(serde_json::from_str::<serde_json::Value>(&said).is_ok(), "{said}");
 }
 
