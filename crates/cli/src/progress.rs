@@ -69,7 +69,7 @@ pub fn print_raw(text: &str) -> Result<(), CommandError> {
     }
 }
 
-/// A line on stderr, broken as by [`print`].
+/// A line on stderr, broken as by [`print()`].
 pub fn eprint_line(text: &str) {
     eprintln!("{}", fold(text, columns(&Term::stderr())));
 }

@@ -93,13 +93,27 @@ fn ctrl_c_twice_on_a_terminal() {
     let text = std::fs::read_to_string(at.join("TASK.toml")).unwrap();
     std::fs::write(at.join("silent.sh"), "sleep 3600\n").unwrap();
     let text = text.replace("pairs = \"pairs.csv\"", "command = [\"sh\", \"silent.sh\"]\ntimeout = 600.0");
-    std::fs::write(at.join("silent.toml"), text).unwrap();
-    // The likelihood never answers, so that only the second Ctrl-C can end the run.
-    let line = "$LWFLOW fit silent.toml --out run & while ! [ -e run/run/run.json ]; do sleep 0.1; done; \
-                sleep 0.5; kill -INT $!; sleep 0.5; kill -INT $!; wait $!";
-    let begun = std::time::Instant::now();
-    let Some((said, status)) = on_terminal(at, 80, line) else { return };
-    assert_eq!(status, 130, "{said}");
-    assert!(said.contains("ending in order; Ctrl-C again ends at once"), "{said}");
-    assert!(begun.elapsed().as_secs() < 60, "{said}");
+    std::fs::write(at.join("silent.toml"), &text).unwrap();
+    std::fs::write(
+        at.join("endless.wgsl"),
+        "fn log_likelihood(theta: array<f32, D>) -> f32 {
+             var n = 0; loop { n = (n + 1) & 1; if n > 5 { break; } } return f32(n);
+         }",
+    )
+    .unwrap();
+    let endless =
+        text.replace("command = [\"sh\", \"silent.sh\"]\ntimeout = 600.0", "wgsl = \"endless.wgsl\"");
+    std::fs::write(at.join("endless.toml"), endless).unwrap();
+    // Neither likelihood ever answers, so that only the second Ctrl-C can end the run before a time limit does.
+    for task in ["silent", "endless"] {
+        let line = format!(
+            "$LWFLOW fit {task}.toml --out {task} & while ! [ -e {task}/run/run.json ]; do sleep 0.1; done; \
+             sleep 0.5; kill -INT $!; sleep 0.5; kill -INT $!; wait $!"
+        );
+        let begun = std::time::Instant::now();
+        let Some((said, status)) = on_terminal(at, 80, &line) else { return };
+        assert_eq!(status, 130, "{task}: {said}");
+        assert!(said.contains("ending in order; Ctrl-C again ends at once"), "{task}: {said}");
+        assert!(begun.elapsed().as_secs() < 60, "{task}: {said}");
+    }
 }
