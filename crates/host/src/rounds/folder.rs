@@ -132,7 +132,8 @@ impl FolderJournal {
         }
         let mut log = open(&path, true)?;
         let flows = (1..).map(|round| flow_path(folder, round)).take_while(|path| path.exists());
-        let scan = [DEEP_SCAN, DEEP_BLOCK].map(|name| folder.join(name)).into_iter().filter(|path| path.exists());
+        let scan =
+            [DEEP_SCAN, DEEP_BLOCK].map(|name| folder.join(name)).into_iter().filter(|path| path.exists());
         for path in flows.chain(scan) {
             std::fs::remove_file(&path).map_err(io(&path, "remove"))?;
         }
@@ -273,8 +274,8 @@ impl Journal for FolderJournal {
         let mut log_likelihood = Vec::new();
         // What does not fit is a torn end, or of a block that is done.
         while let Some((head, body)) = rest.split_first_chunk::<16>() {
-            let [of, first, n, check] = [0, 4, 8, 12]
-                .map(|i| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]));
+            let [of, first, n, check] =
+                [0, 4, 8, 12].map(|i| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]));
             let Some((values, next)) = body.split_at_checked(n as usize * 8) else { break };
             let known = of == block && first as usize == log_likelihood.len();
             if !known || check != deep_block_check(&head[..12], values) {
@@ -300,7 +301,11 @@ impl Journal for FolderJournal {
         bytes.extend(values);
         let mut options = OpenOptions::new();
         options.create(true).write(true);
-        if first == 0 { options.truncate(true) } else { options.append(true) };
+        if first == 0 {
+            options.truncate(true)
+        } else {
+            options.append(true)
+        };
         let write = |mut file: File| file.write_all(&bytes).and_then(|()| file.sync_data());
         options.open(&path).and_then(write).map_err(io(&path, "write"))?;
         Ok(())

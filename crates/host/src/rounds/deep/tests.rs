@@ -1,7 +1,7 @@
 //! What a deep scan keeps against all of its draws, how it survives, and the weights of what it keeps.
 
-use super::super::pool::{Drawn, Pool};
 use super::super::journal::NoJournal;
+use super::super::pool::{Drawn, Pool};
 use super::*;
 use crate::likelihood::{ClosureLikelihood, Evaluations};
 use crate::posterior::Posterior;
