@@ -44,7 +44,7 @@ pub struct DemoArgs {
 /// # Errors
 /// [`CommandError`]; a bound that does not hold is not an error but [`Status::Fit`].
 pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
-    let console = Console { quiet: args.quiet };
+    let console = Console::text(args.quiet);
     let started = Instant::now();
     std::fs::create_dir_all(&args.out).map_err(|e| {
         CommandError::new(Status::Input, format!("{}: cannot make the folder: {e}", args.out.display()))

@@ -4,7 +4,7 @@ use super::rounds::run_rounds;
 use super::{FitArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
-use crate::progress::{Console, interrupted};
+use crate::progress::interrupted;
 use crate::report;
 use crate::source;
 use crate::task::{self, Task};
@@ -18,7 +18,7 @@ use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
-    let console = Console { quiet: args.quiet };
+    let console = args.console();
     let task = Task::read(&args.task)?;
     check_counts(&task)?;
     refuse_results(&args.out, args.force || args.resume)?;

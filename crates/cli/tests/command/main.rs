@@ -7,6 +7,7 @@ mod first;
 mod golden;
 mod harness;
 mod interrupt;
+mod log;
 mod model_format;
 mod refusals;
 mod results;

@@ -66,7 +66,7 @@ pub(super) fn compete(
     settings: &FitSettings,
     seed: u64,
     with_base: &dyn Fn(&GaussianMixture) -> Vec<f32>,
-    progress: &mut dyn FnMut(Stage, usize, usize) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(Stage, usize, usize, Option<f64>) -> ControlFlow<()>,
 ) -> Result<(Vec<f32>, Vec<f64>), HostError> {
     let pilot = TrainSettings {
         max_visits: visits_of_start(&settings.training),
@@ -79,7 +79,7 @@ pub(super) fn compete(
         let start =
             if k == 0 { with_base(mixture) } else { with_base(&broad(mixture, data, seed, k as u64)) };
         let (params, report) = train(executor, spec, start, data, &pilot, seed, |p: TrainProgress| {
-            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits)
+            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits, p.loss())
         })?;
         let loss = report.best_validation_loss;
         losses.push(loss);

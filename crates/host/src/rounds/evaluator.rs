@@ -96,7 +96,7 @@ impl Pieces {
         likelihood: &mut dyn Likelihood,
         theta: &[f64],
         out: &mut Evaluations,
-        keep: &mut dyn FnMut(Range<usize>, &Evaluations) -> Result<(), HostError>,
+        keep: &mut impl FnMut(Range<usize>, &Evaluations) -> Result<(), HostError>,
         go_on: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<(usize, f64), HostError> {
         let d = likelihood.dim();
