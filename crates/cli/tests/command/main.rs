@@ -5,6 +5,7 @@
 mod export;
 mod first;
 mod golden;
+mod guide;
 mod harness;
 mod interrupt;
 mod log;
