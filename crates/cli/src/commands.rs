@@ -14,7 +14,7 @@ pub use fit::fit_settings;
 
 use crate::demo::{DemoArgs, demo};
 use crate::exit::CommandError;
-use crate::progress::{Console, catch_interrupts, eprint_line};
+use crate::progress::{Console, Log, catch_interrupts};
 use clap::{Args, Parser, Subcommand};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use std::path::PathBuf;
@@ -125,6 +125,9 @@ struct FitArgs {
     /// No progress and no remarks.
     #[arg(long)]
     quiet: bool,
+    /// Progress and remarks as text, or a JSON object a line (docs/log.md).
+    #[arg(long, value_enum, default_value_t)]
+    log: Log,
     /// Replace the results of an earlier fit.
     #[arg(long)]
     force: bool,
@@ -146,6 +149,12 @@ struct FitArgs {
     /// Most seconds (rounds).
     #[arg(long, value_name = "SECONDS")]
     max_time: Option<f64>,
+}
+
+impl FitArgs {
+    fn console(&self) -> Console {
+        Console { quiet: self.quiet, log: self.log }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -227,6 +236,10 @@ pub fn run() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LWFLOW_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let console = match &cli.command {
+        Command::Fit(args) => args.console(),
+        _ => Console::text(false),
+    };
     let result = catch_interrupts().and_then(|()| match cli.command {
         Command::Fit(args) => fit::run_fit(&args),
         Command::Init(args) => init::run_init(&args),
@@ -243,7 +256,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status as u8),
         Err(error) => {
-            eprint_line(&format!("lwflow: error: {error}"));
+            console.error(&error);
             ExitCode::from(error.status as u8)
         }
     }

@@ -45,7 +45,7 @@ pub struct DemoArgs {
 /// # Errors
 /// [`CommandError`]; a bound that does not hold is not an error but [`Status::Fit`].
 pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
-    let console = Console { quiet: args.quiet };
+    let console = Console::text(args.quiet);
     let started = Instant::now();
     let _folder = OutFolder::claim(&args.out, true)?;
     let known: Vec<String> = cases().iter().map(|c| c.target.name()).chain(["chain".to_owned()]).collect();

@@ -130,11 +130,13 @@ pub fn identity(
     seed: u64,
     engine: &Engine,
 ) -> Result<Identity, CommandError> {
+    // How long a run may take does not change what it finds: a resumed one may be given more time.
+    let settings = RoundsSettings { max_time: None, ..inference.settings.clone() };
     let mut identity = Identity::from([
         ("lwflow".into(), env!("CARGO_PKG_VERSION").into()),
         ("seed".into(), seed.to_string()),
         ("device".into(), engine.info().to_string()),
-        ("settings".into(), serde_json::to_string(&inference.settings)?),
+        ("settings".into(), serde_json::to_string(&settings)?),
     ]);
     let mut files: Vec<&Path> = vec![&task.file];
     if let LikelihoodSection::Wgsl { path, data, .. } = &task.likelihood {

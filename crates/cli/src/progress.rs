@@ -1,20 +1,20 @@
-//! Progress bars on stderr with rate and remaining time, and the wish to stop. Silent when stderr is no terminal or
-//! when asked to be quiet; the first Ctrl-C asks for an orderly end, the second ends the program at once.
+//! What goes to stderr while work goes on, and the wish to stop: a live display on a terminal, plain lines elsewhere, JSON lines
+//! for pipelines, nothing when asked to be quiet. The first Ctrl-C asks for an orderly end, the second ends the program at once.
 
 use crate::exit::{CommandError, Status};
 use console::Term;
-use indicatif::{ProgressBar, ProgressStyle};
 use lwflow_host::files::remove_temporaries;
-use lwflow_host::fit::{FitProgress, Stage};
 use lwflow_host::likelihood::kill_commands;
+use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Columns from which on a bar has room for itself and its rate.
-const MIN_BAR: usize = 100;
+mod display;
+
+pub use display::Bar;
+
 /// Columns below which no breaking of lines helps.
 const MIN_FOLD: usize = 20;
 
@@ -69,11 +69,6 @@ pub fn print_raw(text: &str) -> Result<(), CommandError> {
     }
 }
 
-/// A line on stderr, broken as by [`print()`].
-pub fn eprint_line(text: &str) {
-    eprintln!("{}", fold(text, columns(&Term::stderr())));
-}
-
 /// The width of a terminal; `None` if it is none.
 fn columns(term: &Term) -> Option<usize> {
     term.size_checked().map(|(_, columns)| columns.into())
@@ -91,100 +86,66 @@ fn fold(text: &str, columns: Option<usize>) -> Cow<'_, str> {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n").into()
 }
 
+/// A line of text on stderr.
+fn say(text: &str) {
+    eprintln!("{}", fold(text, columns(&Term::stderr())));
+}
+
+/// How progress and remarks are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Log {
+    /// A live display on a terminal, plain lines elsewhere.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
 /// Where remarks and progress go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Console {
     /// No progress, no remarks.
     pub quiet: bool,
+    /// How they are written.
+    pub log: Log,
 }
 
 impl Console {
+    /// One that writes text unless it is to be quiet.
+    pub fn text(quiet: bool) -> Self {
+        Self { quiet, log: Log::Text }
+    }
+
     /// A remark on stderr.
     pub fn remark(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
-            eprint_line(&text.to_string());
+        match self.log {
+            _ if self.quiet => {}
+            Log::Text => say(&text.to_string()),
+            Log::Json => self.event("remark", json!({ "text": text.to_string() })),
         }
     }
 
-    /// A bar for work on `what`, counted in `unit`.
-    pub fn bar(&self, what: impl Into<String>, unit: &str) -> Bar {
-        let what = what.into();
-        if self.quiet || !std::io::stderr().is_terminal() {
-            return Bar { bar: None, what, stage: Cell::new(None) };
+    /// The error that ends the command, on stderr, also when it is to be quiet.
+    pub fn error(&self, error: &CommandError) {
+        match self.log {
+            Log::Text => say(&format!("lwflow: error: {error}")),
+            Log::Json => write_event("error", json!({ "text": error.message, "status": error.status as u8 })),
         }
-        let bar = ProgressBar::new(0);
-        set_unit(&bar, unit);
-        bar.set_message(what.clone());
-        Bar { bar: Some(bar), what, stage: Cell::new(None) }
+    }
+
+    /// What happened, for pipelines: a line of JSON with the name of the event and its fields; nothing in text.
+    fn event(&self, name: &str, fields: Value) {
+        if self.log == Log::Json && !self.quiet {
+            write_event(name, fields);
+        }
     }
 }
 
-fn set_unit(bar: &ProgressBar, unit: &str) {
-    let template = match columns(&Term::stderr()) {
-        Some(columns) if columns < MIN_BAR => "{wide_msg} {percent:>3} %  {eta} left".to_owned(),
-        _ => format!("{{msg:28}} {{bar:28}} {{percent:>3}} %  {{per_sec}} {unit}  {{eta}} left"),
-    };
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style);
+fn write_event(name: &str, mut fields: Value) {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.insert("event".to_owned(), name.into());
     }
-}
-
-/// A bar, or nothing.
-#[derive(Debug)]
-pub struct Bar {
-    bar: Option<ProgressBar>,
-    what: String,
-    stage: Cell<Option<Stage>>,
-}
-
-impl Bar {
-    /// Shows `done` of `total` and says whether to go on.
-    pub fn update(&self, done: usize, total: usize) -> ControlFlow<()> {
-        if let Some(bar) = &self.bar {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-        }
-        go_on()
-    }
-
-    /// Begins a stage, from its own start.
-    pub fn begin(&self, what: &str, unit: &str) {
-        if let Some(bar) = &self.bar {
-            bar.reset();
-            set_unit(bar, unit);
-            bar.set_message(what.to_owned());
-        }
-    }
-
-    /// A remark above the bar.
-    pub fn remark(&self, console: Console, text: impl std::fmt::Display) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| console.remark(text)),
-            None => console.remark(text),
-        }
-    }
-
-    /// Shows how far a fit is, every stage from its own start, and says whether to go on.
-    pub fn update_fit(&self, progress: FitProgress) -> ControlFlow<()> {
-        if self.bar.is_some() && self.stage.replace(Some(progress.stage)) != Some(progress.stage) {
-            let (stage, unit) = match progress.stage {
-                Stage::Mixture => ("mixture by EM", "steps"),
-                Stage::Starts => ("trying starts", "points"),
-                Stage::Training => ("training", "points"),
-            };
-            let colon = if self.what.is_empty() { "" } else { ": " };
-            self.begin(&format!("{}{colon}{stage}", self.what), unit);
-        }
-        self.update(progress.done, progress.total)
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+    eprintln!("{fields}");
 }
 
 #[cfg(test)]

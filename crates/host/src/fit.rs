@@ -148,7 +148,7 @@ pub enum Stage {
 }
 
 /// How far a fit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitProgress {
     /// Stage; one that is not needed does not come.
     pub stage: Stage,
@@ -156,6 +156,8 @@ pub struct FitProgress {
     pub done: usize,
     /// How much there is; EM often ends sooner.
     pub total: usize,
+    /// Latest validation loss, in nats; none before there is one.
+    pub validation_loss: Option<f64>,
 }
 
 /// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates; where a circle was
@@ -243,13 +245,13 @@ pub fn fit(
     let n_weighted = input.log_weights.iter().filter(|&&lw| lw > f64::NEG_INFINITY).count();
     let mut stopped = false;
     // A wish to stop holds for the stages that follow, whether or not the caller repeats it.
-    let mut progress = |stage, done, total| {
-        stopped = stopped || progress(FitProgress { stage, done, total }).is_break();
+    let mut progress = |stage, done, total, validation_loss| {
+        stopped = stopped || progress(FitProgress { stage, done, total, validation_loss }).is_break();
         if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let (base, mixture, components) =
         initial_base(data, d, &settings.base, Effort::Full, seed, |done, total| {
-            progress(Stage::Mixture, done, total)
+            progress(Stage::Mixture, done, total, None)
         })?;
     let c = prepared.context.0.len();
     let spec = FlowSpec::build(d, c, &settings.flow, base, seed)?;
@@ -282,7 +284,7 @@ pub fn fit(
     }
     let (params, mut training) =
         train(&mut executor, &spec, start, data, &settings.training, seed, |p: TrainProgress| {
-            progress(Stage::Training, p.visits, p.max_visits)
+            progress(Stage::Training, p.visits, p.max_visits, p.loss())
         })?;
     training.starts = starts;
     if !training.held_out {
@@ -317,7 +319,7 @@ pub fn fit_mixture_only(
     let prepared = prepare(input, None)?;
     let d = input.names.len();
     let (base, mixture, _) = initial_base(&prepared.data, d, base, Effort::Full, seed, |done, total| {
-        progress(FitProgress { stage: Stage::Mixture, done, total })
+        progress(FitProgress { stage: Stage::Mixture, done, total, validation_loss: None })
     })?;
     let settings = FlowSettings { n_layers: 0, ..FlowSettings::default() };
     let spec = FlowSpec::build(d, prepared.context.0.len(), &settings, base, seed)?;

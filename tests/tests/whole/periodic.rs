@@ -178,12 +178,12 @@ fn a_cut_that_moves_breaks_no_warm_start() {
     let engine = cores();
     let settings = settings(Components::Fixed(2));
     let (before, _) =
-        refit(&engine, &pairs(0.0), &settings, None, 1, 1, |_, _| ControlFlow::Continue(())).unwrap();
+        refit(&engine, &pairs(0.0), &settings, None, 1, 1, |_, _, _| ControlFlow::Continue(())).unwrap();
     let cuts = |p: &Posterior| [0, 1].map(|j| p.outer.bijections[j].cut.unwrap());
     let old = cuts(&before);
     let turned = pairs(old[0]);
     for (input, moves) in [(pairs(0.0), false), (turned, true)] {
-        let go_on = |_, _| ControlFlow::Continue(());
+        let go_on = |_, _, _| ControlFlow::Continue(());
         let (after, _) = refit(&engine, &input, &settings, Some(&before), 1, 2, go_on).unwrap();
         assert_eq!(cuts(&after)[0] != old[0], moves, "{old:?}, then {:?}", cuts(&after));
         let lost = kl(&after, &input);

@@ -80,7 +80,7 @@ struct Points {
 }
 
 pub(super) fn run_check(args: &CheckArgs) -> Result<Status, CommandError> {
-    let console = Console { quiet: args.json };
+    let console = Console::text(args.json);
     let task = Task::read(&args.task)?;
     fit::check_counts(&task)?;
     let report = match &task.rounds {

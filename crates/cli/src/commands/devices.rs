@@ -66,7 +66,7 @@ pub(super) fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
         }
     }
     if devices.iter().all(|d| d.kind == DeviceKind::Cpu) {
-        Console { quiet: args.json }.remark("no Vulkan, Metal or DX12 device; `lwflow doctor` finds out why");
+        Console::text(args.json).remark("no Vulkan, Metal or DX12 device; `lwflow doctor` finds out why");
     }
     Ok(if failed { Status::Device } else { Status::Success })
 }

@@ -32,7 +32,7 @@ pub(super) enum To {
 }
 
 pub(super) fn run_export(args: &ExportArgs) -> Result<Status, CommandError> {
-    let console = Console { quiet: false };
+    let console = Console::text(false);
     let posterior = read_folder_model(&args.folder)?;
     let samples = args.folder.join("samples.npz");
     let files = output_files(args, &samples)?;

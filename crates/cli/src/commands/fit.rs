@@ -5,7 +5,7 @@ use super::{FitArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
 use crate::out_folder::{OutFolder, refuse_results};
-use crate::progress::{Console, interrupted};
+use crate::progress::interrupted;
 use crate::report;
 use crate::source;
 use crate::task::{self, Task};
@@ -18,7 +18,7 @@ use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
-    let console = Console { quiet: args.quiet };
+    let console = args.console();
     let task = Task::read(&args.task)?;
     check_counts(&task)?;
     let replace = args.force || args.resume;

@@ -4,13 +4,12 @@
 use super::FitArgs;
 use crate::exit::{CommandError, Status};
 use crate::inference::{Inference, identity};
-use crate::progress::{Console, go_on, interrupted};
+use crate::progress::{Console, interrupted};
 use crate::report::rounds::{RoundsRun, write};
 use crate::task::Task;
 use lwflow_engine::Engine;
 use lwflow_host::HostError;
-use lwflow_host::rounds::{FolderJournal, Journal, Problem, RoundsEvent, StopCause, run};
-use std::cell::RefCell;
+use lwflow_host::rounds::{FolderJournal, Journal, Problem, StopCause, run};
 
 /// Folder of the run in the folder of the results.
 const RUN_FOLDER: &str = "run";
@@ -41,45 +40,10 @@ pub(super) fn run_rounds(
         prior: &*inference.prior,
         likelihood: &mut *inference.likelihood,
     };
-    let stage = RefCell::new(None);
-    let result = run(
-        engine,
-        problem,
-        &settings,
-        &inference.settings,
-        args.seed,
-        &mut journal,
-        &mut |event| {
-            let begins = |now: (usize, bool)| stage.replace(Some(now)) != Some(now);
-            match event {
-                RoundsEvent::Evaluating { round, done, total } => {
-                    if begins((round, false)) {
-                        let what =
-                            if round == 0 { "prior".into() } else { format!("round {round}: likelihood") };
-                        bar.begin(&what, "evaluations");
-                    }
-                    bar.update(done, total)
-                }
-                RoundsEvent::Training { round, beta, visits, max_visits } => {
-                    if begins((round, true)) {
-                        bar.begin(&format!("round {round}: training (beta {beta:.3})"), "points");
-                    }
-                    bar.update(visits, max_visits)
-                }
-                RoundsEvent::Round(row) => {
-                    bar.remark(
-                    console,
-                    format!(
-                        "round {:2}  beta {:<8.3e}  evaluations {:7}  K {:2}  fresh ESS {:6.0} of {:6}  log Z (adaptive) {:.3}",
-                        row.round, row.beta, row.n_evaluations, row.n_components, row.fresh_ess, row.n_fresh, row.log_z
-                    ),
-                );
-                    go_on()
-                }
-                _ => go_on(),
-            }
-        },
-    );
+    let result =
+        run(engine, problem, &settings, &inference.settings, args.seed, &mut journal, &mut |event| {
+            bar.update_rounds(event)
+        });
     drop(bar);
     let result = match result {
         Err(_) if interrupted() => {

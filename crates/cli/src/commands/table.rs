@@ -9,7 +9,7 @@ use lwflow_host::model_file::read_model;
 use std::path::Path;
 
 pub(super) fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
-    let console = Console { quiet: args.out == Path::new("-") };
+    let console = Console::text(args.out == Path::new("-"));
     let posterior = read_model(&args.model)?;
     check_output(&args.out)?;
     if let Some(x) = args.context.iter().find(|x| !x.is_finite()) {
@@ -49,7 +49,7 @@ fn replaces(out: &Path) -> &'static str {
 }
 
 pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
-    let console = Console { quiet: args.out == Path::new("-") };
+    let console = Console::text(args.out == Path::new("-"));
     let posterior = read_model(&args.model)?;
     let choice = ColumnChoice { parameters: Some(posterior.names.clone()), context: None };
     check_output(&args.out)?;

@@ -42,13 +42,13 @@ pub(super) fn cases() -> Vec<Case> {
         max_visits,
     };
     vec![
-        case(Target::Gauss1, 0.003, Some(0.99), true, 8, 400_000),
-        case(Target::Gauss2, 0.003, Some(0.99), true, 8, 400_000),
-        case(Target::Gauss3, 0.003, Some(0.99), true, 8, 400_000),
-        case(Target::Gauss3d, 0.01, Some(0.97), true, 8, 400_000),
-        case(Target::TwoMoonsS, 0.005, None, false, 8, 1_000_000),
-        case(Target::Circle8, 0.005, None, true, 8, 400_000),
-        case(Target::Rings2, 0.15, None, false, 12, 2_500_000),
+        case(Target::Gauss1, 0.003, Some(0.99), true, 8, 200_000),
+        case(Target::Gauss2, 0.003, Some(0.99), true, 8, 200_000),
+        case(Target::Gauss3, 0.003, Some(0.99), true, 8, 200_000),
+        case(Target::Gauss3d, 0.01, Some(0.97), true, 8, 200_000),
+        case(Target::TwoMoonsS, 0.005, None, false, 8, 700_000),
+        case(Target::Circle8, 0.005, None, true, 8, 200_000),
+        case(Target::Rings2, 0.15, None, false, 12, 1_200_000),
     ]
 }
 

@@ -27,7 +27,7 @@ pub fn refit(
     previous: Option<&Posterior>,
     layer_seed: u64,
     seed: u64,
-    mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
+    mut progress: impl FnMut(usize, usize, Option<f64>) -> ControlFlow<()>,
 ) -> Result<(Posterior, TrainReport), HostError> {
     let prepared = prepare(input, previous.map(|p| &p.outer))?;
     prepared.check_effective(input)?;
@@ -58,7 +58,7 @@ pub fn refit(
         } else {
             let mut executor = engine.flow(&spec)?;
             let (params, report) =
-                train(&mut executor, &spec, params, data, &pilot, seed, |_| progress(0, 1))?;
+                train(&mut executor, &spec, params, data, &pilot, seed, |_| progress(0, 1, None))?;
             (report.best_validation_loss, params)
         };
         if best.as_ref().is_none_or(|(b, _, _)| loss < *b) {
@@ -71,7 +71,7 @@ pub fn refit(
     let mut executor = engine.flow(&spec)?;
     let (params, report) =
         train(&mut executor, &spec, params, data, &settings.training, seed, |p: TrainProgress| {
-            progress(p.visits, p.max_visits)
+            progress(p.visits, p.max_visits, p.loss())
         })?;
     Ok((assemble(input, prepared, Flow::from_params(spec, params)?, layer_seed), report))
 }

@@ -11,8 +11,8 @@ use std::ops::ControlFlow;
 
 /// Broad starts that compete with the EM mixture.
 pub(super) const N_BROAD: usize = 3;
-/// Steps of each start.
-const PILOT_STEPS: usize = 200;
+/// Most and fewest steps of each start.
+const PILOT_STEPS: (usize, usize) = (200, 50);
 
 /// Numbers of components that a quick search tries; few, because each is a flow of its own to compile on an adapter.
 const LADDER: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
@@ -45,7 +45,14 @@ impl Effort {
 /// for several components under layers.
 pub fn visits_of_starts(settings: &FitSettings, n_components: usize) -> usize {
     let compete = n_components > 1 && settings.flow.n_layers > 0;
-    if compete { (N_BROAD + 1) * PILOT_STEPS * settings.training.batch_size } else { 0 }
+    if compete { (N_BROAD + 1) * visits_of_start(&settings.training) } else { 0 }
+}
+
+/// Points that one start visits: of a short training no more than a quarter, so that finding the start costs what training
+/// does.
+fn visits_of_start(training: &TrainSettings) -> usize {
+    let (most, fewest) = PILOT_STEPS;
+    training.batch_size * (training.max_visits / training.batch_size / (N_BROAD + 1)).clamp(fewest, most)
 }
 
 /// Trains the EM mixture and a few broad mixtures for a short while each and returns the parameters that did best on the
@@ -59,10 +66,10 @@ pub(super) fn compete(
     settings: &FitSettings,
     seed: u64,
     with_base: &dyn Fn(&GaussianMixture) -> Vec<f32>,
-    progress: &mut dyn FnMut(Stage, usize, usize) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(Stage, usize, usize, Option<f64>) -> ControlFlow<()>,
 ) -> Result<(Vec<f32>, Vec<f64>), HostError> {
     let pilot = TrainSettings {
-        max_visits: PILOT_STEPS * settings.training.batch_size,
+        max_visits: visits_of_start(&settings.training),
         control_variate: ControlVariate::Off,
         ..settings.training.clone()
     };
@@ -72,7 +79,7 @@ pub(super) fn compete(
         let start =
             if k == 0 { with_base(mixture) } else { with_base(&broad(mixture, data, seed, k as u64)) };
         let (params, report) = train(executor, spec, start, data, &pilot, seed, |p: TrainProgress| {
-            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits)
+            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits, p.loss())
         })?;
         let loss = report.best_validation_loss;
         losses.push(loss);

@@ -2,17 +2,18 @@
 //! log L are kept. Invariant: what is kept depends on the draws alone, not on how they were cut into pieces, where they were
 //! evaluated or how often the scan was broken off.
 
-use super::evaluator::{Evaluator, PIECE};
-use super::journal::{Journal, NoJournal};
+use super::evaluator::{Evaluator, PIECE, Pieces};
+use super::journal::Journal;
 use crate::HostError;
-use crate::likelihood::{Likelihood, PriorScan};
+use crate::likelihood::{Evaluations, Likelihood, PriorScan};
 use crate::prior::{Prior, transform_rows};
 use crate::rng::{SOBOL_BLOCK, SOBOL_MAX_DIM, sobol_key, sobol_rows};
 use crate::weights::log_sum_exp;
 use lwflow_engine::{BlockSums, ScanDraw, Scanned};
 use rayon::prelude::*;
 use serde::Serialize;
-use std::ops::ControlFlow;
+use std::cell::RefCell;
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 /// Draws of a scan that are kept one by one before it goes deep.
@@ -21,8 +22,8 @@ const WHOLE: usize = 12 * SOBOL_BLOCK;
 const KEPT: usize = 50_000;
 /// Most blocks of one piece.
 const MAX_PIECE: u32 = 1 << 14;
-/// How often the journal hears of a scan that goes on.
-const SAVE: Duration = Duration::from_secs(5);
+/// How often the journal hears of a scan that goes on: with a piece of it less than a second.
+const SAVE: Duration = Duration::from_millis(400);
 /// First bytes of a deep scan in a file.
 const MAGIC: &[u8; 8] = b"lwflodp1";
 
@@ -172,14 +173,17 @@ pub(super) fn theta(prior: &dyn Prior, seed: u64, draws: &[ScanDraw]) -> Vec<f64
     theta
 }
 
-/// The scan of a likelihood that has none of its own: block after block is drawn here.
-struct HostScan<'a> {
+/// The scan of a likelihood that has none of its own: block after block is drawn here. A block can take long, and is kept
+/// piece by piece.
+struct HostScan<'a, 'j> {
     prior: &'a dyn Prior,
     seed: u64,
-    evaluator: Evaluator<'a>,
+    likelihood: &'a mut dyn Likelihood,
+    journal: &'a RefCell<&'j mut dyn Journal>,
+    pieces: Pieces,
 }
 
-impl PriorScan for HostScan<'_> {
+impl PriorScan for HostScan<'_, '_> {
     fn blocks(
         &mut self,
         first: u32,
@@ -187,18 +191,31 @@ impl PriorScan for HostScan<'_> {
         threshold: f64,
         go_on: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Scanned>, HostError> {
-        let d = self.prior.dim();
+        let (d, m) = (self.prior.dim(), self.likelihood.derived_names().len());
         let mut scanned = Scanned::default();
         let mut u = vec![0.0; SOBOL_BLOCK * d];
         for block in first..first + n {
             sobol_rows(self.seed, block, 0, d, &mut u);
             let theta = transform_rows(self.prior, &u);
             let before = scanned.blocks.len() * SOBOL_BLOCK;
-            let out = self.evaluator.evaluate(&theta, &mut |done| go_on(before + done))?.log_likelihood;
-            if out.len() < SOBOL_BLOCK {
+            let log_likelihood = self.journal.borrow_mut().deep_block(block)?;
+            // A scan has no use for derived quantities.
+            let derived = vec![f64::NAN; log_likelihood.len() * m];
+            let mut out = Evaluations { log_likelihood, derived };
+            let mut keep = |kept: Range<usize>, out: &Evaluations| {
+                // A block that is done at once is soon in the scan's own file.
+                if kept.len() == SOBOL_BLOCK {
+                    return Ok(());
+                }
+                self.journal.borrow_mut().keep_deep_block(block, kept.start, &out.log_likelihood[kept])
+            };
+            self.pieces.evaluate(&mut *self.likelihood, &theta, &mut out, &mut keep, &mut |done| {
+                go_on(before + done)
+            })?;
+            if out.log_likelihood.len() < SOBOL_BLOCK {
                 return Ok(None);
             }
-            scanned.push(block, out.into_iter(), threshold);
+            scanned.push(block, out.log_likelihood.into_iter(), threshold);
         }
         Ok(Some(scanned))
     }
@@ -248,8 +265,9 @@ impl Evaluator<'_> {
                 format!("one of at most {n_blocks} from block {first} on"),
             ));
         }
-        let mut nothing = NoJournal;
-        let (mut run, on_device) = scan_of(&mut *self.likelihood, &mut nothing, prior, seed)?;
+        let shorter: &mut dyn Journal = &mut *self.journal;
+        let journal = RefCell::new(shorter);
+        let (mut run, on_device) = scan_of(&mut *self.likelihood, &journal, prior, seed)?;
         let (mut saved, mut made) = (Instant::now(), (0, 0.0));
         let mut size = 1;
         while scan.blocks.len() < n_blocks {
@@ -282,7 +300,7 @@ impl Evaluator<'_> {
                 size = (size / 2).max(1);
             }
             if saved.elapsed() > SAVE {
-                self.journal.keep_deep_scan(&scan)?;
+                journal.borrow_mut().keep_deep_scan(&scan)?;
                 saved = Instant::now();
             }
             if broke || go_on(scan.n()).is_break() {
@@ -300,18 +318,22 @@ impl Evaluator<'_> {
 }
 
 /// The likelihood's own scan, if it has one for this prior, or that of the host.
-fn scan_of<'a>(
+fn scan_of<'a, 'j>(
     likelihood: &'a mut dyn Likelihood,
-    nothing: &'a mut dyn Journal,
+    journal: &'a RefCell<&'j mut dyn Journal>,
     prior: &'a dyn Prior,
     seed: u64,
-) -> Result<(Box<dyn PriorScan + 'a>, bool), HostError> {
+) -> Result<(Box<dyn PriorScan + 'a>, bool), HostError>
+where
+    'j: 'a,
+{
     if let Some(marginals) = prior.marginals().filter(|marginals| marginals.len() <= SOBOL_MAX_DIM)
         && let Some(scan) = likelihood.prior_scan(marginals, sobol_key(seed))?
     {
         return Ok((scan, true));
     }
-    Ok((Box::new(HostScan { prior, seed, evaluator: Evaluator::new(likelihood, nothing) }), false))
+    let pieces = Pieces::new(likelihood);
+    Ok((Box::new(HostScan { prior, seed, likelihood, journal, pieces }), false))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A run in a folder: `run.json` says what run it is, `evaluations.log` grows by a checked block several times a second,
-//! `scan.deep` is replaced whole every few seconds of a deep scan, `round_N.flow` appears whole after each training.
+//! `scan.deep` is replaced whole several times a second of a deep scan, `scan.block` grows with the block of it that is being
+//! evaluated, `round_N.flow` appears whole after each training.
 //! Invariant: a block or file with a wrong checksum is never used; the last block may be torn by a crash and is then dropped,
 //! all else that does not check is refused.
 
@@ -29,6 +30,8 @@ const MAX_BLOCK: usize = 65_536;
 const MANIFEST: &str = "run.json";
 const LOG: &str = "evaluations.log";
 const DEEP_SCAN: &str = "scan.deep";
+/// Parts of one block of a deep scan: its number, the first draw, a count and a checksum, all u32, then log L.
+const DEEP_BLOCK: &str = "scan.block";
 
 /// What can go wrong with the files of a run.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +132,8 @@ impl FolderJournal {
         }
         let mut log = open(&path, true)?;
         let flows = (1..).map(|round| flow_path(folder, round)).take_while(|path| path.exists());
-        let scan = Some(folder.join(DEEP_SCAN)).filter(|path| path.exists());
+        let scan =
+            [DEEP_SCAN, DEEP_BLOCK].map(|name| folder.join(name)).into_iter().filter(|path| path.exists());
         for path in flows.chain(scan) {
             std::fs::remove_file(&path).map_err(io(&path, "remove"))?;
         }
@@ -263,6 +267,50 @@ impl Journal for FolderJournal {
         Ok(())
     }
 
+    fn deep_block(&mut self, block: u32) -> Result<Vec<f64>, HostError> {
+        let path = self.folder.join(DEEP_BLOCK);
+        let bytes = read_if_there(&path)?.unwrap_or_default();
+        let mut rest = bytes.as_slice();
+        let mut log_likelihood = Vec::new();
+        // What does not fit is a torn end, or of a block that is done.
+        while let Some((head, body)) = rest.split_first_chunk::<16>() {
+            let [of, first, n, check] =
+                [0, 4, 8, 12].map(|i| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]));
+            let Some((values, next)) = body.split_at_checked(n as usize * 8) else { break };
+            let known = of == block && first as usize == log_likelihood.len();
+            if !known || check != deep_block_check(&head[..12], values) {
+                break;
+            }
+            log_likelihood.extend(values.as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v)));
+            rest = next;
+        }
+        if !rest.is_empty() {
+            // What follows is to follow a whole part.
+            let whole = (bytes.len() - rest.len()) as u64;
+            let cut = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(whole));
+            cut.map_err(io(&path, "write"))?;
+        }
+        Ok(log_likelihood)
+    }
+
+    fn keep_deep_block(&mut self, block: u32, first: usize, log_likelihood: &[f64]) -> Result<(), HostError> {
+        let path = self.folder.join(DEEP_BLOCK);
+        let values: Vec<u8> = log_likelihood.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut bytes = [block, first as u32, log_likelihood.len() as u32].map(u32::to_le_bytes).concat();
+        bytes.extend(deep_block_check(&bytes, &values).to_le_bytes());
+        bytes.extend(values);
+        let mut options = OpenOptions::new();
+        options.create(true).write(true);
+        if first == 0 {
+            options.truncate(true)
+        } else {
+            options.append(true)
+        };
+        let write = |mut file: File| file.write_all(&bytes).and_then(|()| file.sync_data());
+        options.open(&path).and_then(write).map_err(io(&path, "write"))?;
+        Ok(())
+    }
+
     fn flow(&mut self, round: usize) -> Result<Option<Posterior>, HostError> {
         let path = flow_path(&self.folder, round);
         let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
@@ -285,6 +333,13 @@ impl Journal for FolderJournal {
         write_atomically(&path, &bytes).map_err(io(&path, "write"))?;
         Ok(())
     }
+}
+
+fn deep_block_check(head: &[u8], values: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head);
+    hasher.update(values);
+    hasher.finalize()
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {

@@ -1,5 +1,5 @@
-//! What a run keeps so that it survives: every evaluation within a second of being made, what a deep scan leaves every few
-//! seconds, and the flow of every round.
+//! What a run keeps so that it survives: every evaluation, or what a deep scan leaves of it, within a second of being made,
+//! and the flow of every round.
 //! All else follows from these and the seed, so a run that is resumed reaches the same bits.
 
 use super::deep::DeepScan;
@@ -39,6 +39,18 @@ pub trait Journal {
     /// [`HostError`] if it cannot be written.
     fn keep_deep_scan(&mut self, scan: &DeepScan) -> Result<(), HostError>;
 
+    /// log L of the first draws of block `block` of the deep scan, if the journal was given them before the block was done.
+    ///
+    /// # Errors
+    /// [`HostError`] if they cannot be read.
+    fn deep_block(&mut self, block: u32) -> Result<Vec<f64>, HostError>;
+
+    /// Keeps log L of draws `first..` of block `block` of the deep scan; those of other blocks may go.
+    ///
+    /// # Errors
+    /// [`HostError`] if they cannot be written.
+    fn keep_deep_block(&mut self, block: u32, first: usize, log_likelihood: &[f64]) -> Result<(), HostError>;
+
     /// The flow of round `round`, if the journal holds it.
     ///
     /// # Errors
@@ -70,6 +82,14 @@ impl Journal for NoJournal {
     }
 
     fn keep_deep_scan(&mut self, _: &DeepScan) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn deep_block(&mut self, _: u32) -> Result<Vec<f64>, HostError> {
+        Ok(Vec::new())
+    }
+
+    fn keep_deep_block(&mut self, _: u32, _: usize, _: &[f64]) -> Result<(), HostError> {
         Ok(())
     }
 

@@ -57,7 +57,7 @@ pub enum StopCause {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum RoundsEvent<'a> {
-    /// The likelihood is evaluated: done of total in this stage, and all so far.
+    /// The likelihood is evaluated: done of total in this stage.
     Evaluating {
         /// The round; 0 is the prior stage.
         round: usize,
@@ -76,6 +76,8 @@ pub enum RoundsEvent<'a> {
         visits: usize,
         /// Points to visit.
         max_visits: usize,
+        /// Latest validation loss, in nats; none before there is one.
+        validation_loss: Option<f64>,
     },
     /// A round is over.
     Round(&'a RoundRow),

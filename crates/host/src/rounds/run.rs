@@ -112,8 +112,9 @@ pub fn run(
                         flow.as_ref(),
                         seed,
                         round_seed(seed, round),
-                        |visits, max_visits| {
-                            let event = RoundsEvent::Training { round, beta, visits, max_visits };
+                        |visits, max_visits, validation_loss| {
+                            let event =
+                                RoundsEvent::Training { round, beta, visits, max_visits, validation_loss };
                             if watch(event).is_break() {
                                 *stopped = Some(StopCause::Interrupted);
                             }

@@ -70,6 +70,13 @@ pub struct TrainProgress {
     pub visits: usize,
     /// Points to visit.
     pub max_visits: usize,
-    /// Latest validation loss.
+    /// Latest validation loss; not finite before there is one.
     pub validation_loss: f64,
+}
+
+impl TrainProgress {
+    /// The latest validation loss, if there is one.
+    pub fn loss(&self) -> Option<f64> {
+        Some(self.validation_loss).filter(|loss| loss.is_finite())
+    }
 }

@@ -1,5 +1,6 @@
 //! What a deep scan keeps against all of its draws, how it survives, and the weights of what it keeps.
 
+use super::super::journal::NoJournal;
 use super::super::pool::{Drawn, Pool};
 use super::*;
 use crate::likelihood::{ClosureLikelihood, Evaluations};
@@ -20,9 +21,9 @@ fn normal(t: &[f64]) -> f64 {
     if t[0] + t[1] < -6.0 { f64::NEG_INFINITY } else { -2.0 * (t[0] * t[0] + t[1] * t[1]) }
 }
 
-/// Keeps the deep scan in memory, as bytes.
+/// Keeps the deep scan in memory, as bytes, and the block that is being evaluated.
 #[derive(Default)]
-struct Memory(Option<Vec<u8>>);
+struct Memory(Option<Vec<u8>>, u32, Vec<f64>);
 
 impl Journal for Memory {
     fn recall(&mut self, _: usize, _: &[f64], _: &mut Evaluations) -> Result<(), HostError> {
@@ -36,6 +37,17 @@ impl Journal for Memory {
     }
     fn keep_deep_scan(&mut self, scan: &DeepScan) -> Result<(), HostError> {
         self.0 = Some(scan.to_bytes());
+        Ok(())
+    }
+    fn deep_block(&mut self, block: u32) -> Result<Vec<f64>, HostError> {
+        Ok(if block == self.1 { self.2.clone() } else { Vec::new() })
+    }
+    fn keep_deep_block(&mut self, block: u32, first: usize, log_l: &[f64]) -> Result<(), HostError> {
+        if first == 0 {
+            (self.1, self.2) = (block, Vec::new());
+        }
+        assert_eq!((self.1, self.2.len()), (block, first));
+        self.2.extend(log_l);
         Ok(())
     }
     fn flow(&mut self, _: usize) -> Result<Option<Posterior>, HostError> {
@@ -116,6 +128,29 @@ fn a_broken_off_scan_goes_on_to_the_same_bits() {
         }
     }
     panic!("it never ended");
+}
+
+#[test]
+fn a_block_of_a_slow_likelihood_is_kept_piece_by_piece() {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let slow = |t: &[f64]| {
+        if CALLS.fetch_add(1, Relaxed).is_multiple_of(64) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        normal(t)
+    };
+    let mut memory = Memory::default();
+    // Stops in the middle of the second block.
+    let stop = SOBOL_BLOCK + SOBOL_BLOCK / 2;
+    let done = scanned(slow, 2, &mut memory, &mut |n| if n >= stop { ControlFlow::Break(()) } else { ON });
+    assert_eq!(done.unwrap().scan.n(), SOBOL_BLOCK);
+    let before = CALLS.swap(0, Relaxed);
+    assert!((stop..2 * SOBOL_BLOCK).contains(&before), "{before} evaluations");
+    let done = scanned(slow, 2, &mut memory, &mut |_| ON).unwrap();
+    // No draw was evaluated twice.
+    assert_eq!(before + CALLS.load(Relaxed), 2 * SOBOL_BLOCK);
+    assert_eq!(done.scan, scanned(normal, 2, &mut NoJournal, &mut |_| ON).unwrap().scan);
 }
 
 #[test]

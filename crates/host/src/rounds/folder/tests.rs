@@ -115,3 +115,37 @@ fn zeros_at_the_end_are_what_a_crash_left() {
     drop(journal);
     assert_eq!(FolderJournal::resume(folder.path(), &identity(1), 2, 1).unwrap().n_evaluations(), 11);
 }
+
+#[test]
+fn parts_of_a_block_of_the_deep_scan_come_back_as_far_as_they_are_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = run_in(folder.path());
+    assert!(journal.deep_block(3).unwrap().is_empty());
+    journal.keep_deep_block(3, 0, &[1.0, f64::NEG_INFINITY]).unwrap();
+    journal.keep_deep_block(3, 2, &[3.0]).unwrap();
+    assert_eq!(journal.deep_block(3).unwrap(), [1.0, f64::NEG_INFINITY, 3.0]);
+    let path = folder.path().join(DEEP_BLOCK);
+    let whole = std::fs::read(&path).unwrap();
+    assert_eq!(whole.len(), 16 + 16 + 16 + 8);
+    for length in 0..whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert_eq!(journal.deep_block(3).unwrap().len(), if length < 32 { 0 } else { 2 }, "cut at {length}");
+    }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(journal.deep_block(3).unwrap().len(), if at < 32 { 0 } else { 2 }, "byte {at}");
+    }
+    // After a torn end the next part follows what came back.
+    std::fs::write(&path, &whole[..40]).unwrap();
+    assert_eq!(journal.deep_block(3).unwrap().len(), 2);
+    journal.keep_deep_block(3, 2, &[4.0]).unwrap();
+    assert_eq!(journal.deep_block(3).unwrap(), [1.0, f64::NEG_INFINITY, 4.0]);
+    // The next block takes its place.
+    journal.keep_deep_block(4, 0, &[5.0]).unwrap();
+    assert_eq!((journal.deep_block(4).unwrap(), journal.deep_block(3).unwrap()), (vec![5.0], vec![]));
+    drop(journal);
+    FolderJournal::begin(folder.path(), &identity(1), 2, 1, true).unwrap();
+    assert!(!path.exists());
+}

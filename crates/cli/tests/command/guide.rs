@@ -1,0 +1,74 @@
+//! docs/guide.md as its readers follow it: its files are written and its commands run, in order, in one folder.
+
+use crate::harness::{Run, command};
+use std::path::Path;
+
+/// A fenced block: what stands behind the fence, and its lines.
+fn blocks(text: &str) -> Vec<(String, Vec<&str>)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, Vec<&str>)> = None;
+    for line in text.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info.to_owned(), Vec::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some((_, lines)), None) => lines.push(line),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+#[test]
+fn the_guide_runs() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut n_files, mut n_commands) = (0, 0);
+    for (info, lines) in blocks(&text) {
+        if let Some((_, name)) = info.split_once("file=") {
+            std::fs::write(folder.path().join(name), lines.join("\n") + "\n").unwrap();
+            n_files += 1;
+            continue;
+        }
+        assert_eq!(info, "sh", "a block that the test does not know");
+        for line in lines {
+            let (line, status) = line.split_once('#').unwrap_or((line, " status 0"));
+            let status = status.trim().strip_prefix("status ").and_then(|s| s.parse().ok()).unwrap();
+            let mut words = line.split_whitespace();
+            assert_eq!(words.next(), Some("lwflow"), "{line}");
+            let output = command(folder.path()).env("LWFLOW_DEVICE", "cpu").args(words).output().unwrap();
+            println!("{line}");
+            Run::from(output).expect(status, &[]);
+            n_commands += 1;
+        }
+    }
+    assert!(n_files >= 5 && n_commands >= 10, "{n_files} files, {n_commands} commands");
+    // What the text says about them.
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let loss = |run: &str| {
+        let metrics: serde_json::Value =
+            serde_json::from_str(&read(&format!("runs/{run}/metrics.json"))).unwrap();
+        metrics["fit"]["training"]["best_validation_loss"].as_f64().unwrap()
+    };
+    assert!(loss("mixture") < loss("gaussian"), "{} and {}", loss("mixture"), loss("gaussian"));
+    assert_eq!(read("densities.csv").lines().count(), 1001);
+}
+
+#[test]
+fn links_in_the_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    files.extend(docs.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let prose = text.lines().filter(|line| !line.starts_with("    ")).collect::<Vec<_>>().join("\n");
+        for link in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !path.contains("://") {
+                assert!(file.parent().unwrap().join(path).exists(), "{}: {link}", file.display());
+            }
+        }
+    }
+}
