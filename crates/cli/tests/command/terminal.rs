@@ -47,12 +47,15 @@ fn plain(line: &str) -> String {
     plain
 }
 
-/// No line is longer than the terminal, but for a word that is and clap's line of usage.
+/// No line is longer than the terminal, but for a word that is and clap's line of usage. The live display, whose lines are
+/// filled up to the width and not ended, fills whole ones.
 #[track_caller]
 fn assert_fits(text: &str, columns: usize) {
     for line in text.lines().map(plain) {
+        let n = line.chars().count();
+        let display = line.contains(" per second, ") && n % columns == 0;
         let whole = line.split_whitespace().count() <= 1 || line.starts_with("Usage: ");
-        let fits = whole || line.chars().count() <= columns;
+        let fits = display || whole || n <= columns;
         assert!(fits, "{} columns of {columns}: `{line}`\n{text}", line.chars().count());
     }
 }

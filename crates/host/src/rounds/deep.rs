@@ -5,7 +5,7 @@
 use super::evaluator::{Evaluator, PIECE, Pieces};
 use super::journal::Journal;
 use crate::HostError;
-use crate::likelihood::{Evaluations, Likelihood, PriorScan};
+use crate::likelihood::{Evaluations, Likelihood, PriorScan, is_legal};
 use crate::prior::{Prior, transform_rows};
 use crate::rng::{SOBOL_BLOCK, SOBOL_MAX_DIM, sobol_key, sobol_rows};
 use crate::weights::log_sum_exp;
@@ -127,7 +127,7 @@ impl DeepScan {
         [&MAGIC[..], &crc32fast::hash(&content).to_le_bytes(), &content].concat()
     }
 
-    /// From [`DeepScan::to_bytes`]; `None` if these are not the bytes that were written.
+    /// From [`DeepScan::to_bytes`]; `None` if these are not the bytes that were written, or say what no scan leaves.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (check, content) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*check) != crc32fast::hash(content) {
@@ -151,11 +151,24 @@ impl DeepScan {
             let place = u64::from_le_bytes(place);
             Some(ScanDraw { block: place as u32, row: (place >> 32) as u32, log_likelihood })
         });
-        Some(Self {
+        let scan = Self {
             first: u32::from_le_bytes(*first),
             blocks: blocks.collect::<Option<_>>()?,
             best: best.collect::<Option<_>>()?,
-        })
+        };
+        scan.is_possible().then_some(scan)
+    }
+
+    /// Whether its numbers are those that a scan leaves: a checksum can be made to fit any.
+    fn is_possible(&self) -> bool {
+        let sums = self.blocks.iter().all(|b| is_legal(b.log_sum) && is_legal(b.log_sum_squares));
+        let draws = self.best.iter().all(|draw| {
+            let block = draw.block.checked_sub(self.first).map(|block| block as usize);
+            let is_there = block.is_some_and(|block| block < self.blocks.len());
+            is_there && (draw.row as usize) < SOBOL_BLOCK && draw.log_likelihood.is_finite()
+        });
+        let falling = self.best.is_sorted_by(|a, b| a.log_likelihood >= b.log_likelihood);
+        sums && draws && falling && self.best.len() <= KEPT + 1
     }
 }
 

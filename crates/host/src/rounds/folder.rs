@@ -7,9 +7,10 @@
 use super::deep::DeepScan;
 use super::journal::Journal;
 use crate::HostError;
-use crate::likelihood::Evaluations;
+use crate::likelihood::{Evaluations, is_legal};
 use crate::model_file::{ModelFileError, Precision, model_bytes, parse_model, write_atomically};
 use crate::posterior::Posterior;
+use crate::rng::SOBOL_BLOCK;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -258,7 +259,7 @@ impl Journal for FolderJournal {
         let path = self.folder.join(DEEP_SCAN);
         let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
         let scan = DeepScan::from_bytes(&bytes);
-        Ok(Some(scan.ok_or_else(|| damaged(&path, "its checksum does not fit its content"))?))
+        Ok(Some(scan.ok_or_else(|| damaged(&path, "it is not what a scan leaves"))?))
     }
 
     fn keep_deep_scan(&mut self, scan: &DeepScan) -> Result<(), HostError> {
@@ -281,7 +282,11 @@ impl Journal for FolderJournal {
             if !known || check != deep_block_check(&head[..12], values) {
                 break;
             }
+            let end = log_likelihood.len() + n as usize;
             log_likelihood.extend(values.as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v)));
+            if end > SOBOL_BLOCK || !log_likelihood.iter().all(|l| is_legal(*l)) {
+                return Err(damaged(&path, "it holds what is no part of a block").into());
+            }
             rest = next;
         }
         if !rest.is_empty() {
@@ -428,11 +433,16 @@ fn read_log(path: &Path, log: &mut File, dim: usize, n_derived: usize) -> Result
             }
             return Err(damaged(path, format!("the checksum of the block at byte {at} does not fit")));
         }
+        let before = rows.len();
         rows.extend(values.chunks_exact(8).map(|b| {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(b);
             f64::from_le_bytes(bytes)
         }));
+        let is_evaluation = |row: &[f64]| row[..dim].iter().all(|x| x.is_finite()) && is_legal(row[dim]);
+        if !rows[before..].chunks_exact(width).all(is_evaluation) {
+            return Err(damaged(path, format!("the block at byte {at} holds what is no evaluation")));
+        }
         at = end;
     }
     log.set_len(at).and_then(|()| log.seek(SeekFrom::Start(at))).map_err(io(path, "write"))?;
