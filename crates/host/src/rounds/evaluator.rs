@@ -85,9 +85,15 @@ impl<'a> Evaluator<'a> {
             } else if took > PIECE * 2 {
                 self.piece = (self.piece / 2).max(self.likelihood.n_parallel());
             }
-            done = end;
+            done += got;
             if go_on(done).is_break() {
                 break;
+            }
+            if done < end {
+                return Err(HostError::Likelihood {
+                    source_name: "log_likelihood".into(),
+                    problem: format!("{got} values for {} theta, and no error", end - (done - got)),
+                });
             }
         }
         self.n += done;
