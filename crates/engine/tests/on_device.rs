@@ -186,15 +186,12 @@ fn draws_stay_on_the_device_and_have_the_flows_distribution() {
             let inside = |v: f32| b.contains(f64::from(v));
             assert!(drawn.iter().skip(j).step_by(DIM).all(|v| inside(*v)), "parameter {j}");
         }
-        // Back in base coordinates, whitened by component, the draws are standard normal; weights are those of the mixture.
-        let mut z = Vec::new();
-        for row in drawn.chunks_exact(DIM) {
-            let row: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
-            let mut x = vec![0.0; DIM];
-            outer.to_flow(&row, &mut x).unwrap();
-            z.extend(flow.inverse_and_log_det(&x, &[]).unwrap().0);
-        }
-        moments(&flow, &z, n);
+        // Without bounds, near which f32 puts the outermost draws on its last number, base coordinates come back whole.
+        let open = OuterTransform::new(vec![Bijection::UNBOUNDED; DIM]);
+        let (free, density_of_free) = (caller.buffer(n * DIM), caller.buffer(n));
+        executor.sample_on_device(&open, 1 << 40 | 5, n, &free, &density_of_free).unwrap();
+        let rows: Vec<f64> = caller.read(&free).into_iter().map(f64::from).collect();
+        moments(&flow, &flow.inverse_and_log_det(&rows, &[]).unwrap().0, n);
         // A draw is a function of seed and number alone.
         executor.sample_on_device(&outer, 1 << 40 | 5, 40, &theta, &density).unwrap();
         assert_eq!(caller.read(&density)[..n], log_q);
@@ -225,7 +222,7 @@ fn moments(flow: &Flow<f64>, z: &[f64], n: usize) {
         let spread = column().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
         let se = (second / n as f64).sqrt();
         assert!((drawn - mean).abs() < 5.0 * se, "mean of {j}: {drawn}, expected {mean} +- {se}");
-        assert!((spread / second - 1.0).abs() < 0.12, "variance of {j}: {spread}, expected {second}");
+        assert!((spread / second - 1.0).abs() < 0.1, "variance of {j}: {spread}, expected {second}");
     }
 }
 
