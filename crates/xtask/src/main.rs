@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use adapter::Need;
-use checks::Readers;
+use checks::Pythons;
 use setup::{MissingDriver, ensure_driver};
 use tools::{cargo, replace_with, warn_without_linker, workspace_root};
 
@@ -50,7 +50,8 @@ enum Task {
     /// Formatting, clippy, documentation, all tests, and a tiny run of the bench, every one of them even after a failure.
     /// Tests that need a GPU or the software driver are skipped and counted when there is none;
     /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure. Export is read back by GetDist, anesthetic and ArviZ in an environment in
-    /// target/readers (python3 with venv, 150 MB from PyPI); without a network that is skipped, in CI (CI=true) a failure.
+    /// target/readers (python3 with venv, 150 MB from PyPI), and the wheel of the Python package is tested with NumPy, dynesty and
+    /// nautilus in target/python (450 MB); without a network they are skipped, in CI (CI=true) a failure.
     Test(DriverArgs),
     /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow
     Bench(BenchArgs),
@@ -153,13 +154,15 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             let driver = ensure_driver_of(default_device(), args.yes);
             let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
             // Only CI may fail for want of a network.
-            let readers = Readers {
-                python: setup::ensure_python(args.yes)
-                    .map_err(anyhow::Error::msg)
-                    .and_then(|()| python::readers()),
+            let environment = |make: fn() -> anyhow::Result<PathBuf>| {
+                setup::ensure_python(args.yes).map_err(anyhow::Error::msg).and_then(|()| make())
+            };
+            let pythons = Pythons {
+                readers: environment(python::readers),
+                package: environment(python::package),
                 required: packages::is_on(std::env::var("CI").ok().as_deref()),
             };
-            return Ok(if checks::run(driver, require, default_device(), readers) {
+            return Ok(if checks::run(driver, require, default_device(), pythons) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
