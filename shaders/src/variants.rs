@@ -37,6 +37,9 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
         ] {
             rows.push((kernel, base.clone()));
         }
+        for kernel in ["outer_to_flow", "outer_log_prob", "outer_from_flow", "draw_base"] {
+            rows.push((kernel, base.clone()));
+        }
         for gradient in [false, true] {
             rows.push(("gaussian_base", base.clone().with("gradient", gradient)));
             rows.push(("mixture_log_prob", base.clone().with("gradient", gradient)));

@@ -12,9 +12,6 @@ use lwflow_host::rounds::{Identity, RoundsSettings};
 use lwflow_host::targets::Target;
 use std::path::Path;
 
-/// Share of the prior at either end that does not count to the range of a parameter.
-const RANGE_TAIL: f64 = 0.001;
-
 /// A prior, a likelihood and what is to be reached.
 #[derive(Debug)]
 pub struct Inference {
@@ -101,16 +98,9 @@ fn wgsl(
         data: data.map(|table| WgslData { values: table.values, n_columns: table.n_columns }),
     })?;
     let prior = prior_of(task)?;
-    let parameters: Vec<WgslParameter> = task
-        .parameters
-        .iter()
-        .zip(prior.marginals())
-        .map(|(parameter, marginal)| WgslParameter {
-            name: parameter.name.clone(),
-            offset: parameter.offset.unwrap_or(0.0),
-            range: (marginal.quantile(RANGE_TAIL), marginal.quantile(1.0 - RANGE_TAIL)),
-        })
-        .collect();
+    let names: Vec<String> = task.parameters.iter().map(|p| p.name.clone()).collect();
+    let offsets: Vec<f64> = task.parameters.iter().map(|p| p.offset.unwrap_or(0.0)).collect();
+    let parameters = WgslParameter::of_prior(&prior, &names, &offsets)?;
     WgslLikelihood::new(engine, &program, &parameters, derived.to_vec()).map_err(|e| of(&task.file, e))
 }
 

@@ -210,7 +210,7 @@ impl FlowExecutor {
     }
 
     /// The flow on an adapter, for calls that keep something there.
-    fn on_adapter(&mut self) -> Result<&mut GpuFlow, EngineError> {
+    pub(crate) fn on_adapter(&mut self) -> Result<&mut GpuFlow, EngineError> {
         match &mut self.runner {
             Runner::Gpu(flow) => Ok(flow),
             Runner::Cpu(_) => Err(EngineError::Choice {

@@ -41,4 +41,6 @@ pub use likelihood::{LikelihoodExecutor, ScanExecutor};
 pub use scan::{BlockSums, QuantileTable, SOBOL_BLOCK, SOBOL_MAX_DIM, ScanDraw, Scanned, SobolBlock};
 pub use self_test::{SelfTestCheck, SelfTestReport};
 pub use training::{OptimiserPlace, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
+/// The interface to devices that [`Engine::from_wgpu`] and the calls on buffers speak.
+pub use wgpu;
 pub use wgsl::{WgslData, WgslError, WgslProgram, WgslSource};

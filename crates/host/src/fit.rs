@@ -76,8 +76,18 @@ pub enum BaseSettings {
     },
 }
 
+impl Default for BaseSettings {
+    fn default() -> Self {
+        Self::Mixture {
+            components: Components::Auto { max: 12 },
+            covariance: Covariance::Full,
+            trainable: true,
+        }
+    }
+}
+
 /// Settings of a fit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FitSettings {
     /// Coupling layers (`n_layers = 0`: the base distribution alone).
     pub flow: FlowSettings,
@@ -336,5 +346,6 @@ fn assemble(input: &FitInput, prepared: Prepared, flow: Flow<f32>, seed: u64) ->
         context_location: prepared.context.0,
         context_scale: prepared.context.1,
         seed,
+        evidence: None,
     }
 }

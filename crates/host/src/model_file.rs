@@ -2,7 +2,7 @@
 //! everything else. It is written atomically, and reading one can neither run code nor allocate more than its size.
 //! The format is described in docs/model-format.md.
 
-use crate::files::WholeFile;
+use crate::files::{LogZ, WholeFile};
 use crate::posterior::Posterior;
 use half::f16;
 use lwflow_model::{Flow, FlowSpec, OuterTransform, ParamLayout};
@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Version written by this program; files of versions 1 to this one are read.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version; files of versions 1 to this one are read, and the oldest that can say everything is written.
+pub const FORMAT_VERSION: u32 = 2;
 const ENTRY: &str = "lwflow";
 
 /// Number type of the tensors.
@@ -80,6 +80,9 @@ struct Header {
     context_location: Vec<f64>,
     context_scale: Vec<f64>,
     seed: u64,
+    /// Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<LogZ>,
 }
 
 /// Only the version, read first, so that a newer header is named as such and not as damaged.
@@ -109,7 +112,7 @@ pub(crate) fn model_bytes(
 ) -> Result<Vec<u8>, ModelFileError> {
     let damaged = |reason: String| ModelFileError::Damaged { path: path.to_owned(), reason };
     let header = Header {
-        format_version: FORMAT_VERSION,
+        format_version: if posterior.evidence.is_some() { FORMAT_VERSION } else { 1 },
         spec: posterior.spec().clone(),
         names: posterior.names.clone(),
         labels: posterior.labels.clone(),
@@ -117,6 +120,7 @@ pub(crate) fn model_bytes(
         context_location: posterior.context_location.clone(),
         context_scale: posterior.context_scale.clone(),
         seed: posterior.seed,
+        evidence: posterior.evidence,
     };
     let json = serde_json::to_string(&header).map_err(|e| damaged(e.to_string()))?;
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -210,6 +214,9 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
             "header: context_location and context_scale must be finite, the scales positive".into(),
         ));
     }
+    if header.evidence.is_some_and(|e| !(e.log_z.is_finite() && e.sd.is_finite() && e.sd >= 0.0)) {
+        return Err(damaged("header: evidence must be finite, its standard error not negative".into()));
+    }
     let layout = ParamLayout::new(&header.spec);
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     if tensors.len() != layout.blocks.len() {
@@ -252,6 +259,7 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
         context_location: header.context_location,
         context_scale: header.context_scale,
         seed: header.seed,
+        evidence: header.evidence,
     })
 }
 
@@ -284,6 +292,7 @@ mod tests {
             context_location: vec![0.5],
             context_scale: vec![2.0],
             seed: u64::MAX,
+            evidence: None,
         }
     }
 
@@ -300,6 +309,11 @@ mod tests {
         assert_eq!(a.flow.params(), b.flow.params());
         assert_eq!((&a.outer, &a.names, &a.labels, a.seed), (&b.outer, &b.names, &b.labels, b.seed));
         assert_eq!(a.spec(), b.spec());
+        assert_eq!(b.evidence, None);
+        let with = Posterior { evidence: Some(LogZ { log_z: -1.0 / 3.0, sd: 0.1 }), ..a };
+        let bytes = model_bytes(Path::new("m"), &with, Precision::F32).unwrap();
+        assert_eq!(parse_model(Path::new("m"), &bytes).unwrap().evidence, with.evidence);
+        assert!(bytes.windows(18).any(|w| w == b"format_version\\\":2"), "a field that version 1 refuses");
     }
 
     #[test]

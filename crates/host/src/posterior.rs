@@ -2,6 +2,7 @@
 //! support, and log densities that include every Jacobian.
 
 use crate::HostError;
+use crate::files::LogZ;
 use crate::rng::CounterField;
 use lwflow_engine::FlowExecutor;
 use lwflow_model::{Flow, FlowSpec, OuterTransform};
@@ -25,6 +26,8 @@ pub struct Posterior {
     pub context_scale: Vec<f64>,
     /// Seed of the fit.
     pub seed: u64,
+    /// The evidence, where the fit gave one.
+    pub evidence: Option<LogZ>,
 }
 
 /// Draws of a posterior.

@@ -57,6 +57,23 @@ pub fn check_log_values(
     }
 }
 
+/// Logarithms of weights, `[n]`; of a weight of zero -inf.
+///
+/// # Errors
+/// [`HostError::BadValue`] naming the row of a weight that is negative or not finite.
+pub fn logs(weights: &[f64]) -> Result<Vec<f64>, HostError> {
+    match weights.iter().position(|w| !(*w >= 0.0 && w.is_finite())) {
+        None => Ok(weights.iter().map(|w| w.ln()).collect()),
+        Some(row) => Err(HostError::BadValue {
+            what: "weights",
+            row,
+            column: 0,
+            value: weights[row],
+            expected: "a finite number, not negative",
+        }),
+    }
+}
+
 /// log(e^a + e^b); -inf stands for zero.
 pub fn log_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -74,11 +74,13 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The Python environment that reads exports back.
-pub struct Readers {
-    /// Its Python, or why there is none.
-    pub python: anyhow::Result<PathBuf>,
-    /// Whether its absence is a failure.
+/// The Python environments of the tests.
+pub struct Pythons {
+    /// The one that reads exports back, or why there is none.
+    pub readers: anyhow::Result<PathBuf>,
+    /// The one that the Python package is tested in, or why there is none.
+    pub package: anyhow::Result<PathBuf>,
+    /// Whether the absence of one is a failure.
     pub required: bool,
 }
 
@@ -88,7 +90,7 @@ pub fn run(
     driver: Result<(), MissingDriver>,
     require_adapter: bool,
     device: &str,
-    readers: Readers,
+    pythons: Pythons,
     long: Option<Long>,
 ) -> bool {
     let mut summary = Summary::default();
@@ -97,8 +99,12 @@ pub fn run(
         println!("SKIP driver: {why}");
     }
     summary.step("driver", |_| driver_outcome(driver, require_adapter));
-    let python = readers.python.as_ref().ok().cloned();
-    summary.step("readers", |_| readers_outcome(readers));
+    let Pythons { readers, package, required } = pythons;
+    let python = readers.as_ref().ok().cloned();
+    summary.step("readers", |_| {
+        found(readers, required, "exports are not read back")
+            .map(|found| found.map_or(Outcome::Skipped, |_| Outcome::Passed))
+    });
     summary.step("fmt", |_| match missing_component("fmt", "rustfmt") {
         Some(advice) => Err(anyhow::anyhow!(advice)),
         None => status(cargo("fmt").args(["--all", "--check"])),
@@ -126,6 +132,10 @@ pub fn run(
         }
         counted(command.args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
     });
+    summary.step("python", |counts| match found(package, required, "the Python package is not tested")? {
+        Some(python) => python_package(&python, counts),
+        None => Ok(Outcome::Skipped),
+    });
     summary.step("bench", |_| {
         if no_driver && !require_adapter { Ok(Outcome::Skipped) } else { tiny_bench(device) }
     });
@@ -147,15 +157,33 @@ fn driver_outcome(driver: Result<(), MissingDriver>, require_adapter: bool) -> a
     }
 }
 
-fn readers_outcome(readers: Readers) -> anyhow::Result<Outcome> {
-    match readers.python {
-        Ok(_) => Ok(Outcome::Passed),
-        Err(why) if readers.required => Err(why.context("no environment to read exports back with")),
+/// The Python of an environment; `None`, with a line that says why, where there need not be one.
+fn found(python: anyhow::Result<PathBuf>, required: bool, without: &str) -> anyhow::Result<Option<PathBuf>> {
+    match python {
+        Ok(python) => Ok(Some(python)),
+        Err(why) if required => Err(why.context(format!("no Python environment: {without}"))),
         Err(why) => {
-            println!("xtask: exports are not read back: {why:#}");
-            Ok(Outcome::Skipped)
+            println!("xtask: {without}: {why:#}");
+            Ok(None)
         }
     }
+}
+
+/// Builds the wheel, installs it beside NumPy and the samplers, and runs its tests.
+fn python_package(python: &Path, counts: &mut TestCounts) -> anyhow::Result<Outcome> {
+    crate::python::install_package(python)?;
+    let mut command = Command::new(python);
+    crate::tools::quiet_driver(&mut command);
+    command.args([
+        "-m",
+        "pytest",
+        "--quiet",
+        "-p",
+        "no:cacheprovider",
+        "--durations=5",
+        "--import-mode=prepend",
+    ]);
+    counted(command.arg(crate::python::package_source().join("tests")), counts)
 }
 
 /// A run of the bench program that is too short to measure anything: it shows that every kernel and pass still runs.
@@ -283,13 +311,12 @@ mod tests {
     }
 
     #[test]
-    fn missing_readers_fail_only_where_they_are_required() {
-        let outcome =
-            |python: anyhow::Result<PathBuf>, required| readers_outcome(Readers { python, required });
-        assert_eq!(outcome(Ok("py".into()), true).unwrap(), Outcome::Passed);
-        assert_eq!(outcome(Err(anyhow::anyhow!("no network")), false).unwrap(), Outcome::Skipped);
+    fn only_ci_fails_for_want_of_an_environment() {
+        let outcome = |python: anyhow::Result<PathBuf>, required| found(python, required, "not tested");
+        assert_eq!(outcome(Ok("py".into()), true).unwrap(), Some("py".into()));
+        assert_eq!(outcome(Err(anyhow::anyhow!("no network")), false).unwrap(), None);
         let why = format!("{:#}", outcome(Err(anyhow::anyhow!("no network")), true).unwrap_err());
-        assert!(why.contains("no network"), "{why}");
+        assert!(why.contains("not tested: no network"), "{why}");
     }
 
     #[test]

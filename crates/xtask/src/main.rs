@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use adapter::Need;
-use checks::Readers;
+use checks::Pythons;
 use long::Long;
 use setup::{MissingDriver, ensure_driver};
 use tools::{cargo, replace_with, warn_without_linker, workspace_root};
@@ -52,7 +52,8 @@ enum Task {
     /// Formatting, clippy, documentation, all tests, and a tiny run of the bench, every one of them even after a failure.
     /// Tests that need a GPU or the software driver are skipped and counted when there is none;
     /// LWFLOW_REQUIRE_ADAPTER=1 makes that a failure. Export is read back by GetDist, anesthetic and ArviZ in an environment in
-    /// target/readers (python3 with venv, 150 MB from PyPI); without a network that is skipped, in CI (CI=true) a failure.
+    /// target/readers (python3 with venv, 150 MB from PyPI), and the wheel of the Python package is tested with NumPy, dynesty and
+    /// nautilus in target/python (450 MB); without a network they are skipped, in CI (CI=true) a failure.
     ///
     /// --long adds what takes minutes: every reader is fuzzed from its corpus in fuzz/corpus (docs/fuzzing.md; a C++ compiler),
     /// runs are killed a hundred times, and the report is opened in a browser (Chromium). What these need is installed on the
@@ -171,15 +172,17 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             let yes = args.driver.yes;
             let driver = ensure_driver_of(default_device(), yes);
             let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
-            let readers = Readers {
-                python: setup::ensure_python(yes)
-                    .map_err(anyhow::Error::msg)
-                    .and_then(|()| python::readers()),
-                // Otherwise only CI may fail for want of a network.
+            // Otherwise only CI may fail for want of a network.
+            let environment = |make: fn() -> anyhow::Result<PathBuf>| {
+                setup::ensure_python(yes).map_err(anyhow::Error::msg).and_then(|()| make())
+            };
+            let pythons = Pythons {
+                readers: environment(python::readers),
+                package: environment(python::package),
                 required: args.long || packages::is_on(std::env::var("CI").ok().as_deref()),
             };
             let long = args.long.then(|| Long::prepare(yes, args.fuzz_seconds));
-            return Ok(if checks::run(driver, require, default_device(), readers, long) {
+            return Ok(if checks::run(driver, require, default_device(), pythons, long) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::tools::{display, in_path, workspace_root};
+use crate::tools::{display, forget_package, in_path, workspace_root};
 
 /// An environment in `folder` with what `requirements` list.
 pub struct Environment<'a> {
@@ -83,6 +83,74 @@ pub fn readers() -> anyhow::Result<PathBuf> {
     environment.make()
 }
 
+/// What the Python package is built and tested with.
+///
+/// # Errors
+/// As [`Environment::make`].
+pub fn package() -> anyhow::Result<PathBuf> {
+    let environment = Environment {
+        folder: package_target(),
+        requirements: vec![package_source().join("tests").join("requirements.txt")],
+        options: &["--disable-pip-version-check", "--retries", "1"],
+        cost: "450 MB on disk",
+    };
+    environment.make()
+}
+
+/// The folder of the Python package.
+pub fn package_source() -> PathBuf {
+    workspace_root().join("crates").join("python")
+}
+
+fn package_target() -> PathBuf {
+    workspace_root().join("target").join("python")
+}
+
+/// Builds the wheel with what the tests have built, and puts it into the environment of `python`.
+///
+/// # Errors
+/// When maturin or pip fails, or does not leave one wheel.
+pub fn install_package(python: &Path) -> anyhow::Result<()> {
+    let wheels = package_target().join("wheels");
+    if wheels.exists() {
+        fs::remove_dir_all(&wheels).with_context(|| format!("{}", wheels.display()))?;
+    }
+    let mut build = Command::new(python);
+    forget_package(&mut build);
+    // The wheel stays on this machine: nothing is asked of its system libraries, and nothing is compressed.
+    build
+        .args([
+            "-m",
+            "maturin",
+            "build",
+            "--locked",
+            "--strip",
+            "--auditwheel",
+            "skip",
+            "--compression-method",
+            "stored",
+            "--interpreter",
+        ])
+        .arg(python);
+    build.arg("--manifest-path").arg(package_source().join("Cargo.toml")).arg("--out").arg(&wheels);
+    run(&mut build)?;
+    let found: Vec<_> = fs::read_dir(&wheels)?.collect::<Result<_, _>>()?;
+    let [wheel] = &found[..] else {
+        bail!("{} holds {} files, expected one wheel", wheels.display(), found.len())
+    };
+    let mut install = Command::new(python);
+    install.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--no-deps",
+    ]);
+    run(install.arg("--force-reinstall").arg(wheel.path()))
+}
+
 fn readers_requirements() -> PathBuf {
     workspace_root().join(Path::new("crates/cli/tests/command/readers.txt"))
 }
@@ -110,6 +178,13 @@ mod tests {
         let text = fs::read_to_string(readers_requirements()).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert!(lines.len() == 3 && lines.iter().all(|line| line.contains("==")), "{lines:?}");
+    }
+
+    #[test]
+    fn the_package_is_tested_with_pinned_packages() {
+        let text = fs::read_to_string(package_source().join("tests").join("requirements.txt")).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(lines.len() == 6 && lines.iter().all(|line| line.contains("==")), "{lines:?}");
     }
 
     #[test]

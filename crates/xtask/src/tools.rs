@@ -21,7 +21,15 @@ pub fn workspace_root() -> PathBuf {
 /// `cargo <subcommand>` on this workspace, with the cargo that runs us.
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` says about this package would reach build scripts, which then run again for nothing.
+    forget_package(&mut command);
+    quiet_driver(&mut command);
+    command.arg(subcommand).arg("--manifest-path").arg(workspace_root().join("Cargo.toml"));
+    command
+}
+
+/// Keeps what `cargo run` says about this package from a command that builds others.
+pub fn forget_package(command: &mut Command) {
+    // It would reach build scripts, which then run again for nothing.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_", "CARGO_BIN_", "CARGO_CRATE_"]
@@ -31,9 +39,6 @@ pub fn cargo(subcommand: &str) -> Command {
             command.env_remove(&*name);
         }
     }
-    quiet_driver(&mut command);
-    command.arg(subcommand).arg("--manifest-path").arg(workspace_root().join("Cargo.toml"));
-    command
 }
 
 /// Without a display, Mesa's device-select layer complains on stderr about every opened device; this turns it off.

@@ -7,8 +7,9 @@ use crate::inference::inference;
 use crate::out_folder::{OutFolder, refuse_results};
 use crate::progress::interrupted;
 use crate::report;
-use crate::source;
+use crate::source::{self, PairsEvidence};
 use crate::task::{self, Task};
+use lwflow_host::files::LogZ;
 use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
 use lwflow_host::model_file::Precision;
 use lwflow_host::rounds::RoundsSettings;
@@ -35,9 +36,11 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let engine = open_engine(&args.device, console)?;
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
-    let (posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
+    let (mut posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
         .map_err(|error| of_task(&task, error.into()))?;
     drop(bar);
+    let PairsEvidence { log_z, log_z_sd, .. } = source.evidence;
+    posterior.evidence = log_z.zip(log_z_sd).map(|(log_z, sd)| LogZ { log_z, sd });
     report.notes.iter().for_each(|note| console.remark(note));
     let stopped = report.training.stop == StopReason::Interrupted;
     if stopped {
@@ -183,5 +186,17 @@ pub fn fit_settings(task: &Task) -> FitSettings {
             },
             ..TrainSettings::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_task_that_says_nothing_has_the_hosts_defaults() {
+        let task = Task::parse("[likelihood]\ntarget = \"gauss1\"\n", Path::new("TASK.toml")).unwrap();
+        assert_eq!(fit_settings(&task), FitSettings::default());
     }
 }

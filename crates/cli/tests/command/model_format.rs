@@ -79,6 +79,7 @@ fn posterior(activation: Activation, base: BaseSpec, context_dim: usize) -> Post
         context_location: vec![0.5; context_dim],
         context_scale: vec![2.0; context_dim],
         seed: 5,
+        evidence: None,
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{EngineError, EngineSettings, KernelChoice, KernelPath, rows};
 
+mod on_device;
 mod prepare;
 mod profile;
 mod run;

@@ -2,6 +2,7 @@
 //! Invariant: `log_weights` are finite or -inf, at least one is finite, and an evidence is offered only where the file
 //! says how the draws came about; with bare weights log Z is `None`, never a number.
 
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use super::error::FileError;
@@ -41,11 +42,13 @@ pub enum Evidence {
 }
 
 /// An evidence in nats.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogZ {
     /// log Z.
     pub log_z: f64,
     /// Its standard error.
+    #[serde(rename = "log_z_sd")]
     pub sd: f64,
 }
 

@@ -39,7 +39,8 @@ pub trait Likelihood: Debug + Send {
         1
     }
 
-    /// Appends the evaluations of `theta`, `[n, D]`, to `out`.
+    /// Appends the evaluations of `theta`, `[n, D]`, to `out`. Fewer of them, a prefix, are legal without an error only where
+    /// the caller of the run has asked it to stop.
     ///
     /// # Errors
     /// [`HostError`] naming the theta in question. What was evaluated before the error has been appended, a prefix of the
@@ -128,6 +129,70 @@ impl<F: Fn(&[f64]) -> f64 + Send + Sync> Likelihood for ClosureLikelihood<F> {
 
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
         self.values(theta).map(Some)
+    }
+}
+
+/// A log likelihood from a closure over a batch of theta, `[n, D]`, in f64.
+pub struct BatchLikelihood<F> {
+    dim: usize,
+    name: String,
+    log_likelihood: F,
+}
+
+impl<F> BatchLikelihood<F>
+where
+    F: FnMut(&[f64]) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    /// The log likelihood `log_likelihood` of `dim` parameters, whose errors are told with its `name`. It gets theta `[n, D]`
+    /// and returns log L `[n]`; fewer, a prefix, where it was asked to stop.
+    ///
+    /// ```
+    /// use lwflow_host::likelihood::{BatchLikelihood, Evaluations, Likelihood};
+    /// let square = |theta: &[f64]| Ok(theta.iter().map(|x| -0.5 * x * x).collect());
+    /// let mut normal = BatchLikelihood::new(1, "normal", square);
+    /// let mut out = Evaluations::default();
+    /// normal.evaluate(&[0.0, 2.0], &mut out)?;
+    /// assert_eq!(out.log_likelihood, [0.0, -2.0]);
+    /// # Ok::<(), lwflow_host::HostError>(())
+    /// ```
+    pub fn new(dim: usize, name: impl Into<String>, log_likelihood: F) -> Self {
+        Self { dim, name: name.into(), log_likelihood }
+    }
+
+    fn values(&mut self, theta: &[f64]) -> Result<Vec<f64>, HostError> {
+        let n = crate::error::n_rows("theta", theta.len(), self.dim)?;
+        let fail = |problem: String| HostError::Likelihood { source_name: self.name.clone(), problem };
+        let values = (self.log_likelihood)(theta).map_err(|e| fail(e.to_string()))?;
+        if values.len() > n {
+            return Err(fail(format!("{} values for {n} theta", values.len())));
+        }
+        Ok(values)
+    }
+}
+
+impl<F> Debug for BatchLikelihood<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("BatchLikelihood");
+        shown.field("name", &self.name).field("dim", &self.dim).finish_non_exhaustive()
+    }
+}
+
+impl<F> Likelihood for BatchLikelihood<F>
+where
+    F: FnMut(&[f64]) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
+        let values = self.values(theta)?;
+        append_legal(&values, &theta[..values.len() * self.dim], out)
+    }
+
+    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
+        let values = self.values(theta)?;
+        Ok((values.len() * self.dim == theta.len()).then_some(values))
     }
 }
 

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use super::{Evaluations, Likelihood, PriorScan, is_legal};
 use crate::HostError;
-use crate::prior::Marginal;
+use crate::prior::{Marginal, Prior, transform_rows};
+use crate::rng::sobol_blocks;
 use crate::weights::check_log_values;
 
 /// Coarsest f32 spacing of a parameter, in widths of its prior.
@@ -27,6 +28,18 @@ pub struct WgslParameter {
 }
 
 impl WgslParameter {
+    /// The parameters of a prior, by `names` `[D]` and `offsets` `[D]`.
+    ///
+    /// # Errors
+    /// [`HostError::Length`] for another number of names or offsets than the prior has parameters.
+    pub fn of_prior(prior: &dyn Prior, names: &[String], offsets: &[f64]) -> Result<Vec<Self>, HostError> {
+        let d = prior.dim();
+        crate::error::check_length("names", names.len(), d, "the parameters of the prior")?;
+        crate::error::check_length("offsets", offsets.len(), d, "the parameters of the prior")?;
+        let each = names.iter().zip(offsets).zip(ranges(prior));
+        Ok(each.map(|((name, offset), range)| Self { name: name.clone(), offset: *offset, range }).collect())
+    }
+
     /// Checks that f32 can tell values of the parameter apart.
     fn check(&self) -> Result<(), HostError> {
         let (low, high) = self.range;
@@ -58,6 +71,19 @@ impl WgslParameter {
             ),
         ))
     }
+}
+
+/// Where a prior has all but a thousandth of its mass at either end: quantiles, or else the extremes of a thousand draws.
+fn ranges(prior: &dyn Prior) -> Vec<(f64, f64)> {
+    const TAIL: f64 = 0.001;
+    if let Some(marginals) = prior.marginals() {
+        return marginals.iter().map(|m| (m.quantile(TAIL), m.quantile(1.0 - TAIL))).collect();
+    }
+    let d = prior.dim();
+    let theta = transform_rows(prior, &sobol_blocks(0, 1000, d).points);
+    let column = |j: usize| theta.iter().skip(j).step_by(d).copied();
+    let extremes = |j| (column(j).fold(f64::INFINITY, f64::min), column(j).fold(f64::NEG_INFINITY, f64::max));
+    (0..d).map(extremes).collect()
 }
 
 /// Distance of neighbouring f32 numbers at magnitude `x`; infinite beyond them.

@@ -1,6 +1,7 @@
 //! What is believed of the parameters before the data: draws by an inverse transform of the unit cube, and the normalised
 //! log density. Invariant: `prior_transform` of a point of the open cube has a finite log density and lies in the support.
 
+mod flow;
 mod independent;
 mod known;
 mod marginal;
@@ -9,6 +10,7 @@ mod special;
 #[cfg(test)]
 mod tests;
 
+pub use flow::FlowPrior;
 pub use independent::{IndependentPrior, JointPrior};
 pub use marginal::Marginal;
 

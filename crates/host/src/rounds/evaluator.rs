@@ -117,9 +117,15 @@ impl Pieces {
             } else if took > PIECE * 2 {
                 self.0 = (self.0 / 2).max(likelihood.n_parallel());
             }
-            done = end;
+            done += got;
             if go_on(done).is_break() {
                 break;
+            }
+            if done < end {
+                return Err(HostError::Likelihood {
+                    source_name: "log_likelihood".into(),
+                    problem: format!("{got} values for {} theta, and no error", end - (done - got)),
+                });
             }
         }
         Ok(made)

@@ -17,6 +17,7 @@ use super::twins::with_twins;
 use super::verdict::Verdict;
 use crate::HostError;
 use crate::error::check_length;
+use crate::files::LogZ;
 use crate::fit::{FitSettings, refit};
 use crate::likelihood::{Evaluations, Likelihood};
 use crate::posterior::{Posterior, Samples};
@@ -210,6 +211,8 @@ pub fn run(
         verdict: trust.verdict,
         seconds: rounds.start.elapsed().as_secs_f64(),
     };
+    let evidence = report.evidence.flow.map(|e| LogZ { log_z: e.log_z, sd: e.sd });
+    let posterior = Posterior { evidence, ..posterior };
     let Fresh { samples, log_likelihood, log_prior, derived, .. } = last;
     let Samples { theta, log_prob } = samples;
     Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, report })

@@ -72,6 +72,7 @@ mod tests {
             context_location: Vec::new(),
             context_scale: Vec::new(),
             seed: 1,
+            evidence: None,
         }
     }
 
