@@ -7,6 +7,7 @@ pub mod draws;
 pub mod exit;
 pub mod figures;
 pub mod inference;
+pub mod page;
 pub mod progress;
 pub mod report;
 pub mod source;

@@ -5,15 +5,12 @@ use super::FitArgs;
 use crate::exit::{CommandError, Status};
 use crate::inference::{Inference, identity};
 use crate::progress::{Console, go_on, interrupted};
-use crate::report::rounds::{RoundsRun, write};
+use crate::report::rounds::{RUN_FOLDER, RoundsRun, write, write_round_history};
 use crate::task::Task;
 use lwflow_engine::Engine;
 use lwflow_host::HostError;
 use lwflow_host::rounds::{FolderJournal, Journal, Problem, RoundsEvent, StopCause, run};
 use std::cell::RefCell;
-
-/// Folder of the run in the folder of the results.
-const RUN_FOLDER: &str = "run";
 
 pub(super) fn run_rounds(
     args: &FitArgs,
@@ -65,6 +62,13 @@ pub(super) fn run_rounds(
                         bar.begin(&format!("round {round}: training (beta {beta:.3})"), "points");
                     }
                     bar.update(visits, max_visits)
+                }
+                RoundsEvent::Trained { round, history } => {
+                    // For a figure alone, which is no reason to end.
+                    if let Err(error) = write_round_history(&args.out, round, history) {
+                        bar.remark(console, error);
+                    }
+                    go_on()
                 }
                 RoundsEvent::Round(row) => {
                     bar.remark(

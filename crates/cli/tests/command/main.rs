@@ -9,5 +9,6 @@ mod harness;
 mod interrupt;
 mod model_format;
 mod refusals;
+mod report;
 mod results;
 mod rounds;
