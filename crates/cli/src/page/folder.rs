@@ -83,8 +83,10 @@ impl ResultFolder {
             Some(value) => Vec::deserialize(value)
                 .map_err(|e| input(&path.join("metrics.json"), format!("task.parameters: {e}")))?,
         };
+        // Of `.` the folder has a name all the same.
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let name =
-            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
+            whole.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
         Ok(Self {
             name,
             verdict: json(&path.join("verdict.json"))?,

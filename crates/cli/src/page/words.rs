@@ -123,14 +123,14 @@ fn evidence(v: &Value) -> Vec<String> {
     };
     let sd = number(v, "/evidence/flow/sd").unwrap_or(f64::NAN);
     let mut text = format!("log Z = {} ± {sd:.4}", fixed(log_z, 4));
-    let others = [("earlier_rounds", "draws of earlier rounds"), ("scan", "the scan of the prior")];
+    let others =
+        [("earlier_rounds", "draws of earlier rounds differ"), ("scan", "the scan of the prior differs")];
     let found: Vec<String> = others
         .iter()
-        .filter_map(|(key, name)| {
+        .filter_map(|(key, differs)| {
             let z = number(v, &format!("/evidence/{key}_z"))?;
-            Some(format!("{name} differ by {} standard errors", fixed(z.abs(), 1)))
+            Some(format!("{differs} by {} standard errors", fixed(z.abs(), 1)))
         })
-        .map(|text| text.replace("prior differ", "prior differs"))
         .collect();
     if !found.is_empty() {
         text.push_str(&format!("; {}", found.join(", ")));

@@ -3,6 +3,7 @@
 
 use super::ink::{ALL, Ink};
 use crate::figures::axis::{Span, Ticks, ticks, with_note};
+use crate::figures::canvas::FONT;
 use crate::figures::geometry::{Frame, clipped};
 use crate::figures::{FigureError, Label};
 use plotters::coord::Shift;
@@ -13,7 +14,6 @@ use std::sync::OnceLock;
 
 /// Units of the drawing for each pixel.
 pub(super) const SCALE: u32 = 10;
-const FONT: &[u8] = include_bytes!("../../../assets/DejaVuSans-subset.ttf");
 /// plotters takes the height of a line for the size of a font.
 const LINE_HEIGHT: f64 = 1.24;
 pub(super) const TICK_TEXT: f64 = 11.5;
@@ -253,6 +253,18 @@ pub(super) enum Key {
     Crosses(Ink),
 }
 
+/// Height of an entry of a legend.
+const ENTRY: f64 = 20.0;
+/// From the left of an entry to its name.
+const KEY_WIDTH: f64 = 42.0;
+const ENTRY_TEXT: f64 = 12.5;
+
+/// Width and height of a legend in pixels, for a font in which letters are rather wide.
+pub(super) fn legend_size(entries: &[(Key, String)]) -> (f64, f64) {
+    let longest = entries.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
+    (KEY_WIDTH + 0.62 * ENTRY_TEXT * longest as f64, ENTRY * entries.len() as f64)
+}
+
 /// Entries of a legend below each other, from a place in pixels.
 pub(super) fn legend(
     area: &Area<'_>,
@@ -260,7 +272,7 @@ pub(super) fn legend(
     entries: &[(Key, String)],
 ) -> Result<(), FigureError> {
     for (k, (key, name)) in entries.iter().enumerate() {
-        let middle = top + 20.0 * k as f64 + 10.0;
+        let middle = top + ENTRY * (k as f64 + 0.5);
         let at = |x: f64, y: f64| (units(left + x), units(middle + y));
         match *key {
             Key::Line(ink) => {
@@ -284,9 +296,9 @@ pub(super) fn legend(
                 }
             }
         }
-        let style = text(12.5, Ink::TEXT, (HPos::Left, VPos::Center));
+        let style = text(ENTRY_TEXT, Ink::TEXT, (HPos::Left, VPos::Center));
         let name = marked(&Label::plain(name.as_str()));
-        area.draw(&Text::new(name, at(42.0, 0.0), style)).map_err(failed)?;
+        area.draw(&Text::new(name, at(KEY_WIDTH, 0.0), style)).map_err(failed)?;
     }
     Ok(())
 }
