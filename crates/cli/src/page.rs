@@ -12,9 +12,7 @@ pub use folder::read_folder_model;
 use crate::exit::{CommandError, Status};
 use crate::figures::vector::Drawing;
 use folder::ResultFolder;
-use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
-use serde::Serialize;
 use std::path::Path;
 use tables::Table;
 use words::Verdict;
@@ -24,35 +22,33 @@ pub const PAGE_FILE: &str = "report.html";
 const TEMPLATE: &str = include_str!("../assets/report.html");
 
 /// A figure, or why there is none.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Figure {
     /// Unique on the page.
     id: String,
     title: String,
     /// What it shows, for those who do not see it; and what it says, below it.
     description: String,
-    drawing: Option<SvgParts>,
+    drawing: Option<Drawing>,
     /// Why there is no drawing.
     missing: String,
 }
 
-#[derive(Debug, Serialize)]
-struct SvgParts {
-    width: u32,
-    height: u32,
-    elements: String,
-}
-
-impl From<Drawing> for SvgParts {
-    fn from(drawing: Drawing) -> Self {
-        Self { width: drawing.width, height: drawing.height, elements: drawing.elements }
+impl From<&Figure> for Value {
+    fn from(figure: &Figure) -> Self {
+        let drawing = figure.drawing.as_ref().map(|d| {
+            let elements = d.elements.as_str();
+            context! { width => d.width, height => d.height, elements }
+        });
+        let Figure { id, title, description, missing, .. } = figure;
+        context! { id, title, description, missing, drawing }
     }
 }
 
 impl Figure {
     fn new(id: &str, title: &str, drawn: Result<(Drawing, String), String>) -> Self {
         let (drawing, description, missing) = match drawn {
-            Ok((drawing, description)) => (Some(drawing.into()), description, String::new()),
+            Ok((drawing, description)) => (Some(drawing), description, String::new()),
             Err(missing) => (None, String::new(), missing),
         };
         Self { id: id.into(), title: title.into(), description, drawing, missing }
@@ -60,7 +56,7 @@ impl Figure {
 }
 
 /// Everything about one folder.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct RunPart {
     /// Tells its figures from those of the others.
     number: usize,
@@ -72,6 +68,16 @@ struct RunPart {
     comparison: Option<Table>,
     manifest: Table,
     settings: String,
+}
+
+impl From<&RunPart> for Value {
+    fn from(run: &RunPart) -> Self {
+        let RunPart { number, name, folder, verdict, settings, .. } = run;
+        let figures: Value = run.figures.iter().collect();
+        let comparison = run.comparison.as_ref().map(Value::from);
+        let (modes, manifest) = (Value::from(&run.modes), Value::from(&run.manifest));
+        context! { number, name, folder, verdict, figures, modes, comparison, manifest, settings }
+    }
 }
 
 /// The page of these folders; of several, the corner plot of the first shows all.
@@ -117,6 +123,6 @@ fn render(title: &str, corner: &Figure, runs: &[RunPart]) -> Result<String, mini
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.add_template("report.html", TEMPLATE)?;
     let version = env!("CARGO_PKG_VERSION");
-    let (corner, runs) = (Value::from(Serde(corner)), Value::from(Serde(runs)));
+    let runs: Value = runs.iter().collect();
     environment.get_template("report.html")?.render(context! { title, corner, runs, version })
 }

@@ -13,4 +13,4 @@ pub use chart::Drawing;
 pub use corner::{CornerAxis, CornerLayer, LayerStyle, corner};
 pub use curves::{EvidenceMark, RoundPoint, TrainingCurve, evidence_and_rounds, training_curves};
 pub use ink::{Ink, MODELS};
-pub use weights::{DensityCloud, density_against, weight_histogram};
+pub use weights::{DensityCloud, density_against, n_too_light, weight_histogram};

@@ -4,7 +4,7 @@
 use super::folder::ResultFolder;
 use crate::figures::vector::{
     CornerAxis, CornerLayer, DensityCloud, Drawing, EvidenceMark, Ink, LayerStyle, MODELS, RoundPoint,
-    corner, density_against, evidence_and_rounds, training_curves, weight_histogram,
+    corner, density_against, evidence_and_rounds, n_too_light, training_curves, weight_histogram,
 };
 use crate::figures::{FigureAxis, Label};
 use crate::report::fixed;
@@ -48,7 +48,11 @@ pub(super) fn corner_plot(folders: &[ResultFolder]) -> Drawn {
     let mut layers = Vec::new();
     let mut add = |table: Option<&SampleTable>, name: &str, ink, style, weights: Option<Vec<f64>>| {
         if let Some(table) = table.filter(|table| table.n > 0) {
-            layers.push(layer(table, &names, name, ink, style, weights));
+            let layer = layer(table, &names, name, ink, style, weights);
+            // Of another model that has none of the quantities there is nothing to draw; the text below says so.
+            if layer.columns.iter().any(Option::is_some) {
+                layers.push(layer);
+            }
         }
     };
     let several = folders.len() > 1;
@@ -221,10 +225,11 @@ pub(super) fn weights_panel(folder: &ResultFolder) -> Drawn {
         "points that the flow was trained on"
     };
     let mut text = format!("Log weights of {} {of}.", histogram.n);
-    if histogram.n_zero + histogram.n_below > 0 {
+    let n_light = n_too_light(&histogram);
+    if histogram.n_zero + n_light > 0 {
         text.push_str(&format!(
             " Not shown: {} of weight zero, {} lighter than the axis.",
-            histogram.n_zero, histogram.n_below
+            histogram.n_zero, n_light
         ));
     }
     text.push_str(&match histogram.tail {

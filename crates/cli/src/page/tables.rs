@@ -4,14 +4,14 @@ use super::folder::ResultFolder;
 use super::words::{count, duration};
 use crate::figures::Label;
 use crate::report::fixed;
-use serde::Serialize;
+use minijinja::context;
 use serde_json::Value;
 
 /// Modes that are listed at most.
 const N_MODES: usize = 24;
 
 /// A part of a cell at one height: 0 on the line, 1 a superscript, -1 a subscript.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     text: String,
     script: i8,
@@ -29,12 +29,26 @@ fn latex(label: &Label) -> Cell {
 }
 
 /// A table; the first cell of each row names it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) head: Vec<Cell>,
     pub(super) rows: Vec<Vec<Cell>>,
     /// Sentences below it, or in its place if it has no rows.
     pub(super) notes: Vec<String>,
+}
+
+impl From<&Part> for minijinja::Value {
+    fn from(part: &Part) -> Self {
+        context! { text => part.text.as_str(), script => part.script }
+    }
+}
+
+impl From<&Table> for minijinja::Value {
+    fn from(table: &Table) -> Self {
+        let cells = |row: &Vec<Cell>| row.iter().map(|cell| cell.iter().collect::<Self>()).collect::<Self>();
+        let rows: Self = table.rows.iter().map(cells).collect();
+        context! { head => cells(&table.head), rows, notes => table.notes.iter().collect::<Self>() }
+    }
 }
 
 fn number(value: &Value, pointer: &str) -> Option<f64> {

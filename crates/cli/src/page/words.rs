@@ -3,11 +3,11 @@
 
 use super::folder::ResultFolder;
 use crate::report::fixed;
-use serde::Serialize;
+use minijinja::context;
 use serde_json::Value;
 
 /// The top of the page.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Verdict {
     /// met, missed or none: decides the mark beside the headline.
     pub(super) kind: &'static str,
@@ -20,6 +20,20 @@ pub(super) struct Verdict {
     pub(super) next: Vec<String>,
     /// What no figure here can tell.
     pub(super) limits: Vec<String>,
+}
+
+impl From<&Verdict> for minijinja::Value {
+    fn from(verdict: &Verdict) -> Self {
+        let list = |sentences: &[String]| sentences.iter().collect::<Self>();
+        context! {
+            kind => verdict.kind,
+            headline => verdict.headline.as_str(),
+            reached => list(&verdict.reached),
+            missed => list(&verdict.missed),
+            next => list(&verdict.next),
+            limits => list(&verdict.limits),
+        }
+    }
 }
 
 pub(super) fn verdict(folder: &ResultFolder) -> Verdict {
@@ -92,11 +106,12 @@ fn of_rounds(folder: &ResultFolder) -> Verdict {
     if let Some(n) = number(v, "/coverage/n_modes") {
         let modes =
             if n == 1.0 { "One mode was found".into() } else { format!("{} modes were found", count(n)) };
-        let lacking = number(v, "/coverage/lacking_mass").unwrap_or(f64::NAN);
-        reached.push(format!(
-            "{modes}; {:.1e} of the mass lies where the flow has less than a tenth of the density.",
-            lacking
-        ));
+        reached.push(match number(v, "/coverage/lacking_mass") {
+            Some(lacking) if lacking > 0.0 => format!(
+                "{modes}; {lacking:.1e} of the mass lies where the flow has less than a tenth of the density."
+            ),
+            _ => format!("{modes}; nowhere that was evaluated does the flow lack mass."),
+        });
     }
     if let Some(n) = number(v, "/n_evaluations") {
         let rounds = folder.metrics.pointer("/rounds/rounds").and_then(Value::as_array).map_or(0, Vec::len);

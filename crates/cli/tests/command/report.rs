@@ -131,7 +131,7 @@ fn the_page_of_rounds_has_every_part_and_escapes_names() {
         &[
             "The contract is met",
             "with 95 % confidence at least",
-            "log Z = -4.",
+            "log Z = -3.",
             "training points, weighted",
             "weighted draws",
             "equal-weight draws",

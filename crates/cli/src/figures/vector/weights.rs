@@ -12,13 +12,23 @@ const LEFT: f64 = 66.0;
 /// Points of a cloud that are shown at most.
 const N_SHOWN: usize = 1200;
 
+/// Nats below the largest log weight at which the axis begins: what is lighter weighs next to nothing.
+const SHOWN: f64 = 12.0;
+
+/// Draws of positive weight that [`weight_histogram`] does not show.
+pub fn n_too_light(histogram: &WeightHistogram) -> usize {
+    let hidden = (0..histogram.counts.len()).take_while(|&k| histogram.edge(k) < histogram.high - SHOWN);
+    histogram.n_below + hidden.map(|k| histogram.counts[k]).sum::<usize>()
+}
+
 /// Counts of log weights on an axis of powers of ten, and the Pareto tail over them.
 ///
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn weight_histogram(histogram: &WeightHistogram) -> Result<Drawing, FigureError> {
     let most = histogram.counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-    let span = Span::around(histogram.low.min(0.0), histogram.high.max(0.0)).padded(0.03);
+    let low = histogram.low.max(histogram.high - SHOWN);
+    let span = Span::around(low.min(0.0), histogram.high.max(0.0)).padded(0.03);
     let x = AxisSpec::linear("log weight, relative to the mean weight (nats)", span, 8);
     let mut y = AxisSpec::decades("draws per bin", 0.0, most.log10());
     // A bin of one draw is a bar too.
@@ -36,7 +46,8 @@ pub fn weight_histogram(histogram: &WeightHistogram) -> Result<Drawing, FigureEr
         let area = root.clone().shrink((0, top), (units(WIDTH), units(400.0) - top));
         let mut chart = panel(&area, &x, &y, LEFT)?;
         let fill = Ink::BLUE.rgb().mix(0.35).filled();
-        let bins = histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        let bins =
+            histogram.counts.iter().enumerate().filter(|(k, count)| **count > 0 && histogram.edge(*k) >= low);
         let bars = bins.map(|(k, count)| {
             Rectangle::new(
                 [(histogram.edge(k), y.span.low), (histogram.edge(k + 1), log(*count as f64))],

@@ -24,7 +24,8 @@ type Plot<'a> = DrawingArea<SVGBackend<'a>, Coordinates>;
 fn plot<'a>(area: &Area<'a>, x: Span, y: Span) -> Plot<'a> {
     let (width, height) = area.dim_in_pixel();
     let (left, top) = area.get_base_pixel();
-    let ends = (left..left + width as i32, top..top + height as i32);
+    // Upwards on the page is downwards in its units.
+    let ends = (left..left + width as i32, top + height as i32..top);
     area.apply_coord_spec(Cartesian2d::new(x.low..x.high, y.low..y.high, ends))
 }
 
@@ -95,7 +96,8 @@ pub(super) fn pair(
         if layer.input.style == LayerStyle::Dots {
             let each = (N_DOTS / (n * (n - 1) / 2)).min(700);
             let every = layer.cloud.weights.len().div_ceil(each).max(1);
-            let dot = |p: (f64, f64)| Circle::new(p, units(1.1), ink.rgb().mix(0.8).filled());
+            let (radius, opacity) = if n > 4 { (0.8, 0.45) } else { (1.1, 0.7) };
+            let dot = |p: (f64, f64)| Circle::new(p, units(radius), ink.rgb().mix(opacity).filled());
             let both = layer.cloud.columns[cx].iter().copied().zip(layer.cloud.columns[cy].iter().copied());
             for p in both.step_by(every) {
                 if (0.0..=1.0).contains(&spans.0.share(p.0)) && (0.0..=1.0).contains(&spans.1.share(p.1)) {
