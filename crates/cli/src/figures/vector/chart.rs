@@ -209,6 +209,7 @@ pub(super) fn panel<'a, 'b: 'a>(
     };
     let mut chart = ChartBuilder::on(area)
         .margin_top(units(8.0))
+        .margin_left(units(6.0))
         .margin_right(units(14.0))
         .x_label_area_size(units(42.0))
         .y_label_area_size(units(left))
