@@ -7,6 +7,7 @@ mod export;
 mod fit;
 mod init;
 mod manual;
+mod report;
 mod rounds;
 mod table;
 
@@ -79,6 +80,11 @@ Examples:
   lwflow export runs/gauss3 --to getdist --out chains/gauss3
   lwflow export runs/gauss3 --to arviz --out gauss3.json")]
     Export(ExportArgs),
+    /// Write the page of a fit: verdict, corner plot, weights, course of the training, modes, and how it was made.
+    #[command(after_help = "Examples:
+  lwflow report runs/gauss3
+  lwflow report runs/first runs/second --out both.html")]
+    Report(report::ReportArgs),
     /// List the devices with their limits and the state of their self-test.
     #[command(after_help = "Examples:
   lwflow devices
@@ -247,6 +253,7 @@ pub fn run() -> ExitCode {
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
         Command::Export(args) => export::run_export(&args),
+        Command::Report(args) => report::run_report(&args),
         Command::Devices(args) => devices::run_devices(&args),
         Command::Doctor(args) => doctor::run_doctor(&args),
         Command::Demo(args) => demo(&args),

@@ -1,4 +1,4 @@
-//! The figures of a result, as PNG files. Every function takes plain slices in the user's coordinates and draws
+//! The figures of a result, as PNG files, and in [`vector`] those of the report page. Every function takes plain slices in the user's coordinates and draws
 //! something for every input that has the right shape: values that are not finite are left out and counted in the figure.
 
 mod axis;
@@ -14,6 +14,7 @@ mod loss;
 mod panel;
 #[cfg(test)]
 mod tests;
+pub mod vector;
 
 pub use corner::{CornerSeries, MAX_CORNER_PARAMETERS, SeriesRole, corner};
 pub use density_map::{DensityMapSettings, GridCell, GridRow, LogDensityGrid, density_grid, density_map};

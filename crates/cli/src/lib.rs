@@ -8,6 +8,7 @@ pub mod exit;
 pub mod figures;
 pub mod inference;
 pub mod out_folder;
+pub mod page;
 pub mod progress;
 pub mod report;
 pub mod source;

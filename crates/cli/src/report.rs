@@ -1,9 +1,12 @@
 //! Writes the results of a fit: model, samples, metrics, history and figures, and the summary on stdout.
 //! Every figure in metrics.json says how many draws made it; what cannot be known is null, never a number.
 
+mod manifest;
+mod points;
 pub mod rounds;
 mod summary;
 
+pub use points::POINTS_FILE;
 pub use summary::fixed;
 
 use crate::draws::{Draws, write_draws};
@@ -12,6 +15,7 @@ use crate::figures::{
     CornerSeries, DensityMapSettings, FigureAxis, FigureError, Label, LogDensityGrid, LossRow, SeriesRole,
     corner, density_map, loss_curves,
 };
+use crate::page::{self, PAGE_FILE};
 use crate::progress::{Console, print};
 use crate::source::Source;
 use crate::task::Task;
@@ -22,8 +26,10 @@ use lwflow_host::files::SampleTable;
 use lwflow_host::fit::FitReport;
 use lwflow_host::model_file::{Precision, write_atomically, write_model};
 use lwflow_host::posterior::Posterior;
+use lwflow_host::rounds::PointModes;
 use lwflow_host::targets::Target;
 use lwflow_host::train::{HistoryRow, StopReason};
+use lwflow_host::weights::WeightHistogram;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -32,17 +38,19 @@ use summary::summary;
 /// Name of the model file in the folder of results.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// All files that a fit may write there.
-pub const FILES: [&str; 10] = [
+pub const FILES: [&str; 12] = [
     MODEL_FILE,
     "history.csv",
     "metrics.json",
     "samples.npz",
     "equal_weight.npz",
+    POINTS_FILE,
     "verdict.json",
     "rounds.csv",
     "loss.png",
     "corner.png",
     "density.png",
+    PAGE_FILE,
 ];
 /// Samples that figures show at most.
 const N_SHOWN: usize = 100_000;
@@ -166,7 +174,7 @@ pub fn write(
         remove_others(out)?;
     }
     write_history(&out.join("history.csv"), &report.training.history)?;
-    write_metrics(out, run, None)?;
+    write_metrics(out, run, None, None)?;
     let mut executor = engine.flow(posterior.spec())?;
     let mut evaluation = None;
     if let Some(target) = source.target {
@@ -177,19 +185,40 @@ pub fn write(
             let settings = EvaluationSettings::default();
             evaluation = judge(posterior, &mut executor, target, &settings, run.seed, console)?;
             match &evaluation {
-                Some(evaluation) => write_metrics(out, run, Some(evaluation))?,
+                Some(evaluation) => write_metrics(out, run, Some(evaluation), None)?,
                 None => console.remark("interrupted: the comparison with the known target is left out"),
             }
         }
     }
     print(&summary(run, evaluation.as_ref()))?;
     let samples = write_fit_samples(out, run, &mut executor, console)?;
-    if task.output.figures
-        && let Err(error) = figures(out, run, samples.as_ref(), &mut executor)
-    {
-        console.remark(error);
+    if task.output.figures {
+        if let Err(error) = figures(out, run, samples.as_ref(), &mut executor) {
+            console.remark(error);
+        }
+        if let Some(samples) = &samples {
+            let modes = points::write_of_fit(out, run, samples, &mut executor)?;
+            write_metrics(out, run, evaluation.as_ref(), modes.as_ref())?;
+        }
+        write_page(out, console)?;
     }
     print(&format!("results in {}\n", out.display()))
+}
+
+/// report.html, from the files that are there now, and its name on stdout. A page that cannot be made is a remark: the
+/// results are written.
+fn write_page(out: &Path, console: Console) -> Result<(), CommandError> {
+    let file = out.join(PAGE_FILE);
+    match page::of_folders(&[out]) {
+        Ok(html) => {
+            write_file(&file, html.as_bytes())?;
+            print(&format!("report: {}\n", file.display()))
+        }
+        Err(error) => {
+            console.remark(format!("no {PAGE_FILE}: {error}"));
+            Ok(())
+        }
+    }
 }
 
 /// Removes what an earlier fit left, all but the model: beside a new model it would be taken for its result.
@@ -206,7 +235,12 @@ fn remove_others(out: &Path) -> Result<(), CommandError> {
 }
 
 /// metrics.json; written before the long work after training, and again with what that found.
-fn write_metrics(out: &Path, run: &Run<'_>, evaluation: Option<&Evaluation>) -> Result<(), CommandError> {
+fn write_metrics(
+    out: &Path,
+    run: &Run<'_>,
+    evaluation: Option<&Evaluation>,
+    modes: Option<&PointModes>,
+) -> Result<(), CommandError> {
     let source = run.source;
     let mut weights = serde_json::to_value(&source.weights)?;
     if let Some(fields) = weights.as_object_mut() {
@@ -214,17 +248,18 @@ fn write_metrics(out: &Path, run: &Run<'_>, evaluation: Option<&Evaluation>) -> 
         fields.retain(|key, _| !key.starts_with("log_z"));
         fields.insert("autocorrelation_ess".into(), json!(source.autocorrelation_ess));
     }
-    let metrics = json!({
-        "lwflow": env!("CARGO_PKG_VERSION"),
-        "command": std::env::args().collect::<Vec<_>>(),
-        "seed": run.seed,
-        "device": run.device,
-        "seconds": run.seconds,
-        "task": run.task,
-        "pairs": { "weights": weights, "evidence": source.evidence, "notes": source.notes },
-        "fit": run.report,
-        "target": evaluation,
+    let pairs = json!({
+        "weights": weights,
+        "histogram": WeightHistogram::new(&source.input.log_weights)?,
+        "evidence": source.evidence,
+        "notes": source.notes,
     });
+    let mut metrics = manifest::manifest(run.task, run.seed, &run.device)?;
+    metrics.insert("seconds".into(), json!(run.seconds));
+    metrics.insert("pairs".into(), pairs);
+    metrics.insert("fit".into(), json!(run.report));
+    metrics.insert("target".into(), json!(evaluation));
+    metrics.insert("modes".into(), json!(modes));
     write_file(&out.join("metrics.json"), (serde_json::to_string_pretty(&metrics)? + "\n").as_bytes())
 }
 

@@ -30,7 +30,7 @@ pub const MAX_WELL_PAIRS: u32 = 16;
 /// Share of the target's mass below [`Target::bridge_level`].
 pub const BRIDGE_SHARE: f64 = 1e-4;
 /// sd of the prior of every coordinate of [`Target::Rosenbrock10`].
-const ROSENBROCK_PRIOR_SD: f64 = 3.0;
+pub(crate) const ROSENBROCK_PRIOR_SD: f64 = 3.0;
 /// Integral of the two-moons density over its box (midpoint rule, 1000 x 1000).
 const TWO_MOONS_INTEGRAL: f64 = 2.234_940_148_767;
 const RINGS: [f64; 2] = [1.0, 2.0];

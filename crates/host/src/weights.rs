@@ -2,11 +2,13 @@
 //! -inf is a legal log weight (weight zero); NaN and +inf are errors that name the row and its theta.
 //! No weight is ever formed outside a difference with the largest log weight, so nothing overflows.
 
+mod histogram;
 mod psis;
 mod repeats;
 
-pub use psis::{KHat, KHatStatus, psis_k_hat};
-pub(crate) use psis::{Tail, psis_tail};
+pub use histogram::WeightHistogram;
+pub(crate) use psis::psis_tail;
+pub use psis::{KHat, KHatStatus, Tail, psis_k_hat};
 pub use repeats::{Repeats, repeats};
 
 use crate::error::{HostError, check_length};

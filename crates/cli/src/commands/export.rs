@@ -3,14 +3,13 @@
 
 use super::ExportArgs;
 use crate::exit::{CommandError, Status};
+use crate::page::read_folder_model;
 use crate::progress::Console;
-use crate::report::MODEL_FILE;
 use clap::ValueEnum;
 use lwflow_host::files::{
     ColumnChoice, ExportFormat, ExportReport, PosteriorDraws, SampleTable, export_files, read_samples,
     write_export,
 };
-use lwflow_host::model_file::read_model;
 use lwflow_host::posterior::Posterior;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +32,7 @@ pub(super) enum To {
 
 pub(super) fn run_export(args: &ExportArgs) -> Result<Status, CommandError> {
     let console = Console::text(false);
-    let posterior = read_folder_model(&args.folder)?;
+    let posterior = draws_model(&args.folder)?;
     let samples = args.folder.join("samples.npz");
     let files = output_files(args, &samples)?;
     let draws = PosteriorDraws {
@@ -70,20 +69,8 @@ fn input(path: &Path, message: &str) -> CommandError {
 }
 
 /// The model of a folder whose draws need no context.
-fn read_folder_model(folder: &Path) -> Result<Posterior, CommandError> {
-    if !folder.is_dir() {
-        return Err(input(folder, "no such folder; expected one that `lwflow fit` has written"));
-    }
-    let model = folder.join(MODEL_FILE);
-    if !model.is_file() {
-        let why = if folder.join("run").join("run.json").is_file() {
-            format!("the rounds have not ended: no {MODEL_FILE}; `lwflow fit --resume` goes on with them")
-        } else {
-            format!("no {MODEL_FILE}; expected a folder that `lwflow fit` has written")
-        };
-        return Err(input(folder, &why));
-    }
-    let posterior = read_model(&model)?;
+fn draws_model(folder: &Path) -> Result<Posterior, CommandError> {
+    let posterior = read_folder_model(folder)?;
     if posterior.spec().context_dim > 0 {
         return Err(input(folder, "the model takes a context; `lwflow sample --context` draws for one"));
     }

@@ -5,14 +5,11 @@ use super::FitArgs;
 use crate::exit::{CommandError, Status};
 use crate::inference::{Inference, identity};
 use crate::progress::{Console, interrupted};
-use crate::report::rounds::{RoundsRun, write};
+use crate::report::rounds::{RUN_FOLDER, RoundsRun, write, write_round_history};
 use crate::task::Task;
 use lwflow_engine::Engine;
 use lwflow_host::HostError;
-use lwflow_host::rounds::{FolderJournal, Journal, Problem, StopCause, run};
-
-/// Folder of the run in the folder of the results.
-const RUN_FOLDER: &str = "run";
+use lwflow_host::rounds::{FolderJournal, Journal, Problem, RoundsEvent, StopCause, run};
 
 pub(super) fn run_rounds(
     args: &FitArgs,
@@ -42,6 +39,12 @@ pub(super) fn run_rounds(
     };
     let result =
         run(engine, problem, &settings, &inference.settings, args.seed, &mut journal, &mut |event| {
+            if let RoundsEvent::Trained { round, history } = &event {
+                // For a figure alone, which is no reason to end.
+                if let Err(error) = write_round_history(&args.out, *round, history) {
+                    bar.remark(error);
+                }
+            }
             bar.update_rounds(event)
         });
     drop(bar);

@@ -3,6 +3,7 @@
 //! scale is that of the smallest region that holds 68 % of the weight, so that separated modes are not smeared together.
 
 use super::axis::Span;
+use std::borrow::Borrow;
 
 /// Share of the mass inside one and two standard deviations of a one-dimensional Gaussian.
 pub(super) const LEVELS: [f64; 2] = [0.6827, 0.9545];
@@ -80,8 +81,8 @@ pub(super) struct Density1 {
 
 /// The number of points by which all clouds of a figure are smoothed, so that what differs between them is not the
 /// smoothing: that of the poorest, but no fewer than a thousand if any has so many.
-pub(super) fn common_ess(clouds: &[Cloud]) -> f64 {
-    let sizes = || clouds.iter().filter(|c| !c.is_empty()).map(Cloud::ess);
+pub(super) fn common_ess<C: Borrow<Cloud>>(clouds: &[C]) -> f64 {
+    let sizes = || clouds.iter().map(Borrow::borrow).filter(|c| !c.is_empty()).map(Cloud::ess);
     let (least, most) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(1.0, f64::max));
     least.max(1000.0).min(most)
 }

@@ -70,6 +70,34 @@ pub(super) fn clipped(frame: Frame, points: &[(f64, f64)]) -> Vec<Vec<(f64, f64)
     pieces
 }
 
+/// A line with fewer points that is nowhere off by more than the tolerance (Ramer 1972, Douglas and Peucker 1973).
+pub(super) fn simplified(points: &[(f64, f64)], tolerance: f64) -> Vec<(f64, f64)> {
+    if points.len() < 3 {
+        return points.to_vec();
+    }
+    let mut keep = vec![false; points.len()];
+    (keep[0], keep[points.len() - 1]) = (true, true);
+    let mut parts = vec![(0, points.len() - 1)];
+    while let Some((from, to)) = parts.pop() {
+        let (a, b) = (points[from], points[to]);
+        let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+        let length = dx.hypot(dy);
+        // Of a loop the ends are the same: then the distance is that from them.
+        let off = |p: (f64, f64)| match length > 0.0 {
+            true => ((p.0 - a.0) * dy - (p.1 - a.1) * dx).abs() / length,
+            false => (p.0 - a.0).hypot(p.1 - a.1),
+        };
+        let farthest = (from + 1..to).map(|i| (i, off(points[i]))).max_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((i, distance)) = farthest
+            && distance > tolerance
+        {
+            keep[i] = true;
+            parts.extend([(from, i), (i, to)]);
+        }
+    }
+    points.iter().zip(keep).filter(|(_, keep)| *keep).map(|(p, _)| *p).collect()
+}
+
 /// Cuts a line into dashes; `(dash, gap)` in pixels along the line.
 pub(super) fn dashes(points: &[(f64, f64)], (dash, gap): (f64, f64)) -> Vec<Vec<(f64, f64)>> {
     let mut parts = Vec::new();
@@ -133,6 +161,21 @@ mod tests {
         for (piece, wanted) in pieces.iter().flatten().zip(expected.iter().flatten()) {
             assert!((piece.0 - wanted.0).abs() < 1e-9 && (piece.1 - wanted.1).abs() < 1e-9, "{pieces:?}");
         }
+    }
+
+    #[test]
+    fn a_loop_and_a_line_are_simplified_within_the_tolerance() {
+        let circle: Vec<(f64, f64)> =
+            (0..=720).map(|k| (f64::from(k) / 720.0 * std::f64::consts::TAU).sin_cos()).collect();
+        let fewer = simplified(&circle, 1e-3);
+        assert!((20..120).contains(&fewer.len()) && fewer.first() == fewer.last(), "{}", fewer.len());
+        // The middle of every chord lies as near to the circle as its ends are asked to be.
+        for pair in fewer.windows(2) {
+            let middle = (0.5 * (pair[0].0 + pair[1].0)).hypot(0.5 * (pair[0].1 + pair[1].1));
+            assert!((1.0 - 1.1e-3..=1.0 + 1e-9).contains(&middle), "{middle}");
+        }
+        let line: Vec<(f64, f64)> = (0..50).map(|k| (f64::from(k), 2.0 * f64::from(k))).collect();
+        assert_eq!(simplified(&line, 1e-9), [(0.0, 0.0), (49.0, 98.0)]);
     }
 
     #[test]

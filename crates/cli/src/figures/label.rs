@@ -37,6 +37,11 @@ impl Label {
         label
     }
 
+    /// Its parts from left to right: text, and 0 on the line, 1 for a superscript, -1 for a subscript.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, i8)> {
+        self.runs.iter().map(|run| (run.text.as_str(), run.script.signum()))
+    }
+
     pub(super) fn with(mut self, other: Self) -> Self {
         for run in other.runs {
             self.push(&run.text, run.script);

@@ -129,7 +129,7 @@ fn legend(canvas: &mut Canvas, (mut x, y): (f64, f64), entries: &[(&str, Stroke)
 }
 
 /// From the lowest loss to the highest, or to three times the height that nine in ten losses stay below.
-fn loss_span(training: &[(f64, f64)], validation: &[(f64, f64)]) -> Span {
+pub(super) fn loss_span(training: &[(f64, f64)], validation: &[(f64, f64)]) -> Span {
     let mut losses: Vec<f64> =
         training.iter().chain(validation).map(|p| p.1).filter(|y| y.is_finite()).collect();
     losses.sort_by(f64::total_cmp);

@@ -320,6 +320,7 @@ mod tests {
             n_fresh: 500,
             fresh_ess: 400.0,
             log_z: -3.25,
+            log_z_sd: 0.5,
             posterior_ess: 321.0,
             seconds: (1.0, 2.0),
         };

@@ -4,7 +4,7 @@
 mod figures;
 
 use super::summary::fixed;
-use super::{MODEL_FILE, judge, remove_others, write_file};
+use super::{MODEL_FILE, judge, manifest, points, remove_others, write_file, write_history, write_page};
 use crate::exit::CommandError;
 use crate::inference::Inference;
 use crate::progress::{Console, print};
@@ -14,9 +14,13 @@ use lwflow_host::diagnostics::{Evaluation, EvaluationSettings};
 use lwflow_host::files::{SampleTable, write_samples};
 use lwflow_host::model_file::{Precision, write_model};
 use lwflow_host::rounds::{Evidence, RoundsReport, RoundsResult, equal_weight};
+use lwflow_host::train::HistoryRow;
 use serde_json::json;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Folder of the run in the folder of the results.
+pub const RUN_FOLDER: &str = "run";
 
 /// Everything that is known after rounds.
 pub struct RoundsRun<'a> {
@@ -59,29 +63,27 @@ pub fn write(out: &Path, run: &RoundsRun<'_>, engine: &Engine, console: Console)
         write_samples(&out.join("equal_weight.npz"), equal, &mut std::io::sink())?;
     }
     write_rounds(&out.join("rounds.csv"), report)?;
+    points::write_of_rounds(out, &inference.names, &result.points)?;
+    gather_histories(out, report)?;
     let mut evaluation = None;
     if let Some(target) = inference.target {
         let mut executor = engine.flow(result.posterior.spec())?;
         let settings = EvaluationSettings::default();
         evaluation = judge(&result.posterior, &mut executor, target, &settings, run.seed, console)?;
     }
-    let metrics = json!({
-        "lwflow": env!("CARGO_PKG_VERSION"),
-        "command": std::env::args().collect::<Vec<_>>(),
-        "seed": run.seed,
-        "device": run.device,
-        "task": task,
-        "settings": inference.settings,
-        "rounds": report,
-        "target": evaluation,
-    });
-    write_json(&out.join("metrics.json"), &metrics)?;
+    let mut metrics = manifest::manifest(task, run.seed, &run.device)?;
+    metrics.insert("settings".into(), json!(inference.settings));
+    metrics.insert("rounds".into(), json!(report));
+    metrics.insert("target".into(), json!(evaluation));
+    write_json(&out.join("metrics.json"), &serde_json::Value::from(metrics))?;
     print(&summary(run, evaluation.as_ref()))?;
-    if task.output.figures
-        && let Some(equal) = &equal
-        && let Err(error) = figures::write(out, run, equal.n, console)
-    {
-        console.remark(error);
+    if task.output.figures {
+        if let Some(equal) = &equal
+            && let Err(error) = figures::write(out, run, equal.n, console)
+        {
+            console.remark(error);
+        }
+        write_page(out, console)?;
     }
     print(&format!("results in {}\n", out.display()))
 }
@@ -164,6 +166,34 @@ fn write_rounds(path: &Path, report: &RoundsReport) -> Result<(), CommandError> 
         );
     }
     write_file(path, text.as_bytes())
+}
+
+/// The course of the training of a round, in the folder of the run: a run that is resumed does not train it again.
+///
+/// # Errors
+/// What the operating system says.
+pub fn write_round_history(out: &Path, round: usize, history: &[HistoryRow]) -> Result<(), CommandError> {
+    write_history(&round_history(out, round), history)
+}
+
+fn round_history(out: &Path, round: usize) -> PathBuf {
+    out.join(RUN_FOLDER).join(format!("round_{round}.csv"))
+}
+
+/// history.csv: the trainings of all rounds, as far as their files are there.
+fn gather_histories(out: &Path, report: &RoundsReport) -> Result<(), CommandError> {
+    let mut text = String::new();
+    for row in &report.rounds {
+        let Ok(history) = std::fs::read_to_string(round_history(out, row.round)) else { continue };
+        let mut lines = history.lines();
+        if let Some(head) = lines.next().filter(|_| text.is_empty()) {
+            let _ = writeln!(text, "round,{head}");
+        }
+        for line in lines {
+            let _ = writeln!(text, "{},{line}", row.round);
+        }
+    }
+    if text.is_empty() { Ok(()) } else { write_file(&out.join("history.csv"), text.as_bytes()) }
 }
 
 /// What rounds say on stdout.

@@ -16,6 +16,7 @@ pub(super) const KEYS: &[&str] = &[
     "prior",
     "periodic",
     "offset",
+    "truth",
     "mean",
     "sd",
     "mu",
@@ -30,7 +31,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 /// Without a prior.
 const PLAIN: &[&str] =
-    &["lower", "upper", "label", "lower_edge", "upper_edge", "prior", "periodic", "offset"];
+    &["lower", "upper", "label", "lower_edge", "upper_edge", "prior", "periodic", "offset", "truth"];
 
 /// A kind of prior: its word, its keys, and what of them it needs.
 struct Kind {
@@ -43,47 +44,58 @@ const KINDS: [Kind; 10] = [
     Kind { word: "uniform", keys: PLAIN, needs: "a uniform prior needs both `lower` and `upper`" },
     Kind {
         word: "log_uniform",
-        keys: &["prior", "lower", "upper", "label", "lower_edge", "upper_edge", "offset"],
+        keys: &["prior", "lower", "upper", "label", "lower_edge", "upper_edge", "offset", "truth"],
         needs: "a log_uniform prior needs `lower` and `upper`",
     },
     Kind {
         word: "normal",
-        keys: &["prior", "mean", "sd", "label", "offset"],
+        keys: &["prior", "mean", "sd", "label", "offset", "truth"],
         needs: "a normal prior needs `mean` and `sd`",
     },
     Kind {
         word: "truncated_normal",
-        keys: &["prior", "mean", "sd", "lower", "upper", "label", "lower_edge", "upper_edge", "offset"],
+        keys: &[
+            "prior",
+            "mean",
+            "sd",
+            "lower",
+            "upper",
+            "label",
+            "lower_edge",
+            "upper_edge",
+            "offset",
+            "truth",
+        ],
         needs: "a truncated_normal prior needs `mean`, `sd` and `lower` or `upper` or both",
     },
     Kind {
         word: "lognormal",
-        keys: &["prior", "mu", "sigma", "label", "lower_edge", "offset"],
+        keys: &["prior", "mu", "sigma", "label", "lower_edge", "offset", "truth"],
         needs: "a lognormal prior needs `mu` and `sigma`, mean and sd of the logarithm",
     },
     Kind {
         word: "half_normal",
-        keys: &["prior", "sd", "label", "lower_edge", "offset"],
+        keys: &["prior", "sd", "label", "lower_edge", "offset", "truth"],
         needs: "a half_normal prior needs `sd`, that of the whole normal",
     },
     Kind {
         word: "exponential",
-        keys: &["prior", "scale", "rate", "label", "lower_edge", "offset"],
+        keys: &["prior", "scale", "rate", "label", "lower_edge", "offset", "truth"],
         needs: "an exponential prior needs `scale`, its mean, or `rate`",
     },
     Kind {
         word: "gamma",
-        keys: &["prior", "shape", "scale", "rate", "label", "lower_edge", "offset"],
+        keys: &["prior", "shape", "scale", "rate", "label", "lower_edge", "offset", "truth"],
         needs: "a gamma prior needs `shape` and `scale` or `rate`",
     },
     Kind {
         word: "beta",
-        keys: &["prior", "alpha", "beta", "label", "lower_edge", "upper_edge", "offset"],
+        keys: &["prior", "alpha", "beta", "label", "lower_edge", "upper_edge", "offset", "truth"],
         needs: "a beta prior needs `alpha` and `beta`",
     },
     Kind {
         word: "student_t",
-        keys: &["prior", "df", "loc", "scale", "label", "offset"],
+        keys: &["prior", "df", "loc", "scale", "label", "offset", "truth"],
         needs: "a student_t prior needs `df`, `loc` and `scale`",
     },
 ];
@@ -143,6 +155,8 @@ pub struct ParameterSection {
     pub periodic: bool,
     /// The reference it is handed to a WGSL likelihood as a difference from.
     pub offset: Option<f64>,
+    /// Its true value, where data were made with one: figures mark it, the fit does not know it.
+    pub truth: Option<f64>,
 }
 
 /// Reads all sections and checks them against the source of the likelihood.
@@ -236,6 +250,10 @@ fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, Task
         }
         Ok(section.choice(key)?.unwrap_or(Edge::Auto))
     };
+    let truth = section.number("truth", FINITE)?;
+    if truth.is_some_and(|x| lower.is_some_and(|l| x <= l) || upper.is_some_and(|u| x >= u)) {
+        return Err(section.refuse("truth", "a number between the bounds, on neither"));
+    }
     Ok(ParameterSection {
         name: name.to_owned(),
         lower,
@@ -246,6 +264,7 @@ fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, Task
         prior,
         periodic,
         offset: section.number("offset", FINITE)?,
+        truth,
     })
 }
 

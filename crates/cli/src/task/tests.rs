@@ -45,6 +45,7 @@ fn every_key_reaches_its_field() {
         lower = -1
         upper = 1.5
         label = "\\zeta"
+        truth = 0.5
         lower_edge = "soft"
         upper_edge = "hard"
         prior = "uniform"
@@ -91,6 +92,7 @@ fn every_key_reaches_its_field() {
         prior: Some(Marginal::Uniform { lower: -1.0, upper: 1.5 }),
         periodic: false,
         offset: None,
+        truth: Some(0.5),
     };
     assert_eq!(task.parameters[0], zeta);
     let flow = FlowSection {

@@ -13,6 +13,7 @@ mod interrupt;
 mod log;
 mod model_format;
 mod refusals;
+mod report;
 mod results;
 mod rounds;
 mod terminal;

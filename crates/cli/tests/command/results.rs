@@ -73,7 +73,7 @@ fn fit_writes_all_it_promises() {
         assert!(row[0] > -5.0 && row[0] < 5.0 && row[1] > 0.0 && row[1] < 1.0, "{row:?}");
     }
     let leftovers: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(leftovers.len(), 7, "{leftovers:?}");
+    assert_eq!(leftovers.len(), 9, "{leftovers:?}");
 }
 
 #[test]

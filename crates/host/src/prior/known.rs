@@ -1,9 +1,9 @@
 //! The priors of the built-in targets. Invariant: the same densities as [`Target::log_prior`], and draws strictly inside
 //! the box for every point of the open cube, its last representable ones included.
 
-use super::Prior;
+use super::{Marginal, Prior};
 use crate::outer::Support;
-use crate::targets::Target;
+use crate::targets::{ROSENBROCK_PRIOR_SD, Target};
 
 impl Prior for Target {
     fn dim(&self) -> usize {
@@ -29,9 +29,29 @@ impl Prior for Target {
     }
 }
 
+impl Target {
+    /// The priors of its parameters, `[D]`, which are independent.
+    pub fn prior_marginals(&self) -> Vec<Marginal> {
+        let marginal = |side: (Option<f64>, Option<f64>)| match side {
+            (Some(lower), Some(upper)) => Marginal::Uniform { lower, upper },
+            _ => Marginal::Normal { mean: 0.0, sd: ROSENBROCK_PRIOR_SD },
+        };
+        Target::supports(self).into_iter().map(marginal).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_marginals_are_the_prior() {
+        for target in Target::ALL {
+            let theta: Vec<f64> = (0..Target::dim(&target)).map(|j| 0.3 * j as f64 - 0.7).collect();
+            let sum: f64 = target.prior_marginals().iter().zip(&theta).map(|(m, x)| m.log_density(*x)).sum();
+            assert!((sum - Target::log_prior(&target, &theta)).abs() < 1e-12, "{target}");
+        }
+    }
 
     #[test]
     fn draws_lie_inside_and_have_a_density_up_to_the_corners_of_the_cube() {

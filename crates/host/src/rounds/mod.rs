@@ -11,6 +11,7 @@ mod folder;
 mod fresh;
 mod journal;
 mod modes;
+mod points;
 mod policy;
 mod pool;
 mod report;
@@ -26,7 +27,10 @@ pub use evidence::{Evidence, EvidenceReport};
 pub use folder::{FolderJournal, Identity, JournalError};
 pub use fresh::{EssBound, FreshReport};
 pub use journal::{Journal, NoJournal};
-pub use report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, equal_weight};
+pub use points::{PointMode, PointModes, modes_of_points};
+pub use report::{
+    EvaluatedPoints, RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, equal_weight,
+};
 pub use run::{Problem, run};
 pub use settings::RoundsSettings;
 pub use verdict::Verdict;

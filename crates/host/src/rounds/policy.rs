@@ -118,6 +118,7 @@ mod tests {
             n_fresh: 1000,
             fresh_ess: 1000.0 * efficiency,
             log_z: 0.0,
+            log_z_sd: 0.0,
             posterior_ess: 0.0,
             seconds: (0.0, 0.0),
         }

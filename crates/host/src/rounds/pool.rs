@@ -2,12 +2,14 @@
 //! that drew (Veach and Guibas 1995; deterministic-mixture weights of adaptive multiple importance sampling, Cornuet et al.
 //! 2012). Invariant: the mixture of a point counts every draw of the run, those that came after it included.
 
+use super::report::EvaluatedPoints;
 use crate::HostError;
 use crate::fit::FitInput;
 use crate::outer::Support;
 use crate::posterior::Posterior;
 use crate::prior::Prior;
-use crate::weights::{kish_ess, log_add};
+use crate::rng::CounterField;
+use crate::weights::{kish_ess, log_add, normalised_weights, thinned};
 use lwflow_engine::Engine;
 use rayon::prelude::*;
 
@@ -198,6 +200,21 @@ impl Pool {
             }
         }
         low
+    }
+
+    /// At most `n` points, by systematic resampling with the weights towards the posterior; none if no point carries any.
+    pub(super) fn thinned(&self, n: usize, seed: u64) -> EvaluatedPoints {
+        let log_weights = self.log_weights(&self.log_proposal(), 1.0);
+        let Ok(weights) = normalised_weights(&log_weights, &[]) else { return EvaluatedPoints::default() };
+        let offset = CounterField::new(seed, "thin points", 1).uniform(0, 0);
+        let mut points = EvaluatedPoints::default();
+        for (i, weight) in thinned(&weights, n, offset) {
+            points.theta.extend_from_slice(&self.theta[i * self.dim..][..self.dim]);
+            points.weights.push(weight);
+            points.log_likelihood.push(self.log_likelihood[i]);
+            points.log_prior.push(self.log_prior[i]);
+        }
+        points
     }
 
     /// The points as weighted pairs towards prior times likelihood^beta.

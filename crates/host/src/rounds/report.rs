@@ -9,6 +9,7 @@ use super::fresh::FreshReport;
 use super::verdict::Verdict;
 use crate::posterior::Posterior;
 use crate::rng::CounterField;
+use crate::train::HistoryRow;
 use crate::weights::{kish_ess, systematic};
 use serde::Serialize;
 
@@ -33,6 +34,8 @@ pub struct RoundRow {
     pub fresh_ess: f64,
     /// log Z of all points after the round: an adaptive estimate.
     pub log_z: f64,
+    /// Standard error of `log_z` if the points were independent of the flows that drew them, which they are not quite.
+    pub log_z_sd: f64,
     /// Effective size of all points for the posterior, after the round.
     pub posterior_ess: f64,
     /// Seconds of the round so far: training, and evaluation.
@@ -78,6 +81,13 @@ pub enum RoundsEvent<'a> {
         max_visits: usize,
         /// Latest validation loss, in nats; none before there is one.
         validation_loss: Option<f64>,
+    },
+    /// A flow was trained, before it is kept.
+    Trained {
+        /// The round.
+        round: usize,
+        /// Losses on the way.
+        history: &'a [HistoryRow],
     },
     /// A round is over.
     Round(&'a RoundRow),
@@ -127,8 +137,23 @@ pub struct RoundsResult {
     pub log_prior: Vec<f64>,
     /// Their derived quantities, `[n, M]`.
     pub derived: Vec<f64>,
+    /// Some of all evaluated points, those that the flows were trained on.
+    pub points: EvaluatedPoints,
     /// What the rounds did.
     pub report: RoundsReport,
+}
+
+/// Evaluated points, thinned by their weights towards the posterior.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EvaluatedPoints {
+    /// `[n, D]`.
+    pub theta: Vec<f64>,
+    /// Weights that are left, `[n]`, of sum one.
+    pub weights: Vec<f64>,
+    /// log L, `[n]`.
+    pub log_likelihood: Vec<f64>,
+    /// Log prior, `[n]`.
+    pub log_prior: Vec<f64>,
 }
 
 impl RoundsResult {

@@ -45,6 +45,9 @@ pub struct Problem<'a> {
 /// Share of the mass that a mode may hold which the verdict does not count.
 const NEGLIGIBLE: f64 = 0.01;
 
+/// Evaluated points that a result hands over, at most.
+const N_POINTS_KEPT: usize = 10_000;
+
 /// Runs rounds until the target is reached or a budget is spent.
 ///
 /// # Errors
@@ -131,6 +134,10 @@ pub fn run(
                     }
                 };
                 visits = report.visits;
+                let trained_now = RoundsEvent::Trained { round, history: &report.history };
+                if watch(trained_now).is_break() {
+                    rounds.stopped.get_or_insert(StopCause::Interrupted);
+                }
                 if rounds.stopped.is_none() {
                     rounds.evaluator.journal().keep_flow(round, &trained)?;
                 }
@@ -153,6 +160,7 @@ pub fn run(
         rounds.pool_round(&wide, &fresh)?;
         let log_proposal = rounds.pool.log_proposal();
         let log_weights = rounds.pool.log_weights(&log_proposal, 1.0);
+        let (n_points, posterior_ess) = (log_weights.len() as f64, kish_ess(&log_weights));
         let row = RoundRow {
             round,
             beta,
@@ -162,8 +170,9 @@ pub fn run(
             visits,
             n_fresh: fresh.n(),
             fresh_ess,
-            log_z: log_sum_exp(&log_weights) - (log_weights.len() as f64).ln(),
-            posterior_ess: kish_ess(&log_weights),
+            log_z: log_sum_exp(&log_weights) - n_points.ln(),
+            log_z_sd: ((n_points / posterior_ess - 1.0).max(0.0) / n_points).sqrt(),
+            posterior_ess,
             seconds: (seconds_training, clock.elapsed().as_secs_f64() - seconds_training),
         };
         if watch(RoundsEvent::Round(&row)).is_break() {
@@ -196,6 +205,7 @@ pub fn run(
         None => rounds.trust(&posterior, &last, &earlier)?,
     };
     let deep_scan = rounds.deep_report();
+    let points = rounds.pool.thinned(N_POINTS_KEPT, seed);
     let Evaluator { n, made, .. } = rounds.evaluator;
     let report = RoundsReport {
         stop: rounds.stopped.unwrap_or(StopCause::MaxEvaluations),
@@ -215,7 +225,7 @@ pub fn run(
     let posterior = Posterior { evidence, ..posterior };
     let Fresh { samples, log_likelihood, log_prior, derived, .. } = last;
     let Samples { theta, log_prob } = samples;
-    Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, report })
+    Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, points, report })
 }
 
 /// Tells `watch` how far a stage of evaluations is, and stops it when the caller asks or the time is over.

@@ -55,11 +55,12 @@ pub(super) fn with_twins(trained: &Posterior) -> Result<Posterior, HostError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use lwflow_model::{Bijection, FlowSettings, FlowSpec, OuterTransform};
 
-    fn posterior(base: BaseSpec, dim: usize) -> Posterior {
+    /// An untrained flow in the user's own coordinates.
+    pub(in crate::rounds) fn posterior(base: BaseSpec, dim: usize) -> Posterior {
         let settings = FlowSettings { n_layers: 2, hidden: vec![4], ..FlowSettings::default() };
         let spec = FlowSpec::build(dim, 0, &settings, base, 1).unwrap();
         let n = Flow::<f32>::init(spec.clone(), 1).unwrap().params().len();

@@ -4,7 +4,7 @@
 
 use super::check_log_values;
 use crate::error::HostError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Fewest exceedances that can be fitted.
 const MIN_TAIL: usize = 5;
@@ -35,16 +35,32 @@ pub struct KHat {
 }
 
 /// The generalised Pareto distribution of the largest weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Tail {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tail {
     /// Log of the weight that the tail begins above.
-    pub(crate) log_cutoff: f64,
+    pub log_cutoff: f64,
     /// Logarithm of the unit of `scale`.
-    pub(crate) log_unit: f64,
+    pub log_unit: f64,
     /// Scale sigma of what weights exceed the cut-off by.
-    pub(crate) scale: f64,
+    pub scale: f64,
     /// Shape k.
-    pub(crate) shape: f64,
+    pub shape: f64,
+}
+
+impl Tail {
+    /// Share of the tail's weights above exp(`log_weight`).
+    pub fn survival(&self, log_weight: f64) -> f64 {
+        let over =
+            ((log_weight - self.log_unit).exp() - (self.log_cutoff - self.log_unit).exp()) / self.scale;
+        let k = self.shape;
+        match over {
+            over if over <= 0.0 => 1.0,
+            over if k.abs() < 1e-9 => (-over).exp(),
+            // Beyond the end of a bounded tail there is nothing.
+            over if 1.0 + k * over <= 0.0 => 0.0,
+            over => (1.0 + k * over).powf(-1.0 / k),
+        }
+    }
 }
 
 /// k-hat of log weights `[n]`: tail of min(n/5, 3 sqrt(n)) weights over the next largest one.

@@ -133,43 +133,47 @@ fn keys_of_another_prior_name_the_right_one() {
         (
             "normal\"\nmean = 0\nsigma = 1",
             6,
-            "sigma`, did you mean `parameters.a.sd`?; valid here: prior, mean, sd, label, offset",
+            "sigma`, did you mean `parameters.a.sd`?; valid here: prior, mean, sd, label, offset, truth",
         ),
         (
             "normal\"\nmu = 0\nsd = 1",
             5,
-            "mu`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset",
+            "mu`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset, truth",
         ),
         (
             "lognormal\"\nmean = 0\nsd = 1",
             5,
-            "mean`, did you mean `parameters.a.mu`?; valid here: prior, mu, sigma, label, lower_edge, offset",
+            "mean`, did you mean `parameters.a.mu`?; valid here: prior, mu, sigma, label, lower_edge, offset, truth",
         ),
         (
             "gamma\"\nalpha = 1\nrate = 1",
             5,
-            "alpha`, did you mean `parameters.a.shape`?; valid here: prior, shape, scale, rate, label, lower_edge, offset",
+            "alpha`, did you mean `parameters.a.shape`?; valid here: prior, shape, scale, rate, label, lower_edge, offset, truth",
         ),
         (
             "student_t\"\nnu = 1",
             5,
-            "nu`, did you mean `parameters.a.df`?; valid here: prior, df, loc, scale, label, offset",
+            "nu`, did you mean `parameters.a.df`?; valid here: prior, df, loc, scale, label, offset, truth",
         ),
-        ("normal\"\nmean = 0\nsd = 1\nlower = 0", 7, "lower`; valid here: prior, mean, sd, label, offset"),
+        (
+            "normal\"\nmean = 0\nsd = 1\nlower = 0",
+            7,
+            "lower`; valid here: prior, mean, sd, label, offset, truth",
+        ),
         (
             "half_normal\"\nscale = 1",
             5,
-            "scale`, did you mean `parameters.a.sd`?; valid here: prior, sd, label, lower_edge, offset",
+            "scale`, did you mean `parameters.a.sd`?; valid here: prior, sd, label, lower_edge, offset, truth",
         ),
         (
             "normal\"\nmeen = 0",
             5,
-            "meen`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset",
+            "meen`, did you mean `parameters.a.mean`?; valid here: prior, mean, sd, label, offset, truth",
         ),
         (
             "normal\"\npatience = 0",
             5,
-            "patience`, did you mean `training.patience`?; valid here: prior, mean, sd, label, offset",
+            "patience`, did you mean `training.patience`?; valid here: prior, mean, sd, label, offset, truth",
         ),
     ];
     for (body, line, expected) in cases {
@@ -233,7 +237,7 @@ fn periods_edges_and_offsets_have_their_place() {
     assert_eq!(
         wrong("prior = \"log_uniform\"\nlower = 1\nupper = 2\nperiodic = true"),
         "runs/TASK.toml:7: unknown key `parameters.a.periodic`; valid here: prior, lower, upper, label, lower_edge, \
-         upper_edge, offset"
+         upper_edge, offset, truth"
     );
     for source in ["pairs = \"p.csv\"", "chain = \"c\"\nformat = \"getdist\""] {
         for prior in ["", "prior = \"uniform\"\n"] {

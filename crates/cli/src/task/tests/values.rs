@@ -127,11 +127,19 @@ fn senseless_numbers_are_refused() {
         ("parameters.x", "lower", "-inf", "expected a finite number"),
         ("parameters.x", "upper", "nan", "expected a finite number"),
         ("parameters.x", "label", "\"\"", "expected a text that is not empty"),
+        ("parameters.x", "truth", "nan", "expected a finite number"),
     ];
     for (section, key, value, expected) in cases {
         assert_eq!(
             with(section, &format!("{key} = {value}")),
             format!("runs/TASK.toml:4: `{section}.{key}` is {value}, {expected}")
+        );
+    }
+    let between = "expected a number between the bounds, on neither";
+    for (bounds, truth) in [("lower = 0", "0"), ("upper = 0", "0.5"), ("lower = -2", "-3")] {
+        assert_eq!(
+            with("parameters.x", &format!("{bounds}\ntruth = {truth}")),
+            format!("runs/TASK.toml:5: `parameters.x.truth` is {truth}, {between}")
         );
     }
     assert_eq!(with("flow", "hidden = [32, 0]"), format!("runs/TASK.toml:4: `flow.hidden` is 0, {count}"));
