@@ -182,12 +182,15 @@ fn round_axis(n: f64, more: f64) -> AxisSpec {
     x
 }
 
+/// Points, their ink, and their name in the key, or none.
+type Series<'a> = (&'a Vec<(f64, f64)>, Ink, &'a str);
+
 /// Points joined by lines, on an axis of powers of ten; `level` is what is to be reached.
 fn logarithmic(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     x: &AxisSpec,
     label: &str,
-    series: &[(&Vec<(f64, f64)>, Ink, &str)],
+    series: &[Series<'_>],
     level: Option<f64>,
 ) -> Result<(), FigureError> {
     let log = |v: f64| if v > 0.0 { v.log10() } else { f64::NAN };
