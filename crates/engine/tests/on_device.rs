@@ -153,10 +153,10 @@ fn densities_stay_on_the_device_and_are_those_of_the_definition() {
         println!("largest relative error of log q: {worst:.1e}");
         assert!(n_outside == 3 && worst < 2e-4, "{worst}");
         // The same numbers as by way of the host.
-        let before = executor.log_prob(&vec![0.1; DIM], &[]).unwrap();
+        let before = executor.log_prob(&[0.1; DIM], &[]).unwrap();
         executor.log_prob_on_device(&outer, n, &rows, &out).unwrap();
         assert_eq!(caller.read(&out)[..7], got[..7]);
-        assert_eq!(executor.log_prob(&vec![0.1; DIM], &[]).unwrap(), before);
+        assert_eq!(executor.log_prob(&[0.1; DIM], &[]).unwrap(), before);
     }
 }
 

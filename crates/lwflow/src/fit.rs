@@ -58,8 +58,7 @@ impl Wgsl {
             dim: prior.dim(),
             n_derived: self.derived.len(),
             data: self.data,
-        })
-        .map_err(lwflow_engine::EngineError::from)?;
+        })?;
         let offsets = self.offsets.unwrap_or_else(|| vec![0.0; prior.dim()]);
         let parameters = WgslParameter::of_prior(prior, names, &offsets)?;
         Ok(WgslLikelihood::new(engine, &program, &parameters, self.derived)?)
@@ -182,7 +181,8 @@ impl<'a> Fit<'a> {
                     ("device".into(), engine.info().to_string()),
                     ("parameters".into(), names.join(", ")),
                     ("prior".into(), format!("{prior:?}")),
-                    ("rounds".into(), format!("{rounds:?}")),
+                    // How long a run may take does not change what it finds.
+                    ("rounds".into(), format!("{:?}", RoundsSettings { max_time: None, ..rounds.clone() })),
                     ("fit".into(), format!("{:?}", options.fit)),
                 ]);
                 let (d, m) = (prior.dim(), derived_names.len());

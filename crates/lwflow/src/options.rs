@@ -14,7 +14,7 @@ pub(crate) enum Device {
     /// To be opened, and tested before its first use.
     Choice(DeviceChoice),
     /// The caller's.
-    Open(Engine),
+    Open(Box<Engine>),
 }
 
 /// See the builders.
@@ -39,7 +39,7 @@ impl Options {
     /// The engine, opened and tested now if the caller brought none.
     pub fn engine(&self) -> Result<Engine, Error> {
         match &self.device {
-            Device::Open(engine) => Ok(engine.clone()),
+            Device::Open(engine) => Ok(Engine::clone(engine)),
             Device::Choice(device) => open(device),
         }
     }
@@ -122,7 +122,7 @@ macro_rules! option_methods {
         /// [`Engine::ensure_tested`](crate::Engine::ensure_tested) does that.
         #[must_use]
         pub fn engine(mut self, engine: &lwflow_engine::Engine) -> Self {
-            self.options.device = crate::options::Device::Open(engine.clone());
+            self.options.device = crate::options::Device::Open(Box::new(engine.clone()));
             self
         }
 

@@ -105,7 +105,7 @@ pub fn fit(
     let outcome = py.detach(|| {
         let mut fit = match prior {
             Given::Marginals(prior) => Fit::new(prior),
-            Given::Flow(prior) => Fit::new(prior),
+            Given::Flow(prior) => Fit::new(*prior),
         };
         if let Some(program) = program {
             fit = fit.wgsl(program);

@@ -13,7 +13,7 @@ pub enum Given {
     /// Independent marginals.
     Marginals(IndependentPrior),
     /// A trained posterior.
-    Flow(FlowPrior),
+    Flow(Box<FlowPrior>),
 }
 
 impl Given {
@@ -31,7 +31,7 @@ pub fn read(value: &Bound<'_, PyAny>) -> PyResult<(Given, Vec<String>)> {
     if let Ok(posterior) = value.cast::<Posterior>() {
         let posterior = &posterior.get().inner;
         let prior = posterior.prior().map_err(|e| crate::errors::raise(py, &e))?;
-        return Ok((Given::Flow(prior), posterior.names().to_vec()));
+        return Ok((Given::Flow(Box::new(prior)), posterior.names().to_vec()));
     }
     let pairs: Vec<(String, Bound<'_, PyDict>)> = value.extract()?;
     let (mut names, mut marginals, mut periodic) = (Vec::new(), Vec::new(), Vec::new());

@@ -12,7 +12,8 @@ from conftest import PRIOR, ROUNDS, TRAINING, first_experiment
 import lwflow
 from lwflow import _progress
 
-LONG = {**ROUNDS, "target_ess": 1e6, "max_evaluations": 10_000_000}
+#: A contract that no budget keeps.
+LONG = {**ROUNDS, "target_ess": 1e7, "max_evaluations": 2_000_000, "n_scan": 5000}
 
 
 def test_progress_tells_every_stage():
