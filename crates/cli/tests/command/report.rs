@@ -22,7 +22,8 @@ fn check_page(html: &str) {
     let mut ids = BTreeSet::new();
     let body = &html["<!DOCTYPE html>".len()..];
     for part in body.split('<').skip(1) {
-        let Some((tag, _)) = part.split_once('>') else { panic!("a tag without end: {part:.80}") };
+        assert!(part.contains('>'), "a tag without end: {part:.80}");
+        let (tag, _) = part.split_once('>').unwrap();
         let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap();
         if tag.starts_with('/') {
             assert_eq!(open.pop(), Some(name), "closed out of order");
