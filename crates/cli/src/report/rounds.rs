@@ -255,7 +255,10 @@ fn summary(run: &RoundsRun<'_>, evaluation: Option<&Evaluation>) -> String {
         let _ = writeln!(
             text,
             "modes: {} found; bridges hold {:.2e} of the flow, it lacks {:.2e} of the mass",
-            coverage.n_modes, coverage.bridge_mass, coverage.lacking_mass
+            coverage.n_modes,
+            coverage.bridge_mass,
+            // No minus before a zero.
+            coverage.lacking_mass + 0.0
         );
         for (k, mode) in coverage.modes.iter().take(12).enumerate() {
             let scan = mode.mass_scan.map_or_else(String::new, |mass| format!(", scan {mass:.4}"));

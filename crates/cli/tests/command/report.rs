@@ -22,6 +22,7 @@ fn check_page(html: &str) {
     let mut ids = BTreeSet::new();
     let body = &html["<!DOCTYPE html>".len()..];
     for part in body.split('<').skip(1) {
+        assert!(part.contains('>'), "a tag without end: {part:.80}");
         let (tag, _) = part.split_once('>').unwrap();
         let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap();
         if tag.starts_with('/') {
