@@ -168,7 +168,7 @@ mod tests {
         let circle: Vec<(f64, f64)> =
             (0..=720).map(|k| (f64::from(k) / 720.0 * std::f64::consts::TAU).sin_cos()).collect();
         let fewer = simplified(&circle, 1e-3);
-        assert!((20..120).contains(&fewer.len()) && fewer.first() == fewer.last(), "{}", fewer.len());
+        assert!((70..140).contains(&fewer.len()) && fewer.first() == fewer.last(), "{}", fewer.len());
         // The middle of every chord lies as near to the circle as its ends are asked to be.
         for pair in fewer.windows(2) {
             let middle = (0.5 * (pair[0].0 + pair[1].0)).hypot(0.5 * (pair[0].1 + pair[1].1));

@@ -176,7 +176,7 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("parameters.x0", "lowr = 1.0"),
         "runs/TASK.toml:4: unknown key `parameters.x0.lowr`, did you mean `parameters.x0.lower`?; valid here: \
-         lower, upper, label, lower_edge, upper_edge, prior, periodic, offset"
+         lower, upper, label, lower_edge, upper_edge, prior, periodic, offset, truth"
     );
     // A key of another section is told its place.
     assert_eq!(
