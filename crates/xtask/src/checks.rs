@@ -86,11 +86,12 @@ pub struct Pythons {
 
 /// Runs every check and prints the sums; true when nothing failed. `driver` says how the search for a driver ended and
 /// `require_adapter` whether its absence is a failure; `device` is what the bench runs on, `long` what else is asked for.
+/// `pythons` makes its environments, mostly by waiting for PyPI, while the first steps run.
 pub fn run(
     driver: Result<(), MissingDriver>,
     require_adapter: bool,
     device: &str,
-    pythons: Pythons,
+    pythons: impl FnOnce() -> Pythons + Send + 'static,
     long: Option<Long>,
 ) -> bool {
     let mut summary = Summary::default();
@@ -99,12 +100,7 @@ pub fn run(
         println!("SKIP driver: {why}");
     }
     summary.step("driver", |_| driver_outcome(driver, require_adapter));
-    let Pythons { readers, package, required } = pythons;
-    let python = readers.as_ref().ok().cloned();
-    summary.step("readers", |_| {
-        found(readers, required, "exports are not read back")
-            .map(|found| found.map_or(Outcome::Skipped, |_| Outcome::Passed))
-    });
+    let pythons = std::thread::spawn(pythons);
     summary.step("fmt", |_| match missing_component("fmt", "rustfmt") {
         Some(advice) => Err(anyhow::anyhow!(advice)),
         None => status(cargo("fmt").args(["--all", "--check"])),
@@ -120,6 +116,16 @@ pub fn run(
                 .args(["--workspace", "--no-deps"])
                 .env("RUSTDOCFLAGS", format!("{flags} -D warnings")),
         )
+    });
+    let Pythons { readers, package, required } = pythons.join().unwrap_or_else(|_| Pythons {
+        readers: Err(anyhow::anyhow!("making it failed")),
+        package: Err(anyhow::anyhow!("making it failed")),
+        required: true,
+    });
+    let python = readers.as_ref().ok().cloned();
+    summary.step("readers", |_| {
+        found(readers, required, "exports are not read back")
+            .map(|found| found.map_or(Outcome::Skipped, |_| Outcome::Passed))
     });
     // --show-output: libtest hides what a passing test prints, and a skipped test passes as far as libtest knows.
     summary.step("test", |counts| {

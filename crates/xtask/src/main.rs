@@ -173,13 +173,17 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             let driver = ensure_driver_of(default_device(), yes);
             let require = packages::is_on(std::env::var("LWFLOW_REQUIRE_ADAPTER").ok().as_deref());
             // Otherwise only CI may fail for want of a network.
-            let environment = |make: fn() -> anyhow::Result<PathBuf>| {
-                setup::ensure_python(yes).map_err(anyhow::Error::msg).and_then(|()| make())
-            };
-            let pythons = Pythons {
-                readers: environment(python::readers),
-                package: environment(python::package),
-                required: args.long || packages::is_on(std::env::var("CI").ok().as_deref()),
+            let required = args.long || packages::is_on(std::env::var("CI").ok().as_deref());
+            let there = setup::ensure_python(yes);
+            let pythons = move || {
+                let environment = |make: fn() -> anyhow::Result<PathBuf>| {
+                    there.clone().map_err(anyhow::Error::msg).and_then(|()| make())
+                };
+                Pythons {
+                    readers: environment(python::readers),
+                    package: environment(python::package),
+                    required,
+                }
             };
             let long = args.long.then(|| Long::prepare(yes, args.fuzz_seconds));
             return Ok(if checks::run(driver, require, default_device(), pythons, long) {
