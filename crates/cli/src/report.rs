@@ -174,7 +174,11 @@ pub fn write(
         remove_others(out)?;
     }
     write_history(&out.join("history.csv"), &report.training.history)?;
-    write_metrics(out, run, None, None)?;
+    let histogram = WeightHistogram::new(&source.input.log_weights)?;
+    let write_metrics = |evaluation: Option<&Evaluation>, modes: Option<&PointModes>| {
+        write_metrics(out, run, histogram.as_ref(), evaluation, modes)
+    };
+    write_metrics(None, None)?;
     let mut executor = engine.flow(posterior.spec())?;
     let mut evaluation = None;
     if let Some(target) = source.target {
@@ -185,7 +189,7 @@ pub fn write(
             let settings = EvaluationSettings::default();
             evaluation = judge(posterior, &mut executor, target, &settings, run.seed, console)?;
             match &evaluation {
-                Some(evaluation) => write_metrics(out, run, Some(evaluation), None)?,
+                Some(evaluation) => write_metrics(Some(evaluation), None)?,
                 None => console.remark("interrupted: the comparison with the known target is left out"),
             }
         }
@@ -198,7 +202,7 @@ pub fn write(
         }
         if let Some(samples) = &samples {
             let modes = points::write_of_fit(out, run, samples, &mut executor)?;
-            write_metrics(out, run, evaluation.as_ref(), modes.as_ref())?;
+            write_metrics(evaluation.as_ref(), modes.as_ref())?;
         }
         write_page(out, console)?;
     }
@@ -238,6 +242,7 @@ fn remove_others(out: &Path) -> Result<(), CommandError> {
 fn write_metrics(
     out: &Path,
     run: &Run<'_>,
+    histogram: Option<&WeightHistogram>,
     evaluation: Option<&Evaluation>,
     modes: Option<&PointModes>,
 ) -> Result<(), CommandError> {
@@ -250,7 +255,7 @@ fn write_metrics(
     }
     let pairs = json!({
         "weights": weights,
-        "histogram": WeightHistogram::new(&source.input.log_weights)?,
+        "histogram": histogram,
         "evidence": source.evidence,
         "notes": source.notes,
     });

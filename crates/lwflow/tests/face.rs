@@ -111,3 +111,29 @@ fn a_posterior_is_shared_saved_and_a_map_of_the_cube() {
     let mean = rows.iter().map(|&i| outcome.result.theta[2 * i]).sum::<f64>() / rows.len() as f64;
     assert!(rows.len() > 500 && (mean - 1.0).abs() < 5.0 * 0.3 / (rows.len() as f64).sqrt(), "{mean}");
 }
+
+#[test]
+fn the_defaults_that_python_names_are_the_defaults() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/python/lwflow/__init__.py");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (rounds, fit) = (lwflow::RoundsSettings::default(), lwflow::FitSettings::default());
+    let lwflow::BaseSettings::Mixture { components: lwflow::Components::Auto { max }, .. } = fit.base else {
+        panic!("{:?}", fit.base)
+    };
+    let million = |n: usize| format!("{},000,000", n / 1_000_000);
+    let hidden = fit.flow.hidden.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    for words in [
+        format!("95 % lower bound ({})", rounds.target_ess),
+        format!("bound counts ({})", rounds.max_k_hat),
+        format!("evaluations ({})", million(rounds.max_evaluations)),
+        format!("Coupling layers ({}), hidden widths of each ({hidden})", fit.flow.n_layers),
+        format!("by BIC, up to {max}"),
+        format!("points per step ({})", fit.training.batch_size),
+        format!("points visited ({})", million(fit.training.max_visits)),
+        format!("largest rate ({})", fit.training.learning_rate),
+    ] {
+        let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain.contains(&words), "{words}");
+    }
+    assert!(rounds.max_log_z_sd.is_none() && rounds.max_time.is_none());
+}

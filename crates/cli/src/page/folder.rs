@@ -3,6 +3,7 @@
 
 use crate::exit::{CommandError, Status};
 use crate::figures::vector::TrainingCurve;
+use crate::report::rounds::RUN_FOLDER;
 use crate::report::{MODEL_FILE, POINTS_FILE};
 use lwflow_host::files::{ColumnChoice, SampleTable, read_samples};
 use lwflow_host::model_file::read_model;
@@ -28,7 +29,7 @@ pub fn read_folder_model(folder: &Path) -> Result<Posterior, CommandError> {
     }
     let model = folder.join(MODEL_FILE);
     if !model.is_file() {
-        let why = if folder.join("run").join("run.json").is_file() {
+        let why = if folder.join(RUN_FOLDER).join("run.json").is_file() {
             format!("the rounds have not ended: no {MODEL_FILE}; `lwflow fit --resume` goes on with them")
         } else {
             format!("no {MODEL_FILE}; expected a folder that `lwflow fit` has written")

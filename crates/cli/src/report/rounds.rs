@@ -13,7 +13,7 @@ use lwflow_engine::Engine;
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings};
 use lwflow_host::files::{SampleTable, write_samples};
 use lwflow_host::model_file::{Precision, write_model};
-use lwflow_host::rounds::{Evidence, RoundsReport, RoundsResult, equal_weight};
+use lwflow_host::rounds::{Evidence, NO_ESTIMATE, RoundsReport, RoundsResult, equal_weight};
 use lwflow_host::train::HistoryRow;
 use serde_json::json;
 use std::fmt::Write;
@@ -235,9 +235,7 @@ fn summary(run: &RoundsRun<'_>, evaluation: Option<&Evaluation>) -> String {
         );
     }
     let line = |name: &str, evidence: Option<Evidence>, z: Option<f64>| match evidence {
-        None => {
-            format!("  {name}: unavailable (an effective size below 100, or too few draws for an error)\n")
-        }
+        None => format!("  {name}: unavailable ({NO_ESTIMATE})\n"),
         Some(e) => {
             let z = z.map_or_else(String::new, |z| format!(", z {}", fixed(z, 1)));
             format!("  {name}: {} +- {:.4} ({} draws{z})\n", fixed(e.log_z, 4), e.sd, e.n)

@@ -1,20 +1,13 @@
 //! Holds the flow against everything that was ever evaluated: mass that it lacks, mode by mode, and bridges.
 //! Invariant: nothing here says that all modes were found; what could have been missed is said by [`prior_mass_limit`].
 
-use super::modes::Modes;
+use super::modes::{N_LISTED, WeightedModes};
 use crate::HostError;
 use crate::posterior::Posterior;
-use crate::rng::CounterField;
-use crate::weights::{normalised_weights, thinned};
+use crate::weights::normalised_weights;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Posterior points that modes are looked for among.
-const N_MODE_POINTS: usize = 2000;
-/// Most fresh draws that are assigned to modes.
-const N_ASSIGNED: usize = 20_000;
-/// Most modes that are listed.
-const N_LISTED: usize = 64;
 /// The flow lacks a point if the posterior's density there is this many times its own.
 const LACKING: f64 = 10.0;
 /// Share of the mass that may lie below the level that bridges are counted under.
@@ -93,75 +86,42 @@ pub(super) fn compare(
     seen: &Seen<'_>,
     seed: u64,
 ) -> Result<CoverageReport, HostError> {
-    let d = flow.dim();
     let weights = normalised_weights(seen.log_weights, seen.theta)?;
     let lacks = |i: usize| seen.log_target[i] - seen.log_z - log_q[i] > LACKING.ln();
     let lacking: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] > 0.0 && lacks(i)).collect();
     let fresh_weights = normalised_weights(seen.fresh_log_weights, seen.fresh_theta)?;
 
-    let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
-    let inside = |theta: &[f64]| {
-        let mut x = vec![0.0; d];
-        flow.outer.to_flow(theta, &mut x).map(|_| x)
-    };
-    let rows: Vec<(usize, f64, Vec<f64>)> = thinned(&weights, N_MODE_POINTS, offset)
-        .into_iter()
-        .filter_map(|(i, w)| inside(&seen.theta[i * d..][..d]).map(|x| (i, w, x)))
-        .collect();
-    let points = rows.iter().flat_map(|(_, _, x)| x.iter().copied()).collect();
-    let density: Vec<f64> = rows.iter().map(|(i, _, _)| seen.log_target[*i]).collect();
-    let multiplicity: Vec<f64> = rows.iter().map(|(_, w, _)| *w).collect();
-    let modes = Modes::find(points, d, &density, &multiplicity);
-
-    if modes.n_modes == 0 {
+    let modes = WeightedModes::find(flow, seen.theta, &weights, seen.log_target, seed);
+    if modes.len() == 0 {
         return Err(HostError::invalid(
             "points inside the flow's support",
             0,
             "at least one of those with weight",
         ));
     }
-    let n_listed = modes.n_modes.min(N_LISTED);
-    let mut table = vec![
-        ModeRow {
-            mass_all: 0.0,
-            mass_weighted: 0.0,
-            mass_flow: 0.0,
-            mass_scan: None,
-            n_scan: 0,
-            mean: vec![0.0; d]
-        };
-        modes.n_modes
-    ];
-    for ((i, w, _), &mode) in rows.iter().zip(&modes.mode) {
-        let row = &mut table[mode];
-        row.mass_all += w;
-        for j in 0..d {
-            row.mean[j] += w * flow.outer.bijections[j].unrolled(seen.theta[i * d + j]);
-        }
-    }
-    for row in &mut table {
-        for (mean, bijection) in row.mean.iter_mut().zip(&flow.outer.bijections) {
-            *mean = bijection.rolled(*mean / row.mass_all);
-        }
-    }
-    let n_assigned = fresh_weights.len().min(N_ASSIGNED);
-    let assigned: Vec<usize> = {
-        let rows = seen.fresh_theta.par_chunks_exact(d).take(n_assigned);
-        rows.map(|theta| inside(theta).map_or(0, |x| modes.of(&x))).collect()
+    let row = |(mass, mean): (&f64, &Vec<f64>)| ModeRow {
+        mass_all: *mass,
+        mass_weighted: 0.0,
+        mass_flow: 0.0,
+        mass_scan: None,
+        n_scan: 0,
+        mean: mean.clone(),
     };
-    let total: f64 = fresh_weights[..n_assigned].iter().sum();
-    for (i, &mode) in assigned.iter().enumerate() {
-        table[mode].mass_flow += 1.0 / n_assigned as f64;
-        table[mode].mass_weighted += if total > 0.0 { fresh_weights[i] / total } else { 0.0 };
+    let mut table: Vec<ModeRow> = modes.masses.iter().zip(&modes.means).map(row).collect();
+    let assigned = modes.of_draws(seen.fresh_theta);
+    let total: f64 = fresh_weights[..assigned.len()].iter().sum();
+    for (mode, weight) in assigned.iter().zip(&fresh_weights) {
+        table[*mode].mass_flow += 1.0 / assigned.len() as f64;
+        table[*mode].mass_weighted += if total > 0.0 { weight / total } else { 0.0 };
     }
-    scan_masses(&mut table, &modes, seen, &inside, d);
-    table.truncate(n_listed);
+    scan_masses(&mut table, &modes, seen, flow.dim());
+    table.truncate(N_LISTED);
 
     Ok(CoverageReport {
         lacking_mass: lacking.iter().map(|&i| weights[i]).sum(),
         n_lacking: lacking.len(),
         bridge_mass: bridge_mass(&fresh_weights, seen.fresh_log_target),
-        n_modes: modes.n_modes,
+        n_modes: modes.len(),
         modes: table,
         n_prior: seen.n_prior,
         prior_mass_limit: prior_mass_limit(seen.n_prior),
@@ -169,18 +129,12 @@ pub(super) fn compare(
 }
 
 /// Masses of the modes by the scan alone, which knows nothing of the flow.
-fn scan_masses(
-    table: &mut [ModeRow],
-    modes: &Modes,
-    seen: &Seen<'_>,
-    inside: &(dyn Fn(&[f64]) -> Option<Vec<f64>> + Sync),
-    d: usize,
-) {
+fn scan_masses(table: &mut [ModeRow], modes: &WeightedModes<'_>, seen: &Seen<'_>, d: usize) {
     let scan = seen.scan_log_weights;
     let max = scan.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut masses = vec![0.0; table.len()];
     let hits: Vec<usize> = (0..scan.len()).filter(|&i| scan[i] > max - 30.0).collect();
-    let mode_of = |i: &usize| inside(&seen.theta[i * d..][..d]).map(|x| modes.of(&x));
+    let mode_of = |i: &usize| modes.of(&seen.theta[i * d..][..d]);
     let found: Vec<Option<usize>> = hits.par_iter().map(mode_of).collect();
     for (i, mode) in hits.into_iter().zip(found) {
         if let Some(mode) = mode {

@@ -33,4 +33,4 @@ pub use report::{
 };
 pub use run::{Problem, run};
 pub use settings::RoundsSettings;
-pub use verdict::Verdict;
+pub use verdict::{NO_ESTIMATE, Verdict};

@@ -2,6 +2,17 @@
 //! neighbours, cut where the density between two peaks falls far enough (persistence; Chazal et al. 2013, ToMATo).
 //! Invariant: every point belongs to one mode; modes come in order of their mass.
 
+use crate::posterior::Posterior;
+use crate::rng::CounterField;
+use crate::weights::thinned;
+use rayon::prelude::*;
+
+/// Points that modes are looked for among.
+const N_POINTS: usize = 2000;
+/// Most draws of a flow that are assigned to modes.
+const N_ASSIGNED: usize = 20_000;
+/// Most modes that are listed.
+pub(super) const N_LISTED: usize = 64;
 /// Neighbours of each point. On a line there is one way from point to point, which a single gap longer than the way to all
 /// neighbours on one side would cut: among thousands of points that happens with 12, and not with 32.
 const fn n_neighbours(dim: usize) -> usize {
@@ -112,9 +123,79 @@ fn find(root: &mut [usize], mut i: usize) -> usize {
     i
 }
 
+/// The modes of weighted points in the coordinates of a flow.
+pub(super) struct WeightedModes<'a> {
+    flow: &'a Posterior,
+    modes: Modes,
+    /// Share of the points' weight in each.
+    pub(super) masses: Vec<f64>,
+    /// Mean of the points of each, `[D]`; of an angle the one on the circle, cut open where the flow is.
+    pub(super) means: Vec<Vec<f64>>,
+    /// Points that they were found among.
+    pub(super) n_points: usize,
+}
+
+impl<'a> WeightedModes<'a> {
+    /// Those of `theta`, `[n, D]`, with weights of sum one and log density of any norm, both `[n]`. There is none if no point with
+    /// weight lies inside the flow's support.
+    pub(super) fn find(
+        flow: &'a Posterior,
+        theta: &[f64],
+        weights: &[f64],
+        log_density: &[f64],
+        seed: u64,
+    ) -> Self {
+        let d = flow.dim();
+        let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
+        let rows: Vec<(usize, f64, Vec<f64>)> = thinned(weights, N_POINTS, offset)
+            .into_iter()
+            .filter_map(|(i, w)| coordinates(flow, &theta[i * d..][..d]).map(|x| (i, w, x)))
+            .collect();
+        let points = rows.iter().flat_map(|(_, _, x)| x.iter().copied()).collect();
+        let density: Vec<f64> = rows.iter().map(|(i, _, _)| log_density[*i]).collect();
+        let multiplicity: Vec<f64> = rows.iter().map(|(_, w, _)| *w).collect();
+        let modes = Modes::find(points, d, &density, &multiplicity);
+        let total: f64 = multiplicity.iter().sum();
+        let (mut masses, mut means) = (vec![0.0; modes.n_modes], vec![vec![0.0; d]; modes.n_modes]);
+        for ((i, w, _), &mode) in rows.iter().zip(&modes.mode) {
+            masses[mode] += w / total;
+            for (j, mean) in means[mode].iter_mut().enumerate() {
+                *mean += w / total * flow.outer.bijections[j].unrolled(theta[i * d + j]);
+            }
+        }
+        for (means, mass) in means.iter_mut().zip(&masses) {
+            for (mean, bijection) in means.iter_mut().zip(&flow.outer.bijections) {
+                *mean = bijection.rolled(*mean / mass);
+            }
+        }
+        Self { flow, modes, masses, means, n_points: rows.len() }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.modes.n_modes
+    }
+
+    /// The mode of one theta, `[D]`, inside the flow's support.
+    pub(super) fn of(&self, theta: &[f64]) -> Option<usize> {
+        coordinates(self.flow, theta).map(|x| self.modes.of(&x))
+    }
+
+    /// The modes of the flow's first draws, `[n, D]`.
+    pub(super) fn of_draws(&self, draws: &[f64]) -> Vec<usize> {
+        let rows = draws.par_chunks_exact(self.flow.dim()).take(N_ASSIGNED);
+        rows.map(|theta| self.of(theta).unwrap_or(0)).collect()
+    }
+}
+
+/// Coordinates of the flow; `None` outside its support.
+fn coordinates(flow: &Posterior, theta: &[f64]) -> Option<Vec<f64>> {
+    let mut x = vec![0.0; flow.dim()];
+    flow.outer.to_flow(theta, &mut x).map(|_| x)
+}
+
 /// The `k` nearest other points of each point.
 fn neighbours(points: &[f64], dim: usize, k: usize) -> Vec<Vec<usize>> {
-    use rayon::prelude::*;
     let n = points.len() / dim;
     (0..n)
         .into_par_iter()
@@ -150,7 +231,7 @@ mod tests {
     fn one_parameter_has_the_modes_it_has() {
         let mut normal = vec![0.0; 1000];
         for seed in 0..20 {
-            crate::rng::CounterField::new(seed, "test", 1).fill_standard_normal(0, &mut normal);
+            CounterField::new(seed, "test", 1).fill_standard_normal(0, &mut normal);
             for (apart, n_modes) in [(0.0, 1), (5.0, 2)] {
                 let points: Vec<f64> =
                     (0..1000).map(|i| normal[i] + if i % 2 == 0 { apart } else { -apart }).collect();

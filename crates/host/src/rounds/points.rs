@@ -1,21 +1,12 @@
 //! A flow against the weighted points that it was trained on, where there is no likelihood to ask: modes and bridges.
 //! Invariant: both sides are counted by the same modes, those of the points.
 
-use super::modes::Modes;
+use super::modes::{N_LISTED, WeightedModes};
 use crate::HostError;
 use crate::error::{check_length, n_rows};
 use crate::posterior::Posterior;
-use crate::rng::CounterField;
-use crate::weights::thinned;
-use rayon::prelude::*;
 use serde::Serialize;
 
-/// Points that modes are looked for among.
-const N_MODE_POINTS: usize = 2000;
-/// Most draws of the flow that are assigned to modes.
-const N_ASSIGNED: usize = 20_000;
-/// Most modes that are listed.
-const N_LISTED: usize = 64;
 /// Share of the points' weight below the density under which draws of the flow count as bridges.
 const BRIDGE_SHARE: f64 = 1e-3;
 
@@ -68,65 +59,43 @@ pub fn modes_of_points(
         check_length(what, got, n, "one per point")?;
     }
     check_length("log_q of draws", log_q.1.len(), n_draws, "one per draw")?;
-    let inside = |theta: &[f64]| {
-        let mut x = vec![0.0; d];
-        flow.outer.to_flow(theta, &mut x).map(|_| x)
-    };
-    let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
-    let rows: Vec<(usize, f64, Vec<f64>)> = thinned(weights, N_MODE_POINTS, offset)
-        .into_iter()
-        .filter_map(|(i, w)| inside(&theta[i * d..][..d]).map(|x| (i, w, x)))
-        .collect();
-    if rows.is_empty() || n_draws == 0 {
+    let sum: f64 = weights.iter().sum();
+    let shares: Vec<f64> = weights.iter().map(|w| w / sum).collect();
+    let modes = WeightedModes::find(flow, theta, &shares, log_density, seed);
+    if modes.len() == 0 || n_draws == 0 {
         return Ok(None);
     }
-    let at = rows.iter().flat_map(|(_, _, x)| x.iter().copied()).collect();
-    let density: Vec<f64> = rows.iter().map(|(i, _, _)| log_density[*i]).collect();
-    let multiplicity: Vec<f64> = rows.iter().map(|(_, w, _)| *w).collect();
-    let modes = Modes::find(at, d, &density, &multiplicity);
-    let mut table = vec![PointMode { mass_points: 0.0, mass_flow: 0.0, mean: vec![0.0; d] }; modes.n_modes];
-    let total: f64 = multiplicity.iter().sum();
-    for ((i, w, _), &mode) in rows.iter().zip(&modes.mode) {
-        table[mode].mass_points += w / total;
-        for (j, mean) in table[mode].mean.iter_mut().enumerate() {
-            *mean += w / total * flow.outer.bijections[j].unrolled(theta[i * d + j]);
-        }
-    }
-    for row in &mut table {
-        for (mean, bijection) in row.mean.iter_mut().zip(&flow.outer.bijections) {
-            *mean = bijection.rolled(*mean / row.mass_points);
-        }
-    }
-    let assigned: Vec<usize> = draws
-        .par_chunks_exact(d)
-        .take(N_ASSIGNED)
-        .map(|theta| inside(theta).map_or(0, |x| modes.of(&x)))
-        .collect();
+    let row = |(mass, mean): (&f64, &Vec<f64>)| PointMode {
+        mass_points: *mass,
+        mass_flow: 0.0,
+        mean: mean.clone(),
+    };
+    let mut table: Vec<PointMode> = modes.masses.iter().zip(&modes.means).map(row).collect();
+    let assigned = modes.of_draws(draws);
     for mode in &assigned {
         table[*mode].mass_flow += 1.0 / assigned.len() as f64;
     }
     table.truncate(N_LISTED);
-    let level = level_above(weights, log_q.0);
+    let level = level_above(&shares, log_q.0);
     let n_below = log_q.1.iter().filter(|q| **q < level).count();
     Ok(Some(PointModes {
-        n_modes: modes.n_modes,
+        n_modes: modes.len(),
         modes: table,
         bridge_mass: n_below as f64 / n_draws as f64,
         bridge_share: BRIDGE_SHARE,
-        n_points: rows.len(),
+        n_points: modes.n_points,
         n_draws,
     }))
 }
 
-/// The value above which all but [`BRIDGE_SHARE`] of the weight lies.
+/// The value above which all but [`BRIDGE_SHARE`] of the weight lies, of weights of sum one.
 fn level_above(weights: &[f64], values: &[f64]) -> f64 {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let below = BRIDGE_SHARE * weights.iter().sum::<f64>();
     let mut sum = 0.0;
     let at = order.iter().find(|&&i| {
         sum += weights[i];
-        sum > below
+        sum > BRIDGE_SHARE
     });
     at.map_or(f64::NEG_INFINITY, |&i| values[i])
 }

@@ -20,7 +20,7 @@ const MAX_Z: f64 = 4.0;
 const MAX_ROUNDING: f64 = 0.02;
 
 /// Why there is no log Z of some draws.
-const NO_ESTIMATE: &str = "an effective size below 100, or too few draws for an error";
+pub const NO_ESTIMATE: &str = "an effective size below 100, or too few draws for an error";
 
 /// The verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -175,6 +175,14 @@ impl GpuFlow {
         })
     }
 
+    /// Submits a piece without waiting for it.
+    fn submit_on_device(&self, call: &str, encoder: wgpu::CommandEncoder) -> Result<(), EngineError> {
+        self.gpu.scoped(call, || {
+            self.gpu.queue.submit([encoder.finish()]);
+            Ok(())
+        })
+    }
+
     /// See [`FlowExecutor::log_prob_on_device`](crate::FlowExecutor::log_prob_on_device).
     pub fn submit_log_prob(
         &mut self,
@@ -212,10 +220,7 @@ impl GpuFlow {
             bound.record(ProfiledCall::LogProb, &mut pass, &dims);
             pass.dispatch(&out, &dims);
             drop(pass);
-            self.gpu.scoped(CALL, || {
-                self.gpu.queue.submit([encoder.finish()]);
-                Ok(())
-            })?;
+            self.submit_on_device(CALL, encoder)?;
         }
         Ok(())
     }
@@ -272,10 +277,7 @@ impl GpuFlow {
             bound.record(ProfiledCall::Forward, &mut pass, &dims);
             pass.dispatch(&from_flow, &dims);
             drop(pass);
-            self.gpu.scoped(CALL, || {
-                self.gpu.queue.submit([encoder.finish()]);
-                Ok(())
-            })?;
+            self.submit_on_device(CALL, encoder)?;
         }
         Ok(())
     }
