@@ -88,10 +88,11 @@ fn likelihoods() -> Vec<(&'static str, Constants)> {
 /// A user's simulator with every function of random numbers, with and without data; the same file as a likelihood's.
 fn simulators() -> Vec<(&'static str, Constants)> {
     let simulate = "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {
-        let n = poisson(theta[0], stream) + binomial(10u, uniform(stream), stream);
+        let n = poisson(theta[0], stream) + binomial(10u, uniform01(stream), stream);
         return array<f32, X>(f32(n), normal(stream) + exponential(stream), student_t(gamma(theta[1], stream), stream));
     }";
-    let with_data = format!("{simulate}\nfn log_likelihood(theta: array<f32, D>) -> f32 {{ return data(0u, 0u); }}");
+    let log_likelihood = "fn log_likelihood(theta: array<f32, D>) -> f32 { return data(0u, 0u); }";
+    let with_data = format!("{}\n{log_likelihood}", simulate.replace("theta[0]", "data(1u, 0u)"));
     let mut rows = Vec::new();
     for (user, n_rows, reads_data) in [(simulate, 0, false), (with_data.as_str(), 5, true)] {
         let constants = Constants::new()

@@ -2,7 +2,9 @@
 //! It decides nothing about the fit; what it assumed on the way is said in `notes`.
 
 use crate::exit::{CommandError, Status};
-use crate::task::{ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, likelihood_of, prior_of};
+use crate::task::{
+    ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, likelihood_of, prior_of,
+};
 use lwflow_host::files::{
     ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
     chain_format, read_chains, read_pairs,

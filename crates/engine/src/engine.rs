@@ -13,8 +13,8 @@ use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
 use crate::gpu::{Gpu, adapters};
 use crate::self_test::{self, SelfTestReport};
 use crate::{
-    EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace, SimulatorExecutor,
-    SimulatorProgram, WgslProgram, autotune,
+    EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace,
+    SimulatorExecutor, SimulatorProgram, WgslProgram, autotune,
 };
 
 /// How to run.

@@ -30,13 +30,23 @@ fn draws(call: &str, parameters: [f32; 2]) -> Vec<(String, Vec<f64>)> {
     let theta: Vec<f32> = (0..N).flat_map(|_| parameters).collect();
     let on = |engine: lwflow_engine::Engine| {
         let x = engine.simulator(&program).unwrap().simulate(20, 0, &theta).unwrap();
-        (format!("{call} of {parameters:?} on {}", engine.info().kind), x.into_iter().map(f64::from).collect())
+        (
+            format!("{call} of {parameters:?} on {}", engine.info().kind),
+            x.into_iter().map(f64::from).collect(),
+        )
     };
     engines().into_iter().map(on).collect()
 }
 
 /// Compares with a distribution function, which counts the point itself, and with mean and variance where there are any.
-fn judge(name: &str, x: &[f64], cdf: impl Fn(f64) -> f64, mean: f64, variance: Option<f64>, is_discrete: bool) {
+fn judge(
+    name: &str,
+    x: &[f64],
+    cdf: impl Fn(f64) -> f64,
+    mean: f64,
+    variance: Option<f64>,
+    is_discrete: bool,
+) {
     let n = x.len() as f64;
     let mut sorted = x.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -66,7 +76,7 @@ fn judge(name: &str, x: &[f64], cdf: impl Fn(f64) -> f64, mean: f64, variance: O
 
 #[test]
 fn numbers_without_parameters() {
-    for (name, x) in draws("uniform(stream)", [0.0; 2]) {
+    for (name, x) in draws("uniform01(stream)", [0.0; 2]) {
         assert!(x.iter().all(|v| 0.0 < *v && *v < 1.0));
         judge(&name, &x, |v| v, 0.5, Some(1.0 / 12.0), false);
     }
@@ -118,8 +128,16 @@ fn poisson_of_small_and_large_rates() {
 
 #[test]
 fn binomial_of_few_and_many_trials() {
-    let cases =
-        [(1.0f32, 0.3f32), (20.0, 0.5), (40.0, 0.9), (33.0, 0.5), (100.0, 0.3), (1000.0, 0.98), (1e6, 1e-5), (1e6, 0.4)];
+    let cases = [
+        (1.0f32, 0.3f32),
+        (20.0, 0.5),
+        (40.0, 0.9),
+        (33.0, 0.5),
+        (100.0, 0.3),
+        (1000.0, 0.98),
+        (1e6, 1e-5),
+        (1e6, 0.4),
+    ];
     for (n, p) in cases {
         let (m, q) = (f64::from(n), f64::from(p));
         let cdf = |k: f64| if k >= m { 1.0 } else { beta_reg(m - k, k + 1.0, 1.0 - q) };
@@ -128,7 +146,9 @@ fn binomial_of_few_and_many_trials() {
             judge(&name, &x, cdf, m * q, Some(m * q * (1.0 - q)), true);
         }
     }
-    for (parameters, only) in [([0.0f32, 0.5f32], 0.0), ([7.0, 0.0], 0.0), ([7.0, 1.0], 7.0), ([500.0, 1.0], 500.0)] {
+    for (parameters, only) in
+        [([0.0f32, 0.5f32], 0.0), ([7.0, 0.0], 0.0), ([7.0, 1.0], 7.0), ([500.0, 1.0], 500.0)]
+    {
         for (name, x) in draws("binomial(u32(theta[0]), theta[1], stream)", parameters) {
             assert!(x.iter().all(|k| *k == only), "{name}");
         }
@@ -152,7 +172,7 @@ fn are_independent(name: &str, pairs: impl Iterator<Item = (f64, f64)>) {
 
 #[test]
 fn numbers_do_not_know_of_each_other() {
-    for (name, x) in draws("uniform(stream)", [0.0; 2]) {
+    for (name, x) in draws("uniform01(stream)", [0.0; 2]) {
         let row = |i: usize| &x[X * i..X * (i + 1)];
         are_independent(&name, (0..N).flat_map(|i| [(row(i)[0], row(i)[1]), (row(i)[2], row(i)[3])]));
         are_independent(&name, (0..N).map(|i| (row(i)[1], row(i)[2])));

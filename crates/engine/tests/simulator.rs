@@ -22,7 +22,7 @@ const ALL: &str = "
     fn noise(scale: f32, stream: ptr<function, Random>) -> f32 { return scale * normal(stream); }
     fn walk(n: u32, stream: ptr<function, Random>) -> f32 {
         var at = 0.0;
-        for (var i = 0u; i < n; i++) { if uniform(stream) < 0.5 { at -= 1.0; } else { at += noise(0.5, stream); } }
+        for (var i = 0u; i < n; i++) { if uniform01(stream) < 0.5 { at -= 1.0; } else { at += noise(0.5, stream); } }
         return at;
     }
     fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {
@@ -194,7 +194,10 @@ fn pointers_to_variables_of_a_function_are_followed() {
         for (got, t) in x.chunks_exact(10).zip(theta.chunks_exact(2)) {
             for (column, (got, exact)) in got.iter().zip(exact(t)).enumerate() {
                 let off = (f64::from(*got) - exact).abs();
-                assert!(off < 2e-5 * (10.0 + exact.abs()), "column {column} of {t:?}: {got}, expected {exact}");
+                assert!(
+                    off < 2e-5 * (10.0 + exact.abs()),
+                    "column {column} of {t:?}: {got}, expected {exact}"
+                );
             }
         }
     }
@@ -218,15 +221,50 @@ fn arguments_without_a_meaning_end_in_infinity() {
 }
 
 const WRONG: &[(&str, usize, usize, &str)] = &[
-    ("fn other() -> f32 { return 1.0; }", 1, 1, "function `simulate` is missing, expected `fn simulate(theta: array<f32, 2>, stream: ptr<function, Random>) -> array<f32, 3>`"),
-    ("fn simulate(theta: array<f32, D>) -> array<f32, X> { return array<f32, X>(); }", 1, 1, "is declared as `fn simulate(theta: array<f32, D>) -> array<f32, X>`, expected"),
-    ("\nfn simulate(theta: array<f32, D>, stream: ptr<function, u32>) -> array<f32, X> { return array<f32, X>(); }", 2, 1, "expected `fn simulate(theta"),
-    ("fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 2> { return array<f32, 2>(); }", 1, 1, "-> array<f32, 3>`"),
-    ("fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> f32 { return 0.0; }", 1, 1, "-> array<f32, 3>`"),
+    (
+        "fn other() -> f32 { return 1.0; }",
+        1,
+        1,
+        "function `simulate` is missing, expected `fn simulate(theta: array<f32, 2>, stream: ptr<function, Random>) -> array<f32, 3>`",
+    ),
+    (
+        "fn simulate(theta: array<f32, D>) -> array<f32, X> { return array<f32, X>(); }",
+        1,
+        1,
+        "is declared as `fn simulate(theta: array<f32, D>) -> array<f32, X>`, expected",
+    ),
+    (
+        "\nfn simulate(theta: array<f32, D>, stream: ptr<function, u32>) -> array<f32, X> { return array<f32, X>(); }",
+        2,
+        1,
+        "expected `fn simulate(theta",
+    ),
+    (
+        "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 2> { return array<f32, 2>(); }",
+        1,
+        1,
+        "-> array<f32, 3>`",
+    ),
+    (
+        "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> f32 { return 0.0; }",
+        1,
+        1,
+        "-> array<f32, 3>`",
+    ),
     ("fn normal(x: f32) -> f32 { return x; }", 1, 4, "normal"),
-    ("fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {\n    return array<f32, X>(data(0u, 0u), 0.0, 0.0);\n}", 2, 26, "the task names no data"),
-    ("fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {\n    return array<f32, X>(quantizeToF16(theta[0]), 0.0, 0.0);\n}", 2, 26, "in a simulator"),
-    ("var<workgroup> a: f32;", 1, 16, "a simulator has no buffers"),
+    (
+        "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {\n    return array<f32, X>(data(0u, 0u), 0.0, 0.0);\n}",
+        2,
+        26,
+        "the task names no data",
+    ),
+    (
+        "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {\n    return array<f32, X>(quantizeToF16(theta[0]), 0.0, 0.0);\n}",
+        2,
+        26,
+        "in a simulator",
+    ),
+    ("var<workgroup> a: f32;", 1, 1, "a simulator has no buffers"),
 ];
 
 #[test]

@@ -11,8 +11,8 @@ fn lwflow_bits(stream: ptr<function, Random>) -> u32 {
     (*stream).drawn = at + 1u;
     return lwflow_pcg4d((*stream).key + vec4<u32>(0u, at, 0u, 0u)).w;
 }
-// Strictly between 0 and 1, on a grid of 2^-23.
-fn uniform(stream: ptr<function, Random>) -> f32 {
+// Strictly between 0 and 1, on a grid of 2^-23. (A function `uniform` would hide the address space of that name.)
+fn uniform01(stream: ptr<function, Random>) -> f32 {
     return (f32(lwflow_bits(stream) >> 9u) + 0.5) * 1.1920929e-7;
 }
 // Standard normal.
@@ -82,7 +82,7 @@ fn lwflow_stirling(k: f32) -> f32 {
 // method for generating Poisson random variables", PTRS).
 fn poisson(rate: f32, stream: ptr<function, Random>) -> u32 {
     if rate >= 0.0 && rate < 16.0 {
-        var rest = uniform(stream);
+        var rest = uniform01(stream);
         var mass = safe_exp(-rate);
         var k = 0u;
         while rest > mass && k < 200u {
@@ -98,8 +98,8 @@ fn poisson(rate: f32, stream: ptr<function, Random>) -> u32 {
         let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
         let squeeze = 0.9277 - 3.6224 / (b - 2.0);
         for (var turn = 0u; turn < 100u; turn = turn + 1u) {
-            let u = uniform(stream) - 0.5;
-            let v = uniform(stream);
+            let u = uniform01(stream) - 0.5;
+            let v = uniform01(stream);
             let s = 0.5 - abs(u);
             let k = floor((2.0 * a / s + b) * u + rate + 0.43);
             let log_mass = -lwflow_deviance(k, rate) - lwflow_stirling(k);
@@ -126,7 +126,7 @@ fn lwflow_binomial(n: u32, p: f32, stream: ptr<function, Random>) -> u32 {
         // (1 - p)^n, also where p is lost beside 1.
         let v = p / (2.0 - p);
         var mass = safe_exp(-2.0 * m * v * (1.0 + lwflow_atanh_rest(v)));
-        var rest = uniform(stream);
+        var rest = uniform01(stream);
         var k = 0u;
         while rest > mass && k < min(n, 200u) {
             rest -= mass;
@@ -142,8 +142,8 @@ fn lwflow_binomial(n: u32, p: f32, stream: ptr<function, Random>) -> u32 {
     let squeeze = 0.92 - 4.2 / b;
     let highest = lwflow_binomial_log(floor((m + 1.0) * p), m, p);
     for (var turn = 0u; turn < 100u; turn = turn + 1u) {
-        let u = uniform(stream) - 0.5;
-        let v = uniform(stream);
+        let u = uniform01(stream) - 0.5;
+        let v = uniform01(stream);
         let s = 0.5 - abs(u);
         let k = floor((2.0 * a / s + b) * u + m * p + 0.5);
         let height = safe_log(v * alpha / (a / (s * s) + b));

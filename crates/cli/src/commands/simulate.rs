@@ -104,8 +104,12 @@ pub(super) fn run_simulate(args: &SimulateArgs) -> Result<Status, CommandError> 
     }
     if let Err(error) = ended {
         let error = CommandError::from(error);
-        let kept = if written > 0 { format!(" ({written} simulations written to {out})") } else { String::new() };
-        return Err(CommandError::new(error.status, format!("{}: {}{kept}", task.file.display(), error.message)));
+        let kept =
+            if written > 0 { format!(" ({written} simulations written to {out})") } else { String::new() };
+        return Err(CommandError::new(
+            error.status,
+            format!("{}: {}{kept}", task.file.display(), error.message),
+        ));
     }
     let failed = done - written;
     if written == 0 && done > 0 {

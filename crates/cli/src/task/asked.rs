@@ -13,8 +13,9 @@ pub(super) struct Asked<'t> {
 
 impl Asked<'_> {
     /// Whether theta are drawn from the prior of the task.
-    fn needs_prior(self) -> bool {
-        let is_evaluated = matches!(self.likelihood, Some(Likelihood::Wgsl { .. } | Likelihood::Command { .. }));
+    pub(super) fn needs_prior(self) -> bool {
+        let is_evaluated =
+            matches!(self.likelihood, Some(Likelihood::Wgsl { .. } | Likelihood::Command { .. }));
         is_evaluated || self.simulator.is_some()
     }
 

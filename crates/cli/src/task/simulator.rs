@@ -8,17 +8,8 @@ use lwflow_host::likelihood::CommandSettings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-pub(super) const KEYS: &[&str] = &[
-    "wgsl",
-    "data",
-    "command",
-    "protocol",
-    "workers",
-    "timeout",
-    "max_batch",
-    "observed",
-    "n_observed",
-];
+pub(super) const KEYS: &[&str] =
+    &["wgsl", "data", "command", "protocol", "workers", "timeout", "max_batch", "observed", "n_observed"];
 const SOURCES: &str = "give exactly one of wgsl, command";
 const NAMES: &str = "give exactly one of `observed`, names such as [\"x1\", \"x2\"], and `n_observed`";
 /// Most simulated values: a conditional flow has as many inputs.
@@ -76,7 +67,8 @@ pub(super) fn simulator(
         return Ok(None);
     }
     if matches!(likelihood, Some(Likelihood::Target { .. })) {
-        let reason = "a built-in target brings its own prior, and a simulator needs that of [parameters.NAME]";
+        let reason =
+            "a built-in target brings its own prior, and a simulator needs that of [parameters.NAME]";
         return Err(root.conflict("simulator", "`likelihood.target`", reason));
     }
     let folder = file.parent().unwrap_or(Path::new(""));

@@ -72,13 +72,14 @@ pub(super) fn compile(source: &WgslSource, purpose: Purpose) -> Result<Compiled,
     }
     let spliced = Spliced::for_cores(source, purpose, false)?;
     // Allowed here, so that the refusal is told by the function's name.
-    let (module, info) =
-        checked(&spliced, source, purpose, Capabilities::SHADER_FLOAT16_IN_FLOAT32).map_err(|e| purpose.told(e))?;
+    let (module, info) = checked(&spliced, source, purpose, Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        .map_err(|e| purpose.told(e))?;
     signatures(&spliced, &module, source, purpose)?;
     let code = lowered(&spliced, &module, &info, source, purpose).map_err(|e| purpose.told(e))?;
     let reads_data = code.ops.iter().any(|op| matches!(op, Op::Data(..)));
     let device = Spliced::for_device(source, purpose, reads_data)?;
-    let (module, info) = checked(&device, source, purpose, Capabilities::empty()).map_err(|e| purpose.told(e))?;
+    let (module, info) =
+        checked(&device, source, purpose, Capabilities::empty()).map_err(|e| purpose.told(e))?;
     translated(&device, &module, &info)?;
     Ok(Compiled { code, reads_data })
 }
@@ -131,7 +132,8 @@ fn checked(
             "`M`" => source.n_derived == 0,
             _ => source.data.is_none(),
         };
-        if let Some((_, why)) = COUNTS.iter().find(|(name, _)| told.message.contains(name) && is_absent(name)) {
+        if let Some((_, why)) = COUNTS.iter().find(|(name, _)| told.message.contains(name) && is_absent(name))
+        {
             told.message.push_str(why);
         }
         told
@@ -140,7 +142,7 @@ fn checked(
     for (handle, variable) in module.global_variables.iter() {
         let span = module.global_variables.get_span(handle);
         let ours = span.to_range().is_some_and(|range| !spliced.user().contains(&range.start));
-        if !ours && variable.space != naga::AddressSpace::Private {
+        if !ours && variable.space != AddressSpace::Private {
             return refuse(
                 span,
                 "a likelihood has no buffers or workgroup variables of its own; use data(row, column)",
@@ -164,7 +166,7 @@ fn checked(
 }
 
 /// Translates for a device, as the driver's front end will. naga may panic where its validation has a gap.
-fn translated(spliced: &Spliced, module: &Module, info: &naga::valid::ModuleInfo) -> Result<(), WgslError> {
+fn translated(spliced: &Spliced, module: &Module, info: &ModuleInfo) -> Result<(), WgslError> {
     let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     let translate = || naga::back::spv::write_vec(module, info, &options, None);
     let message = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(translate)) {

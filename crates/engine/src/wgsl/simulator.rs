@@ -47,7 +47,11 @@ impl SimulatorProgram {
     pub fn new(source: &WgslSource) -> Result<Self, EngineError> {
         if source.n_observed == 0 {
             let expected = "at least one".into();
-            return Err(EngineError::Length { what: "simulated values of a WGSL simulator", got: 0, expected });
+            return Err(EngineError::Length {
+                what: "simulated values of a WGSL simulator",
+                got: 0,
+                expected,
+            });
         }
         let Compiled { code, reads_data } = check::compile(source, Purpose::Simulator)?;
         Ok(Self { inner: Arc::new(Inner { source: source.clone(), code, reads_data }) })

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use lwflow_shaders::Constants;
 
-use super::{Purpose, WgslSource};
 use super::widen::{ONE, Widening};
+use super::{Purpose, WgslSource};
 use crate::EngineError;
 
 /// Functions of include/likelihood_native.wgsl with a body that stands in for them on the cores, where they are operations.
@@ -102,9 +102,7 @@ pub(super) fn constants(source: &WgslSource, purpose: Purpose, reads_data: bool)
         .with("reads_data", reads_data)
         .with("user", source.text.as_str());
     match purpose {
-        Purpose::Likelihood => {
-            constants.with("scan", false).with("random", has_random(source, purpose))
-        }
+        Purpose::Likelihood => constants.with("scan", false).with("random", has_random(source, purpose)),
         Purpose::Simulator => constants,
     }
 }

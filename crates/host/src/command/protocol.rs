@@ -131,7 +131,10 @@ mod tests {
     #[test]
     fn messages_are_those_of_the_document() {
         let theta = [1.0, -0.1, 1e-300, 12345.678901234567];
-        assert_eq!(Protocol::Csv.message(&theta, 2, None), b"2\n1.0,-0.1\n1e-300,12345.678901234567\n".as_slice());
+        assert_eq!(
+            Protocol::Csv.message(&theta, 2, None),
+            b"2\n1.0,-0.1\n1e-300,12345.678901234567\n".as_slice()
+        );
         let binary = Protocol::Binary.message(&theta, 2, None);
         assert_eq!(binary.len(), 16 + 32);
         assert_eq!(binary[..17], [2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -2,9 +2,9 @@
 //! child outlives its worker; it stands in a process group of its own, so that Ctrl-C at a terminal reaches it only as the
 //! end of its input.
 
-use super::{Answer, Launch};
 use super::protocol::Protocol;
 use super::watcher::Watcher;
+use super::{Answer, Launch};
 use crate::HostError;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -237,7 +237,13 @@ mod tests {
     }
 
     fn program(text: &str, dim: usize, n_derived: usize) -> WgslProgram {
-        let source = WgslSource { file: "user.wgsl".into(), text: text.into(), dim, n_derived, ..WgslSource::default() };
+        let source = WgslSource {
+            file: "user.wgsl".into(),
+            text: text.into(),
+            dim,
+            n_derived,
+            ..WgslSource::default()
+        };
         WgslProgram::new(&source).unwrap()
     }
 

@@ -64,7 +64,9 @@ impl Answer for Row {
             None => Ok(()),
             Some(column) => {
                 let value = row[column];
-                Err(format!("answered x[{column}] = {value}, expected finite numbers, or NaN alone if it failed,"))
+                Err(format!(
+                    "answered x[{column}] = {value}, expected finite numbers, or NaN alone if it failed,"
+                ))
             }
         }
     }

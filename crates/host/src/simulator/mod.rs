@@ -157,7 +157,11 @@ mod tests {
         let parts = [draw(3, 10, &theta[..37]), draw(3, 47, &theta[37..])].concat();
         assert_eq!(all, parts);
         assert_ne!(all, draw(4, 10, &theta));
-        assert!(all.chunks_exact(2).zip(&theta).all(|(x, t)| x[0] != x[1] && x.iter().all(|v| (v - t).abs() < 1.0)));
+        assert!(
+            all.chunks_exact(2)
+                .zip(&theta)
+                .all(|(x, t)| x[0] != x[1] && x.iter().all(|v| (v - t).abs() < 1.0))
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::likelihood::WgslParameter;
 /// use lwflow_host::likelihood::WgslParameter;
 /// use lwflow_host::simulator::{Simulator, WgslSimulator};
 /// let text = "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {
-///     return array<f32, X>(theta[0], uniform(stream));
+///     return array<f32, X>(theta[0], uniform01(stream));
 /// }";
 /// let file = "count.wgsl".to_owned();
 /// let source = WgslSource { file, text: text.into(), dim: 1, n_observed: 2, ..Default::default() };

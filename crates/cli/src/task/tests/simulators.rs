@@ -56,7 +56,8 @@ fn a_simulator_stands_beside_a_likelihood() {
     ));
     let both = both.unwrap();
     assert!(both.simulator.is_some() && both.likelihood.is_some() && both.rounds.is_some());
-    let error = message("[likelihood]\ntarget = \"gauss1\"\n[simulator]\nwgsl = \"a.wgsl\"\nn_observed = 1\n");
+    let error =
+        message("[likelihood]\ntarget = \"gauss1\"\n[simulator]\nwgsl = \"a.wgsl\"\nn_observed = 1\n");
     assert!(error.contains(":3: `simulator` cannot stand beside `likelihood.target`"), "{error}");
     let error = message(
         "[likelihood]\npairs = \"a.csv\"\n[simulator]\nwgsl = \"a.wgsl\"\nn_observed = 1\n[parameters.a]\nlower = 0\n",
@@ -72,17 +73,32 @@ fn senseless_simulators_are_refused_where_they_stand() {
         ("n_observed = 1".to_owned(), ":1: `simulator.wgsl` is missing: give exactly one of wgsl, command"),
         (format!("{wgsl}{command}"), ":3: `simulator.command` cannot stand beside `wgsl`"),
         (wgsl.to_owned(), ":1: `simulator.observed` is missing: give exactly one of `observed`"),
-        (format!("{wgsl}n_observed = 0"), ":3: `simulator.n_observed` is 0, expected a whole number of at least 1"),
+        (
+            format!("{wgsl}n_observed = 0"),
+            ":3: `simulator.n_observed` is 0, expected a whole number of at least 1",
+        ),
         (format!("{wgsl}n_observed = 2e6"), ":3: `simulator.n_observed` is 2e6, expected at most 1000000"),
-        (format!("{wgsl}n_observed = 1\nobserved = [\"x\"]"), ":3: `simulator.n_observed` cannot stand beside"),
+        (
+            format!("{wgsl}n_observed = 1\nobserved = [\"x\"]"),
+            ":3: `simulator.n_observed` cannot stand beside",
+        ),
         (format!("{wgsl}observed = []"), ":3: `simulator.observed` is [], expected at least one name"),
         (format!("{wgsl}observed = [\"x\", \"x\"]"), "expected names that are not empty, each of them once"),
         (format!("{wgsl}observed = [\"weight\"]"), "expected another name than `weight`"),
-        (format!("{wgsl}observed = 3"), ":3: `simulator.observed` is the integer 3, expected a list of names"),
+        (
+            format!("{wgsl}observed = 3"),
+            ":3: `simulator.observed` is the integer 3, expected a list of names",
+        ),
         (format!("{wgsl}observed = [\"a\"]"), "`parameters.a` cannot stand beside `simulator.observed`"),
         (format!("{wgsl}n_observed = 1\nworkers = 2"), ":4: `simulator.workers` cannot stand beside `wgsl`"),
-        (format!("{command}n_observed = 1\ndata = \"a.csv\""), ":4: `simulator.data` cannot stand beside `command`"),
-        (format!("{wgsl}n_observed = 1\ndata = \"a.txt\""), "expected a file that ends in .npz, .csv or .parquet"),
+        (
+            format!("{command}n_observed = 1\ndata = \"a.csv\""),
+            ":4: `simulator.data` cannot stand beside `command`",
+        ),
+        (
+            format!("{wgsl}n_observed = 1\ndata = \"a.txt\""),
+            "expected a file that ends in .npz, .csv or .parquet",
+        ),
         (format!("{wgsl}n_observed = 1\nderived = [\"q\"]"), ":4: unknown key `simulator.derived`"),
         (format!("{wgsl}n_observd = 1"), "did you mean `simulator.n_observed`?"),
     ] {

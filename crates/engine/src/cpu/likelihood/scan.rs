@@ -41,7 +41,10 @@ impl CpuLikelihood {
             theta: vec![0.0; LANES * dim],
             log_likelihood: vec![0.0; SOBOL_BLOCK],
         };
-        let workers = machines(program.source().data.as_ref(), program.narrow(), cpu.n_threads()).into_iter().map(worker).collect();
+        let workers = machines(program.source().data.as_ref(), program.narrow(), cpu.n_threads())
+            .into_iter()
+            .map(worker)
+            .collect();
         let (cpu, program) = (cpu.clone(), program.clone());
         CpuScan { cpu, program, timeout: *timeout, key, quantiles: quantiles.to_vec(), workers }
     }
