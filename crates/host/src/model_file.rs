@@ -3,6 +3,7 @@
 //! The format is described in docs/model-format.md.
 
 use crate::files::{LogZ, WholeFile};
+use crate::novelty::Novelty;
 use crate::posterior::Posterior;
 use half::f16;
 use lwflow_model::{Flow, FlowSpec, OuterTransform, ParamLayout};
@@ -13,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The newest version; files of versions 1 to this one are read, and the oldest that can say everything is written.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 const ENTRY: &str = "lwflow";
 
 /// Number type of the tensors.
@@ -83,6 +84,9 @@ struct Header {
     /// Since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     evidence: Option<LogZ>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    novelty: Option<Novelty>,
 }
 
 /// Only the version, read first, so that a newer header is named as such and not as damaged.
@@ -112,7 +116,11 @@ pub(crate) fn model_bytes(
 ) -> Result<Vec<u8>, ModelFileError> {
     let damaged = |reason: String| ModelFileError::Damaged { path: path.to_owned(), reason };
     let header = Header {
-        format_version: if posterior.evidence.is_some() { FORMAT_VERSION } else { 1 },
+        format_version: match (&posterior.novelty, &posterior.evidence) {
+            (Some(_), _) => 3,
+            (None, Some(_)) => 2,
+            (None, None) => 1,
+        },
         spec: posterior.spec().clone(),
         names: posterior.names.clone(),
         labels: posterior.labels.clone(),
@@ -121,6 +129,7 @@ pub(crate) fn model_bytes(
         context_scale: posterior.context_scale.clone(),
         seed: posterior.seed,
         evidence: posterior.evidence,
+        novelty: posterior.novelty.clone(),
     };
     let json = serde_json::to_string(&header).map_err(|e| damaged(e.to_string()))?;
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -217,6 +226,9 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
     if header.evidence.is_some_and(|e| !(e.log_z.is_finite() && e.sd.is_finite() && e.sd >= 0.0)) {
         return Err(damaged("header: evidence must be finite, its standard error not negative".into()));
     }
+    if let Some(novelty) = &header.novelty {
+        novelty.validate(c).map_err(|e| damaged(format!("header: {e}")))?;
+    }
     let layout = ParamLayout::new(&header.spec);
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     if tensors.len() != layout.blocks.len() {
@@ -260,6 +272,7 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
         context_scale: header.context_scale,
         seed: header.seed,
         evidence: header.evidence,
+        novelty: header.novelty,
     })
 }
 
@@ -291,6 +304,7 @@ mod tests {
             flow,
             context_location: vec![0.5],
             context_scale: vec![2.0],
+            novelty: None,
             seed: u64::MAX,
             evidence: None,
         }
