@@ -102,6 +102,10 @@ fn senseless_numbers_are_refused() {
         ("flow", "s_max", "0", positive),
         ("flow", "s_max", "21", "expected above 0 and at most 20"),
         ("flow", "n_layers", "1025", "expected at most 1024"),
+        ("flow", "coupling = \"spline\"\nn_bins", "1", "expected a whole number of at least 2"),
+        ("flow", "coupling = \"spline\"\nn_bins", "65", "expected 1 to 64"),
+        ("flow", "coupling = \"spline\"\nbound", "-1", positive),
+        ("flow", "coupling = \"spline\"\nbound", "1e9", "expected at least 0.1 and at most 1000"),
         ("flow", "hidden", "[32, 100000000]", "expected widths from 1 to 4096"),
         (
             "flow",
