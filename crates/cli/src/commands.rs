@@ -9,6 +9,7 @@ mod init;
 mod manual;
 mod report;
 mod rounds;
+mod simulate;
 mod table;
 
 pub use fit::fit_settings;
@@ -16,6 +17,7 @@ pub use fit::fit_settings;
 use crate::demo::{DemoArgs, demo};
 use crate::exit::CommandError;
 use crate::progress::{Console, Log, catch_interrupts};
+use crate::task::{MAX_SIMULATIONS, Objective};
 use clap::{Args, Parser, Subcommand};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use std::path::PathBuf;
@@ -65,6 +67,11 @@ Examples:
   lwflow fit TASK.toml --out runs/first --max-evaluations 100000
   lwflow fit TASK.toml --out runs/first --resume")]
     Fit(FitArgs),
+    /// Simulate data: parameters from the prior of a task, or given ones, and what its simulator draws for each.
+    #[command(after_help = "Examples:
+  lwflow simulate TASK.toml -n 10000 --out pairs.npz
+  lwflow simulate TASK.toml --theta posterior.csv --out predicted.csv --seed 1")]
+    Simulate(simulate::SimulateArgs),
     /// Draw samples from a trained model: columns or arrays theta and log_prob.
     #[command(after_help = "Examples:
   lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet
@@ -140,6 +147,12 @@ struct FitArgs {
     /// Go on with the rounds that an earlier call began in the same folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
+    /// Simulations of a task with a simulator (overrides the task file).
+    #[arg(long, value_name = "N", value_parser = simulations)]
+    simulations: Option<usize>,
+    /// What a task with a simulator learns (overrides the task file).
+    #[arg(long, value_enum)]
+    objective: Option<Objective>,
     /// Effective size that fresh draws must reach (rounds; overrides the task file).
     #[arg(long, value_name = "N")]
     target_ess: Option<f64>,
@@ -250,6 +263,7 @@ pub fn run() -> ExitCode {
         Command::Fit(args) => fit::run_fit(&args),
         Command::Init(args) => init::run_init(&args),
         Command::Check(args) => check::run_check(&args),
+        Command::Simulate(args) => simulate::run_simulate(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
         Command::Export(args) => export::run_export(&args),
@@ -272,6 +286,14 @@ pub fn run() -> ExitCode {
 /// A device as the user names it; the empty text of an unset variable is `auto`.
 fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
     if text.trim().is_empty() { Ok(DeviceChoice::Auto) } else { text.parse() }
+}
+
+/// A number of simulations.
+fn simulations(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=MAX_SIMULATIONS).contains(&n) => Ok(n),
+        _ => Err(format!("expected a whole number from 1 to {MAX_SIMULATIONS}")),
+    }
 }
 
 /// Opens the device and makes sure that it computes right.

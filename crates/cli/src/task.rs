@@ -22,21 +22,24 @@ macro_rules! choice {
     };
 }
 
+mod asked;
 mod error;
 mod likelihood;
+mod needs;
 mod parameters;
 mod reader;
 mod rounds;
 mod sections;
+mod simulator;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Place, TaskError};
 pub use likelihood::{ChainFormat, Likelihood};
+pub use needs::{likelihood_of, prior_of};
 pub use parameters::{Edge, ParameterSection};
+pub use simulator::{MAX_SIMULATIONS, Objective, SimulatorSection, SimulatorSource};
 
-use lwflow_host::outer::EdgeChoice;
-use lwflow_host::prior::IndependentPrior;
 use lwflow_host::rounds::RoundsSettings;
 use reader::{Choice, Document, Section};
 use serde::Serialize;
@@ -56,7 +59,8 @@ pub const TARGET_NAMES: &[&str] = &[
     "many_well",
 ];
 
-const SECTIONS: &[&str] = &["likelihood", "parameters", "rounds", "flow", "base", "training", "output"];
+const SECTIONS: &[&str] =
+    &["likelihood", "simulator", "parameters", "rounds", "flow", "base", "training", "output"];
 const FLOW_KEYS: &[&str] =
     &["n_layers", "hidden", "activation", "coupling", "s_max", "n_bins", "bound", "mixing"];
 const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];
@@ -69,6 +73,8 @@ const TRAINING_KEYS: &[&str] = &[
     "validation_share",
     "patience",
     "control_variate",
+    "averaging",
+    "weight_decay",
 ];
 const OUTPUT_KEYS: &[&str] = &["n_samples", "precision", "figures"];
 const KEYS: &[(&str, &[&str])] = &[
@@ -79,6 +85,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("base", BASE_KEYS),
     ("training", TRAINING_KEYS),
     ("output", OUTPUT_KEYS),
+    ("simulator", simulator::KEYS),
 ];
 choice!(
     /// Activation of the conditioners.
@@ -164,8 +171,11 @@ choice!(
 pub struct Task {
     /// The task file.
     pub file: PathBuf,
-    /// Where the pairs (theta, log likelihood) come from.
-    pub likelihood: Likelihood,
+    /// Where the pairs (theta, log likelihood) come from; `None` only where there is a simulator.
+    pub likelihood: Option<Likelihood>,
+    /// What draws data for given parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulator: Option<SimulatorSection>,
     /// Parameters in the order of the file (empty: as the source names them).
     pub parameters: Vec<ParameterSection>,
     /// How rounds are run; `None` if the fit is one of points that are there.
@@ -178,6 +188,9 @@ pub struct Task {
     pub training: TrainingSection,
     /// What is written.
     pub output: OutputSection,
+    /// `flow`, `base` and `training` as they are where the flow has context, which has other defaults.
+    #[serde(skip)]
+    conditional: (FlowSection, BaseSection, TrainingSection),
 }
 
 /// Layers of the flow.
@@ -217,6 +230,11 @@ impl Default for FlowSection {
 }
 
 impl FlowSection {
+    /// The defaults with context.
+    fn conditional() -> Self {
+        Self { n_layers: 6, hidden: vec![50, 50], activation: Activation::Tanh, ..Self::default() }
+    }
+
     /// The model's kind of coupling.
     #[must_use]
     pub fn model_coupling(&self) -> lwflow_model::Coupling {
@@ -283,6 +301,10 @@ pub struct TrainingSection {
     pub patience: usize,
     /// Whether the gradient uses the control variate.
     pub control_variate: ControlVariate,
+    /// Share of all steps over which parameters are averaged before they are judged and kept.
+    pub averaging: f64,
+    /// Decay of the layers' parameters per step, relative to the learning rate.
+    pub weight_decay: f64,
 }
 
 impl Default for TrainingSection {
@@ -296,6 +318,22 @@ impl Default for TrainingSection {
             validation_share: 0.1,
             patience: 0,
             control_variate: ControlVariate::Auto,
+            averaging: 0.0,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl TrainingSection {
+    /// The defaults with context.
+    fn conditional() -> Self {
+        Self {
+            batch_size: 128,
+            max_visits: 3_000_000,
+            learning_rate: 3e-3,
+            averaging: 0.03,
+            weight_decay: 0.3,
+            ..Self::default()
         }
     }
 }
@@ -336,7 +374,7 @@ impl Task {
     /// ```
     /// use lwflow_cli::task::{Likelihood, Task};
     /// let task = Task::parse("[likelihood]\npairs = \"pairs.npz\"\n", "runs/a/TASK.toml".as_ref())?;
-    /// assert_eq!(task.likelihood, Likelihood::Pairs { path: "runs/a/pairs.npz".into() });
+    /// assert_eq!(task.likelihood, Some(Likelihood::Pairs { path: "runs/a/pairs.npz".into() }));
     /// # Ok::<(), lwflow_cli::task::TaskError>(())
     /// ```
     pub fn parse(text: &str, file: &Path) -> Result<Self, TaskError> {
@@ -347,57 +385,48 @@ impl Task {
         })?;
         let root = Section::root(&document, table.get_ref(), SECTIONS)?;
         let open = |name, keys| Section::open(&document, name, root.get(name), keys);
-        let flow = sections::flow(&open("flow", FLOW_KEYS)?)?;
-        let base = sections::base(&open("base", BASE_KEYS)?)?;
-        let training = sections::training(&open("training", TRAINING_KEYS)?)?;
+        let (flow_section, base_section) = (open("flow", FLOW_KEYS)?, open("base", BASE_KEYS)?);
+        let training_section = open("training", TRAINING_KEYS)?;
+        let flow = sections::flow(&flow_section, FlowSection::default())?;
+        let base = sections::base(&base_section, BaseSection::default())?;
+        let training = sections::training(&training_section, TrainingSection::default())?;
+        let conditional = (
+            sections::flow(&flow_section, FlowSection::conditional())?,
+            sections::base(
+                &base_section,
+                BaseSection { kind: BaseKind::Gaussian, ..BaseSection::default() },
+            )?,
+            sections::training(&training_section, TrainingSection::conditional())?,
+        );
         let output = sections::output(&open("output", OUTPUT_KEYS)?)?;
         let source = open("likelihood", likelihood::KEYS)?;
-        if root.get("likelihood").is_none() {
-            return Err(root.missing("likelihood", likelihood::SOURCES));
-        }
-        let likelihood = likelihood::likelihood(&source, file)?;
-        let parameters = parameters::parameters(&document, &root, &likelihood)?;
-        let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, &likelihood)?;
-        Ok(Self { file: file.to_path_buf(), likelihood, parameters, rounds, flow, base, training, output })
-    }
-}
-
-/// The prior of a task whose parameters all have one, in their order, with their periods and edges.
-///
-/// # Errors
-/// [`TaskError::Missing`] naming the first parameter without a prior; [`TaskError::OutOfRange`] for one that makes no
-/// sense, which a task that was read does not have.
-pub fn prior_of(task: &Task) -> Result<IndependentPrior, TaskError> {
-    let place = || Place { file: task.file.clone(), line: 1 };
-    if task.parameters.is_empty() {
-        let expected = "a section [parameters.NAME] with a prior for every parameter";
-        return Err(TaskError::Missing { place: place(), key: "parameters".into(), expected });
-    }
-    let marginals = task.parameters.iter().map(|parameter| {
-        parameter.prior.ok_or_else(|| TaskError::Missing {
-            place: place(),
-            key: format!("parameters.{}.prior", parameter.name),
-            expected: "every parameter needs a prior",
+        let likelihood = match (root.get("likelihood"), root.get("simulator")) {
+            (None, None) => return Err(root.missing("likelihood", likelihood::SOURCES)),
+            (None, Some(_)) => None,
+            (Some(_), _) => Some(likelihood::likelihood(&source, file)?),
+        };
+        let simulator = open("simulator", simulator::KEYS)?;
+        let simulator = simulator::simulator(&root, &simulator, likelihood.as_ref(), file)?;
+        let asked = asked::Asked { likelihood: likelihood.as_ref(), simulator: simulator.as_ref() };
+        let parameters = parameters::parameters(&document, &root, asked)?;
+        let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, likelihood.as_ref())?;
+        let file = file.to_path_buf();
+        Ok(Self {
+            file,
+            likelihood,
+            simulator,
+            parameters,
+            rounds,
+            flow,
+            base,
+            training,
+            output,
+            conditional,
         })
-    });
-    let marginals = marginals.collect::<Result<Vec<_>, _>>()?;
-    let wrong = |error: lwflow_host::HostError| TaskError::OutOfRange {
-        place: place(),
-        key: "parameters".into(),
-        got: error.to_string(),
-        expected: "a prior for every parameter".into(),
-    };
-    let edge = |edge: Edge| match edge {
-        Edge::Auto => EdgeChoice::Auto,
-        Edge::Soft => EdgeChoice::Soft,
-        Edge::Hard => EdgeChoice::Hard,
-    };
-    let mut prior = IndependentPrior::new(marginals).map_err(wrong)?;
-    for (j, parameter) in task.parameters.iter().enumerate() {
-        prior = prior.with_edges(j, edge(parameter.lower_edge), edge(parameter.upper_edge));
-        if parameter.periodic {
-            prior = prior.with_periodic(j).map_err(wrong)?;
-        }
     }
-    Ok(prior)
+
+    /// Takes the defaults of flow, base and training for a flow with context.
+    pub fn use_context(&mut self) {
+        (self.flow, self.base, self.training) = self.conditional.clone();
+    }
 }
