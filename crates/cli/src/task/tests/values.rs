@@ -102,10 +102,6 @@ fn senseless_numbers_are_refused() {
         ("flow", "s_max", "0", positive),
         ("flow", "s_max", "21", "expected above 0 and at most 20"),
         ("flow", "n_layers", "1025", "expected at most 1024"),
-        ("flow", "coupling = \"spline\"\nn_bins", "1", "expected a whole number of at least 2"),
-        ("flow", "coupling = \"spline\"\nn_bins", "65", "expected 1 to 64"),
-        ("flow", "coupling = \"spline\"\nbound", "-1", positive),
-        ("flow", "coupling = \"spline\"\nbound", "1e9", "expected at least 0.1 and at most 1000"),
         ("flow", "hidden", "[32, 100000000]", "expected widths from 1 to 4096"),
         (
             "flow",
@@ -154,6 +150,31 @@ fn senseless_numbers_are_refused() {
     assert_eq!(
         message("[likelihood]\nchain = \"c\"\nformat = \"getdist\"\nburn_in = 1.0\n"),
         "runs/TASK.toml:4: `likelihood.burn_in` is 1.0, expected a share: at least 0, below 1"
+    );
+}
+
+#[test]
+fn splines_have_keys_of_their_own() {
+    let task =
+        parse("[likelihood]\ntarget = \"gauss1\"\n[flow]\ncoupling = \"spline\"\nbound = 4\n").unwrap();
+    let spline = lwflow_model::Coupling::Spline { n_bins: 8, bound: 4.0 };
+    assert_eq!(task.flow.model_coupling(), spline);
+    for (body, expected) in [
+        ("n_bins = 1", "`flow.n_bins` is 1, expected a whole number of at least 2"),
+        ("n_bins = 65", "`flow.n_bins` is 65, expected 1 to 64"),
+        ("bound = -1", "`flow.bound` is -1, expected a finite number above 0"),
+        ("bound = 1e9", "`flow.bound` is 1e9, expected at least 0.1 and at most 1000"),
+        (
+            "s_max = 2.0",
+            "`flow.s_max` cannot stand beside coupling = \"spline\": only coupling = \"affine\" has it",
+        ),
+    ] {
+        let text = with("flow", &format!("coupling = \"spline\"\n{body}"));
+        assert_eq!(text, format!("runs/TASK.toml:5: {expected}"));
+    }
+    assert_eq!(
+        with("flow", "n_bins = 8"),
+        "runs/TASK.toml:4: `flow.n_bins` cannot stand beside coupling = \"affine\": only coupling = \"spline\" has it"
     );
 }
 
