@@ -190,6 +190,7 @@ pub fn fit_settings(task: &Task) -> FitSettings {
                 task::Activation::Tanh => Activation::Tanh,
             },
             s_max: flow.s_max,
+            coupling: flow.model_coupling(),
             mixing: match flow.mixing {
                 task::Mixing::Alternate => Mixing::Alternate,
                 task::Mixing::Permute => Mixing::Permute,

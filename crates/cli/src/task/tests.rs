@@ -102,7 +102,10 @@ fn every_key_reaches_its_field() {
         n_layers: 4,
         hidden: vec![16, 16],
         activation: Activation::Tanh,
+        coupling: Coupling::Affine,
         s_max: 2.0,
+        n_bins: 8,
+        bound: 5.0,
         mixing: Mixing::Alternate,
     };
     assert_eq!(task.flow, flow);
@@ -188,12 +191,12 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("flow", "patience = 1"),
         "runs/TASK.toml:4: unknown key `flow.patience`, did you mean `training.patience`?; valid here: \
-         n_layers, hidden, activation, s_max, mixing"
+         n_layers, hidden, activation, coupling, s_max, n_bins, bound, mixing"
     );
     assert_eq!(
         with("flow", "label = \"x\""),
         "runs/TASK.toml:4: unknown key `flow.label`, did you mean `parameters.<name>.label`?; valid here: \
-         n_layers, hidden, activation, s_max, mixing"
+         n_layers, hidden, activation, coupling, s_max, n_bins, bound, mixing"
     );
     assert_eq!(
         with("output", "zzz = 1"),
