@@ -269,3 +269,139 @@ impl Points {
         Ok(data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::likelihood::Evaluations;
+    use crate::prior::{IndependentPrior, Marginal};
+    use crate::rng::sobol_blocks;
+    use lwflow_engine::{DeviceChoice, EngineSettings};
+
+    /// x = theta + 0.5 n with a standard normal prior: the posterior is normal with mean 0.8 x and variance 0.2.
+    #[derive(Debug)]
+    struct Noise {
+        n: usize,
+        nothing_below: f64,
+    }
+
+    impl Likelihood for Noise {
+        fn dim(&self) -> usize {
+            2
+        }
+
+        fn evaluate(&mut self, _: &[f64], _: &mut Evaluations) -> Result<(), HostError> {
+            Err(HostError::invalid("observation", "none", "one"))
+        }
+
+        fn evaluate_observed(
+            &mut self,
+            theta: &[f64],
+            observations: &[f64],
+            observation: &[u32],
+            out: &mut Vec<f64>,
+        ) -> Result<(), HostError> {
+            self.n += observation.len();
+            for (theta, &k) in theta.chunks_exact(2).zip(observation) {
+                let x = &observations[2 * k as usize..][..2];
+                let square: f64 = theta.iter().zip(x).map(|(t, x)| (x - t).powi(2)).sum();
+                out.push(if x[0] < self.nothing_below { f64::NEG_INFINITY } else { -2.0 * square });
+            }
+            Ok(())
+        }
+
+        fn audit(&mut self, _: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
+            Ok(None)
+        }
+    }
+
+    fn normals(seed: u64, n: usize) -> Vec<f64> {
+        let mut out = vec![0.0; n];
+        CounterField::new(seed, "test", 1).fill_standard_normal(0, &mut out);
+        out
+    }
+
+    fn simulated(n: usize) -> FitInput {
+        let normal = Marginal::Normal { mean: 0.0, sd: 1.0 };
+        let prior = IndependentPrior::new(vec![normal; 2]).unwrap();
+        let theta = transform_rows(&prior, &sobol_blocks(3, n, 2).points);
+        let context = theta.iter().zip(normals(4, 2 * n)).map(|(t, z)| t + 0.5 * z).collect();
+        FitInput {
+            names: vec!["a".into(), "b".into()],
+            labels: vec!["a".into(), "b".into()],
+            supports: prior.supports(),
+            theta,
+            context,
+            log_weights: vec![0.0; n],
+            ..FitInput::default()
+        }
+    }
+
+    /// Mean forward KL of the posteriors of 500 fresh observations from the exact ones.
+    fn distance(posterior: &Posterior, engine: &Engine) -> f64 {
+        let z = normals(5, 4000);
+        let (mut theta, mut context, mut truth) = (Vec::new(), Vec::new(), 0.0);
+        for row in z.chunks_exact(8).map(|z| &z[..6]) {
+            let x = [row[0] + 0.5 * row[2], row[1] + 0.5 * row[3]];
+            theta.extend([0.8 * x[0] + 0.2f64.sqrt() * row[4], 0.8 * x[1] + 0.2f64.sqrt() * row[5]]);
+            context.extend(x);
+            truth -= (std::f64::consts::TAU * 0.2).ln() + 0.5 * (row[4] * row[4] + row[5] * row[5]);
+        }
+        let mut executor = engine.flow(posterior.spec()).unwrap();
+        let log_q = posterior.log_prob(&mut executor, &theta, &context).unwrap();
+        (truth - log_q.iter().sum::<f64>()) / 500.0
+    }
+
+    #[test]
+    fn likelihoods_of_many_parameters_make_up_for_few_simulations() {
+        let engine =
+            Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..Default::default() }).unwrap();
+        let input = simulated(400);
+        let normal = Marginal::Normal { mean: 0.0, sd: 1.0 };
+        let prior = IndependentPrior::new(vec![normal; 2]).unwrap();
+        let mut settings = FitSettings::conditional();
+        settings.flow.n_layers = 2;
+        settings.flow.hidden = vec![16];
+        settings.training.max_visits = 40_000;
+        let (plain, _) = fit(&engine, &input, &settings, 1, |_| ControlFlow::Continue(())).unwrap();
+        let run = |likelihood: &mut Noise| {
+            let how = AmortiseSettings { evaluations_per_simulation: 32, ..AmortiseSettings::default() };
+            let go_on = |_| ControlFlow::Continue(());
+            fit_likelihood_weighted(&engine, &input, &prior, likelihood, (&settings, &how), 1, go_on).unwrap()
+        };
+        let mut likelihood = Noise { n: 0, nothing_below: f64::NEG_INFINITY };
+        let (weighted, _, report) = run(&mut likelihood);
+        assert_eq!((report.n_evaluations, likelihood.n), (400 * 32, 400 * 32));
+        assert!(report.rounds.iter().all(|r| r.n_without == 0 && r.mean_ess > 6.0), "{report:?}");
+        let (before, after) = (distance(&plain, &engine), distance(&weighted, &engine));
+        println!("KL {before:.4} by simulations, {after:.4} with likelihoods");
+        assert!(after < 0.5 * before && after < 0.03, "{before} {after}");
+        // Observations that no likelihood speaks for keep the parameters that they were simulated from.
+        let (kept, _, report) = run(&mut Noise { n: 0, nothing_below: 0.0 });
+        let n_below = input.context.chunks_exact(2).filter(|x| x[0] < 0.0).count();
+        assert!(report.rounds.iter().all(|r| r.n_without == n_below), "{report:?}");
+        assert!(distance(&kept, &engine) < 1.5 * before, "{}", distance(&kept, &engine));
+    }
+
+    #[test]
+    fn a_likelihood_with_its_own_observation_is_refused() {
+        let engine =
+            Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..Default::default() }).unwrap();
+        let normal = Marginal::Normal { mean: 0.0, sd: 1.0 };
+        let prior = IndependentPrior::new(vec![normal; 2]).unwrap();
+        let mut settings = FitSettings::conditional();
+        settings.training.max_visits = 1000;
+        let mut own = crate::likelihood::ClosureLikelihood::new(2, |theta: &[f64]| -theta[0]);
+        let mut refuse = |input: &FitInput| {
+            let how = AmortiseSettings::default();
+            let go_on = |_| ControlFlow::Continue(());
+            fit_likelihood_weighted(&engine, input, &prior, &mut own, (&settings, &how), 1, go_on)
+                .unwrap_err()
+                .to_string()
+        };
+        let error = refuse(&simulated(100));
+        assert!(error.contains("its own observation"), "{error}");
+        let bare = FitInput { context: Vec::new(), ..simulated(100) };
+        assert!(refuse(&bare).contains("context"), "{}", refuse(&bare));
+    }
+}

@@ -120,6 +120,11 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
             }
         };
     };
+    let has_points =
+        matches!(task.likelihood, Some(task::Likelihood::Pairs { .. } | task::Likelihood::Chain { .. }));
+    if has_points && args.simulations.is_none() && args.objective.is_none() {
+        return Ok(None);
+    }
     simulator.simulations = args.simulations.unwrap_or(simulator.simulations);
     simulator.objective = args.objective.unwrap_or(simulator.objective);
     let objective = simulator.objective;
