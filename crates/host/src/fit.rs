@@ -8,12 +8,15 @@ pub use refit::refit;
 pub use start::visits_of_starts;
 
 use crate::mixture::{GaussianMixture, SelectionRow};
+use crate::novelty::Novelty;
 use crate::outer::{Support, fit_outer};
 use crate::posterior::Posterior;
 use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, train};
 use crate::{HostError, weights};
 use lwflow_engine::Engine;
-use lwflow_model::{Activation, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout};
+use lwflow_model::{
+    Activation, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout,
+};
 use serde::{Deserialize, Serialize};
 use start::{Effort, N_BROAD, compete, initial_base, mixture_params};
 use std::ops::ControlFlow;
@@ -103,13 +106,14 @@ impl FitSettings {
     #[must_use]
     pub fn conditional() -> Self {
         let flow = FlowSettings {
-            n_layers: 6,
+            n_layers: 5,
             hidden: vec![50, 50],
             activation: Activation::Tanh,
+            coupling: Coupling::Spline { n_bins: 8, bound: 5.0 },
             ..FlowSettings::default()
         };
         let training = TrainSettings {
-            batch_size: 128,
+            batch_size: 64,
             max_visits: 3_000_000,
             learning_rate: 3e-3,
             averaging: 0.03,
@@ -150,6 +154,8 @@ pub struct Prepared {
     pub outer: OuterTransform,
     /// Location and scale of the context, `[C]` each.
     pub context: (Vec<f64>, Vec<f64>),
+    /// How far from the points' context another one lies; `None` without context.
+    pub novelty: Option<Novelty>,
     /// Sentences for people.
     pub notes: Vec<String>,
 }
@@ -176,6 +182,8 @@ pub enum Stage {
     Mixture,
     /// Short runs from the EM mixture and from broad ones, all together; counted in points visited.
     Starts,
+    /// Parameters for every observation, drawn and weighted; counted in observations.
+    Weighting,
     /// The training itself; counted in points visited.
     Training,
 }
@@ -253,7 +261,8 @@ pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Pre
             "{n_outside} points of weight zero lie on or outside the bounds and were left out"
         ));
     }
-    Ok(Prepared { data, outer, context: (location, scale), notes })
+    let novelty = Novelty::fit(&data.context, c);
+    Ok(Prepared { data, outer, context: (location, scale), novelty, notes })
 }
 
 /// Fits a flow to weighted pairs.
@@ -368,6 +377,7 @@ fn assemble(input: &FitInput, prepared: Prepared, flow: Flow<f32>, seed: u64) ->
         flow,
         context_location: prepared.context.0,
         context_scale: prepared.context.1,
+        novelty: prepared.novelty,
         seed,
         evidence: None,
     }

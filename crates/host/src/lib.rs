@@ -3,6 +3,7 @@
 //! fixed order, so the number of threads never changes a result.
 
 pub mod adam;
+pub mod amortise;
 mod command;
 pub mod diagnostics;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod fit;
 pub mod likelihood;
 pub mod mixture;
 pub mod model_file;
+pub mod novelty;
 pub mod outer;
 pub mod posterior;
 pub mod prior;

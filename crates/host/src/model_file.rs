@@ -3,6 +3,7 @@
 //! The format is described in docs/model-format.md.
 
 use crate::files::{LogZ, WholeFile};
+use crate::novelty::Novelty;
 use crate::posterior::Posterior;
 use half::f16;
 use lwflow_model::{Flow, FlowSpec, LayerSpec, OuterTransform, ParamLayout};
@@ -83,6 +84,9 @@ struct Header {
     /// Since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     evidence: Option<LogZ>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    novelty: Option<Novelty>,
 }
 
 /// Only the version, read first, so that a newer header is named as such and not as damaged.
@@ -121,6 +125,7 @@ pub(crate) fn model_bytes(
         context_scale: posterior.context_scale.clone(),
         seed: posterior.seed,
         evidence: posterior.evidence,
+        novelty: posterior.novelty.clone(),
     };
     let json = serde_json::to_string(&header).map_err(|e| damaged(e.to_string()))?;
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -160,7 +165,7 @@ fn least_version(posterior: &Posterior) -> u32 {
         LayerSpec::AffineCoupling(_) => false,
         LayerSpec::SplineCoupling(_) => true,
     };
-    if posterior.spec().layers.iter().any(is_spline) {
+    if posterior.novelty.is_some() || posterior.spec().layers.iter().any(is_spline) {
         3
     } else if posterior.evidence.is_some() {
         2
@@ -232,6 +237,9 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
     if header.evidence.is_some_and(|e| !(e.log_z.is_finite() && e.sd.is_finite() && e.sd >= 0.0)) {
         return Err(damaged("header: evidence must be finite, its standard error not negative".into()));
     }
+    if let Some(novelty) = &header.novelty {
+        novelty.validate(c).map_err(|e| damaged(format!("header: {e}")))?;
+    }
     let layout = ParamLayout::new(&header.spec);
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     if tensors.len() != layout.blocks.len() {
@@ -275,6 +283,7 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
         context_scale: header.context_scale,
         seed: header.seed,
         evidence: header.evidence,
+        novelty: header.novelty,
     })
 }
 
@@ -306,6 +315,7 @@ mod tests {
             flow,
             context_location: vec![0.5],
             context_scale: vec![2.0],
+            novelty: None,
             seed: u64::MAX,
             evidence: None,
         }

@@ -1,18 +1,21 @@
 //! `lwflow fit`: reads everything, refuses what it must before it works, fits, and hands the results to the report.
 
 use super::rounds::run_rounds;
-use super::{FitArgs, open_engine};
+use super::{FitArgs, RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
-use crate::inference::inference;
+use crate::inference::{Inference, inference};
 use crate::out_folder::{OutFolder, refuse_results};
-use crate::progress::interrupted;
+use crate::progress::{Bar, interrupted};
 use crate::report;
 use crate::simulation::simulation;
-use crate::source::{self, PairsEvidence};
+use crate::source::{self, PairsEvidence, Source};
 use crate::task::{self, Objective, Task};
+use lwflow_engine::Engine;
+use lwflow_host::amortise::{AmortiseReport, AmortiseSettings, fit_likelihood_weighted};
 use lwflow_host::files::LogZ;
-use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
+use lwflow_host::fit::{BaseSettings, Components, FitReport, FitSettings, fit};
 use lwflow_host::model_file::Precision;
+use lwflow_host::posterior::Posterior;
 use lwflow_host::rounds::RoundsSettings;
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
 use lwflow_model::{Activation, Covariance, FlowSettings, Mixing};
@@ -20,28 +23,29 @@ use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
-    let console = args.console();
+    let console = args.run.console();
     let mut task = Task::read(&args.task)?;
     let objective = objective(&mut task, args)?;
     check_counts(&task)?;
-    let replace = args.force || args.resume;
-    refuse_results(&args.out, replace)?;
-    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds_settings(&task, args)?, objective) {
-        let _folder = OutFolder::claim(&args.out, replace)?;
-        let engine = open_engine(&args.device, console)?;
+    let replace = args.run.force || args.run.resume;
+    refuse_results(&args.run.out, replace)?;
+    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds_settings(&task, &args.run)?, objective)
+    {
+        let _folder = OutFolder::claim(&args.run.out, replace)?;
+        let engine = open_engine(&args.run.device, console)?;
         let inference = inference(&task, settings, &engine)?;
-        return run_rounds(args, &task, &engine, inference, console);
+        return run_rounds(&args.run, &task, &engine, inference, console);
     }
     let (_folder, engine, source) = if objective.is_some() {
-        let folder = OutFolder::claim(&args.out, replace)?;
-        let engine = open_engine(&args.device, console)?;
-        let simulation = simulation(&task, args.seed, || Ok(engine.clone()))?;
+        let folder = OutFolder::claim(&args.run.out, replace)?;
+        let engine = open_engine(&args.run.device, console)?;
+        let simulation = simulation(&task, args.run.seed, || Ok(engine.clone()))?;
         let n = task.simulator.as_ref().map_or(0, |s| s.simulations);
         let bar = console.bar("simulating", "simulations");
-        (folder, engine, source::draw_simulations(&task, simulation, n, args.seed, &bar)?)
+        (folder, engine, source::draw_simulations(&task, simulation, n, args.run.seed, &bar)?)
     } else {
-        let source = source::load(&task, args.seed)?;
-        (OutFolder::claim(&args.out, replace)?, open_engine(&args.device, console)?, source)
+        let source = source::load(&task, args.run.seed)?;
+        (OutFolder::claim(&args.run.out, replace)?, open_engine(&args.run.device, console)?, source)
     };
     source.notes.iter().for_each(|note| console.remark(note));
     if !source.input.context.is_empty() {
@@ -49,8 +53,16 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     }
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
-    let (mut posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
-        .map_err(|error| of_task(&task, error.into()))?;
+    let amortised = objective == Some(Objective::Likelihood);
+    let (mut posterior, report, amortised) = if amortised {
+        let (posterior, report, amortised) =
+            amortise(&task, &source, &engine, &settings, args.run.seed, &bar)?;
+        (posterior, report, Some(amortised))
+    } else {
+        let fitted = fit(&engine, &source.input, &settings, args.run.seed, |p| bar.update_fit(p));
+        let (posterior, report) = fitted.map_err(|error| of_task(&task, error.into()))?;
+        (posterior, report, None)
+    };
     drop(bar);
     let PairsEvidence { log_z, log_z_sd, .. } = source.evidence;
     posterior.evidence = log_z.zip(log_z_sd).map(|(log_z, sd)| LogZ { log_z, sd });
@@ -64,13 +76,34 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         source: &source,
         posterior: &posterior,
         report: &report,
-        seed: args.seed,
+        amortised: amortised.as_ref(),
+        seed: args.run.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
-        replace: args.force,
+        replace: args.run.force,
     };
-    report::write(&args.out, &run, &engine, precision(&task), console)?;
+    report::write(&args.run.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
+}
+
+/// Likelihood-weighted amortisation on simulated pairs.
+fn amortise(
+    task: &Task,
+    source: &Source,
+    engine: &Engine,
+    settings: &FitSettings,
+    seed: u64,
+    bar: &Bar,
+) -> Result<(Posterior, FitReport, AmortiseReport), CommandError> {
+    let rounds = task.rounds.clone().unwrap_or_default();
+    let Inference { prior, mut likelihood, .. } = inference(task, rounds, engine)?;
+    let mut how = AmortiseSettings::default();
+    if let Some(simulator) = &task.simulator {
+        how.evaluations_per_simulation = simulator.evaluations_per_simulation;
+    }
+    let (settings, progress) = ((settings, &how), |p| bar.update_fit(p));
+    fit_likelihood_weighted(engine, &source.input, &*prior, &mut *likelihood, settings, seed, progress)
+        .map_err(|error| of_task(task, error.into()))
 }
 
 /// What a task with a simulator learns, as the command line changed it; `None` for a task without one.
@@ -87,6 +120,11 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
             }
         };
     };
+    let has_points =
+        matches!(task.likelihood, Some(task::Likelihood::Pairs { .. } | task::Likelihood::Chain { .. }));
+    if has_points && args.simulations.is_none() && args.objective.is_none() {
+        return Ok(None);
+    }
     simulator.simulations = args.simulations.unwrap_or(simulator.simulations);
     simulator.objective = args.objective.unwrap_or(simulator.objective);
     let objective = simulator.objective;
@@ -101,7 +139,7 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
 }
 
 /// How rounds run, if the task asks for them: its own settings, and over them those of the command line.
-fn rounds_settings(task: &Task, args: &FitArgs) -> Result<Option<RoundsSettings>, CommandError> {
+pub(super) fn rounds_settings(task: &Task, args: &RunArgs) -> Result<Option<RoundsSettings>, CommandError> {
     let flags = [
         ("--resume", args.resume),
         ("--target-ess", args.target_ess.is_some()),

@@ -70,6 +70,8 @@ fn every_key_reaches_its_field() {
         clip_norm = 1.0
         validation_share = 0.25
         patience = 7
+        averaging = 0.1
+        weight_decay = 0.5
         control_variate = false
         [output]
         n_samples = 0
@@ -123,6 +125,8 @@ fn every_key_reaches_its_field() {
         validation_share: 0.25,
         patience: 7,
         control_variate: ControlVariate::Off,
+        averaging: 0.1,
+        weight_decay: 0.5,
     };
     assert_eq!(task.training, training);
     assert_eq!(task.output, OutputSection { n_samples: 0, precision: Precision::F16, figures: false });
@@ -170,12 +174,13 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("training", "batch_size = 3\nbatchsize = 3"),
         "runs/TASK.toml:5: unknown key `training.batchsize`, did you mean `training.batch_size`?; valid here: \
-         batch_size, max_visits, learning_rate, schedule, clip_norm, validation_share, patience, control_variate"
+         batch_size, max_visits, learning_rate, schedule, clip_norm, validation_share, patience, control_variate, \
+         averaging, weight_decay"
     );
     assert_eq!(
         with("trainning", ""),
         "runs/TASK.toml:3: unknown key `trainning`, did you mean `training`?; valid here: \
-         likelihood, parameters, rounds, flow, base, training, output"
+         likelihood, simulator, parameters, rounds, flow, base, training, output"
     );
     assert_eq!(
         with("parameters.x0", "lowr = 1.0"),

@@ -79,6 +79,7 @@ fn posterior(activation: Activation, coupling: Coupling, base: BaseSpec, context
         flow,
         context_location: vec![0.5; context_dim],
         context_scale: vec![2.0; context_dim],
+        novelty: None,
         seed: 5,
         evidence: None,
     }
