@@ -61,7 +61,8 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
     rows
 }
 
-/// A user's likelihood with and without derived quantities and data, of given theta and of draws of a scan; its sums.
+/// A user's likelihood with and without derived quantities and data, of given theta, of draws of a scan and of many observations;
+/// the sums of a scan.
 fn likelihoods() -> Vec<(&'static str, Constants)> {
     let plain = "fn log_likelihood(theta: array<f32, D>) -> f32 { return normal_log_pdf(theta[0], erf(theta[1]), 1.0); }";
     let data = "fn log_likelihood(theta: array<f32, D>) -> f32 {
@@ -80,8 +81,14 @@ fn likelihoods() -> Vec<(&'static str, Constants)> {
             .with("reads_data", reads_data)
             .with("n_observed", 0)
             .with("random", false)
+            .with("observed", false)
             .with("user", user);
-        rows.push(("evaluate_likelihood", constants.clone().with("scan", false)));
+        let given = constants.clone().with("scan", false);
+        if reads_data {
+            rows.push(("evaluate_likelihood", given.clone().with("observed", true)));
+            rows.push(("evaluate_likelihood", given.clone().with("observed", true).with("n_derived", 0)));
+        }
+        rows.push(("evaluate_likelihood", given));
         let scan = constants.with("scan", true).with("block", 8192).with("n_cubics", 2048);
         rows.push(("evaluate_likelihood", scan));
     }
@@ -109,6 +116,7 @@ fn simulators() -> Vec<(&'static str, Constants)> {
             .with("user", user);
         if reads_data {
             let likelihood = constants.clone().with("random", true).with("scan", false);
+            let likelihood = likelihood.with("observed", false);
             rows.push(("evaluate_likelihood", likelihood));
         }
         rows.push(("evaluate_simulator", constants));

@@ -1,6 +1,6 @@
 // log_likelihood[i], derived[i, m] = what the user's functions say of theta[i]; one invocation per theta, rows as the host
 // has them: the time is the user's arithmetic, not the reads. With `scan` theta[i] is not given but drawn here from the prior,
-// and there are no derived quantities.
+// and there are no derived quantities. With `observed` data has many observations, and every theta names its own.
 {% include "include/likelihood_data.wgsl" %}
 {% include "include/likelihood_native.wgsl" %}
 {% include "include/likelihood_math.wgsl" %}
@@ -28,7 +28,12 @@ struct LwflowShape {
 @group(0) @binding(3) var<storage, read_write> lwflow_derived: array<f32>;             // (n_samples, M)
 {% endif %}
 {% set data_binding = 4 if scan or n_derived > 0 else 3 %}
+{% set first_row = "lwflow_first_row + " if observed else "" %}
 {% include "include/likelihood_table.wgsl" %}
+{% if observed %}
+@group(0) @binding({{ data_binding + 1 }}) var<storage, read> lwflow_observation: array<u32>;            // (n_samples), below J
+var<private> lwflow_first_row: u32;
+{% endif %}
 {{ user }}
 @compute @workgroup_size({{ workgroup }})
 fn evaluate_likelihood(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
@@ -43,6 +48,9 @@ fn evaluate_likelihood(@builtin(global_invocation_id) id: vec3<u32>, @builtin(wo
     for (var j = 0u; j < {{ dim }}u; j = j + 1u) {
         theta[j] = lwflow_theta[i * {{ dim }}u + j];
     }
+{% endif %}
+{% if observed %}
+    lwflow_first_row = lwflow_observation[i] * n_rows;
 {% endif %}
     lwflow_log_likelihood[i] = log_likelihood(theta);
 {% if n_derived > 0 and not scan %}

@@ -15,6 +15,7 @@ struct LwflowShape {
 @group(0) @binding(1) var<storage, read> lwflow_theta: array<f32>;      // (n_samples, D)
 @group(0) @binding(2) var<storage, read_write> lwflow_x: array<f32>;    // (n_samples, X)
 {% set data_binding = 3 %}
+{% set first_row = "" %}
 {% include "include/likelihood_table.wgsl" %}
 {{ user }}
 @compute @workgroup_size({{ workgroup }})

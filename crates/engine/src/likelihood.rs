@@ -7,12 +7,17 @@ use crate::gpu::{GpuLikelihood, GpuScan};
 use crate::scan::{QuantileTable, SOBOL_MAX_DIM, Scanned};
 use crate::{Engine, EngineError, EngineSettings, WgslProgram, rows};
 
+/// log L `[n]` and derived quantities `[n, M]`.
+type Values = (Vec<f32>, Vec<f32>);
+
 /// A log likelihood on a device.
 #[derive(Debug)]
 pub struct LikelihoodExecutor {
     program: WgslProgram,
     settings: EngineSettings,
     runner: Runner,
+    /// Observations J that [`LikelihoodExecutor::observe`] set.
+    n_observations: usize,
 }
 
 /// A scan of a prior on a device: what it draws and evaluates stays there.
@@ -42,7 +47,7 @@ impl LikelihoodExecutor {
                 Runner::Cpu(Box::new(CpuLikelihood::new(cpu.clone(), program, timeout)))
             }
         };
-        Ok(Self { program: program.clone(), settings: engine.settings.clone(), runner })
+        Ok(Self { program: program.clone(), settings: engine.settings.clone(), runner, n_observations: 0 })
     }
 
     /// The program it runs.
@@ -74,8 +79,13 @@ impl LikelihoodExecutor {
     /// # Errors
     /// [`EngineError::BadLogLikelihood`] for the first log L that is NaN or +inf; [`EngineError::Length`] or
     /// [`EngineError::NonFinite`] for a theta that does not fit; any error of the device.
-    pub fn evaluate(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        let (log_likelihood, derived) = self.evaluate_unchecked(theta)?;
+    pub fn evaluate(&mut self, theta: &[f32]) -> Result<Values, EngineError> {
+        let values = self.evaluate_unchecked(theta)?;
+        self.checked(theta, values)
+    }
+
+    fn checked(&self, theta: &[f32], values: Values) -> Result<Values, EngineError> {
+        let (log_likelihood, derived) = values;
         match log_likelihood.iter().position(|v| v.is_nan() || *v == f32::INFINITY) {
             None => Ok((log_likelihood, derived)),
             Some(row) => {
@@ -95,13 +105,97 @@ impl LikelihoodExecutor {
     ///
     /// # Errors
     /// As [`LikelihoodExecutor::evaluate`], but for the first.
-    pub fn evaluate_unchecked(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+    pub fn evaluate_unchecked(&mut self, theta: &[f32]) -> Result<Values, EngineError> {
+        self.run(theta, None)
+    }
+
+    /// Sets the observations of [`LikelihoodExecutor::evaluate_observed`], `[J, X]` row by row: an observation is as many values
+    /// as the data of the program's source, and `data(row, column)` reads them in its place. They are rounded to f32.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] for a program that does not call `data`, no observations, or no whole number of them;
+    /// [`EngineError::NonFinite`] for a value that is not finite in f32; any error of the device. Those set before are gone.
+    pub fn observe(&mut self, observations: &[f64]) -> Result<(), EngineError> {
+        const WHAT: &str = "observations of a WGSL likelihood";
+        self.n_observations = 0;
+        let got = observations.len();
+        let Some(n_values) = self.program.n_observed() else {
+            let expected = "none: the program does not call `data`".into();
+            return Err(EngineError::Length { what: WHAT, got, expected });
+        };
+        let n = got / n_values;
+        if n == 0 || n * n_values != got {
+            let n_columns = self.program.source().data.as_ref().map_or(1, |d| d.n_columns);
+            let n_rows = n_values / n_columns;
+            let expected =
+                format!("a multiple of {n_values} (the program reads {n_rows} x {n_columns} values of each)");
+            return Err(EngineError::Length { what: WHAT, got, expected });
+        }
+        let values: Vec<f32> = observations.iter().map(|v| *v as f32).collect();
+        rows::check(WHAT, &values, n, n_values)?;
+        match &mut self.runner {
+            Runner::Gpu(gpu) => gpu.observe(&values)?,
+            Runner::Cpu(cpu) => cpu.observe(values),
+        }
+        self.n_observations = n;
+        Ok(())
+    }
+
+    /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`, where row i is that of observation `observation[i]`, `[n]` below
+    /// the J of [`LikelihoodExecutor::observe`].
+    ///
+    /// ```
+    /// use lwflow_engine::{DeviceChoice, Engine, EngineSettings, WgslData, WgslProgram, WgslSource};
+    /// let text = "fn log_likelihood(theta: array<f32, D>) -> f32 { return -0.5 * square(data(0u, 1u) - theta[0]); }";
+    /// let data = Some(WgslData { values: vec![0.0, 0.0], n_columns: 2 });
+    /// let source = WgslSource { file: "normal.wgsl".into(), text: text.into(), dim: 1, data, ..Default::default() };
+    /// let program = WgslProgram::new(&source)?;
+    /// let cores = Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..Default::default() })?;
+    /// let mut likelihood = cores.likelihood(&program)?;
+    /// likelihood.observe(&[9.0, 1.0, 9.0, 3.0])?; // two observations of two values
+    /// let (log_likelihood, _) = likelihood.evaluate_observed(&[1.0, 1.0, 3.0], &[0, 1, 1])?;
+    /// assert_eq!(log_likelihood, [0.0, -2.0, 0.0]);
+    /// # Ok::<(), lwflow_engine::EngineError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LikelihoodExecutor::evaluate`]; [`EngineError::Length`] for another number of indices than of theta,
+    /// [`EngineError::Index`] for one that is not below J.
+    pub fn evaluate_observed(&mut self, theta: &[f32], observation: &[u32]) -> Result<Values, EngineError> {
+        let values = self.evaluate_observed_unchecked(theta, observation)?;
+        self.checked(theta, values)
+    }
+
+    /// [`LikelihoodExecutor::evaluate_observed`] as [`LikelihoodExecutor::evaluate_unchecked`] is to
+    /// [`LikelihoodExecutor::evaluate`].
+    ///
+    /// # Errors
+    /// As [`LikelihoodExecutor::evaluate_observed`], but for NaN and +inf.
+    pub fn evaluate_observed_unchecked(
+        &mut self,
+        theta: &[f32],
+        observation: &[u32],
+    ) -> Result<Values, EngineError> {
+        let n = rows::count("theta", theta, self.program.source().dim)?;
+        if observation.len() != n {
+            let (got, expected) = (observation.len(), format!("{n} (one per theta)"));
+            return Err(EngineError::Length { what: "observation", got, expected });
+        }
+        let len = self.n_observations;
+        if let Some(row) = observation.iter().position(|j| *j as usize >= len) {
+            let got = u64::from(observation[row]);
+            return Err(EngineError::Index { what: "observation", row, got, len });
+        }
+        self.run(theta, Some(observation))
+    }
+
+    fn run(&mut self, theta: &[f32], observation: Option<&[u32]>) -> Result<Values, EngineError> {
         let dim = self.program.source().dim;
         let n = rows::count("theta", theta, dim)?;
         rows::check("theta", theta, n, dim)?;
         let (mut log_likelihood, derived) = match &mut self.runner {
-            Runner::Gpu(gpu) => gpu.evaluate(theta)?,
-            Runner::Cpu(cpu) => cpu.evaluate(theta)?,
+            Runner::Gpu(gpu) => gpu.evaluate(theta, observation)?,
+            Runner::Cpu(cpu) => cpu.evaluate(theta, observation)?,
         };
         for value in &mut log_likelihood {
             if *value <= f32::MIN {

@@ -1,9 +1,10 @@
-// Observed data, or constants of a simulator, at binding `data_binding`.
+// Observed data, or constants of a simulator, at binding `data_binding`. Where there are many observations, `first_row` adds
+// the first row of the one at hand.
 {% if reads_data %}
-@group(0) @binding({{ data_binding }}) var<storage, read> lwflow_data: array<f32>; // (n_rows, n_columns)
+@group(0) @binding({{ data_binding }}) var<storage, read> lwflow_data: array<f32>; // (n_rows, n_columns), or J times that
 // An index outside means the last one.
 fn data(row: u32, column: u32) -> f32 {
-    return lwflow_data[min(row, n_rows - 1u) * n_columns + min(column, n_columns - 1u)];
+    return lwflow_data[({{ first_row }}min(row, n_rows - 1u)) * n_columns + min(column, n_columns - 1u)];
 }
 {% elif n_rows > 0 %}
 fn data(row: u32, column: u32) -> f32 {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::pipeline::Bound;
+use super::pipeline::{Bound, Pipeline};
 use super::uniform::fill;
 use super::{Gpu, GpuScan, Staging, Wait};
 use crate::scan::QuantileTable;
@@ -13,21 +13,42 @@ use crate::{EngineError, EngineSettings, WgslProgram};
 /// Theta of a piece, if memory allows: a dispatch of a quarter of a second at a million evaluations per second.
 const PIECE: usize = 1 << 18;
 
+/// What buffers of numbers are used as.
+const STORAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
+
 /// A likelihood and its buffers for one piece.
 #[derive(Debug)]
 pub(crate) struct GpuLikelihood {
     gpu: Arc<Gpu>,
-    dim: usize,
-    n_derived: usize,
+    program: WgslProgram,
     piece: usize,
-    pipeline: Arc<super::pipeline::Pipeline>,
-    group: wgpu::BindGroup,
+    plain: Kernel,
+    observed: Option<Observed>,
     shape: wgpu::Buffer,
     theta: wgpu::Buffer,
     log_likelihood: wgpu::Buffer,
     derived: wgpu::Buffer,
     data: wgpu::Buffer,
     staging: Staging,
+}
+
+/// A kernel with what it is bound to.
+#[derive(Debug)]
+struct Kernel {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+}
+
+/// The kernel with many observations.
+#[derive(Debug)]
+struct Observed {
+    kernel: Kernel,
+    /// Observations, with room for as many values as the most that were set.
+    data: wgpu::Buffer,
+    capacity: usize,
+    /// The observation of each theta of a piece.
+    observation: wgpu::Buffer,
 }
 
 impl GpuLikelihood {
@@ -42,28 +63,20 @@ impl GpuLikelihood {
         let groups = gpu.limits.max_compute_workgroups_per_dimension as usize * WORKGROUP as usize;
         let fits = (binding.min(settings.scratch_bytes / 4) / row).max(WORKGROUP.into()) as usize;
         let piece = settings.piece_samples.unwrap_or(PIECE).clamp(1, PIECE.min(groups).min(fits));
-        let storage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let shape = gpu.buffer("likelihood/shape", 4, Usage::UNIFORM | Usage::COPY_DST)?;
-        let theta = gpu.buffer("likelihood/theta", piece * dim, storage)?;
-        let log_likelihood = gpu.buffer("likelihood/log_likelihood", piece, storage)?;
-        let derived = gpu.buffer("likelihood/derived", (piece * n_derived).max(1), storage)?;
+        let theta = gpu.buffer("likelihood/theta", piece * dim, STORAGE)?;
+        let log_likelihood = gpu.buffer("likelihood/log_likelihood", piece, STORAGE)?;
+        let derived = gpu.buffer("likelihood/derived", (piece * n_derived).max(1), STORAGE)?;
         let values: Vec<f32> = match &source.data {
             Some(data) => data.values.iter().map(|v| *v as f32).collect(),
             None => vec![0.0],
         };
-        let data = gpu.buffer("likelihood/data", values.len(), storage)?;
+        let data = gpu.buffer("likelihood/data", values.len(), STORAGE)?;
         gpu.scoped("uploading the data of a likelihood", || {
             gpu.queue.write_buffer(&data, 0, bytemuck::cast_slice(&values));
             Ok(())
         })?;
-        let mut buffers = vec![
-            ("lwflow_shape", Bound::Uniform(&shape)),
-            ("lwflow_theta", Bound::Read(&theta)),
-            ("lwflow_log_likelihood", Bound::Write(&log_likelihood)),
-        ];
-        if n_derived > 0 {
-            buffers.push(("lwflow_derived", Bound::Write(&derived)));
-        }
+        let mut buffers = own(n_derived, &shape, &theta, &log_likelihood, &derived);
         if program.reads_data() {
             buffers.push(("lwflow_data", Bound::Read(&data)));
         }
@@ -71,11 +84,10 @@ impl GpuLikelihood {
         let staging = Staging::new(&gpu, piece * (1 + n_derived))?;
         Ok(Self {
             gpu,
-            dim,
-            n_derived,
+            program: program.clone(),
             piece,
-            pipeline,
-            group,
+            plain: Kernel { pipeline, group },
+            observed: None,
             shape,
             theta,
             log_likelihood,
@@ -96,15 +108,46 @@ impl GpuLikelihood {
         GpuScan::new(self.gpu.clone(), settings, program, &self.data, key, quantiles)
     }
 
-    /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.
-    pub fn evaluate(&mut self, theta: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        let n = theta.len() / self.dim;
-        let (mut log_likelihood, mut derived) =
-            (Vec::with_capacity(n), Vec::with_capacity(n * self.n_derived));
+    /// Sets the observations, `[J, n_rows, n_columns]`. Buffers are kept where they are large enough.
+    pub fn observe(&mut self, values: &[f32]) -> Result<(), EngineError> {
+        let gpu = &self.gpu;
+        let observed = match self.observed.take().filter(|observed| observed.capacity >= values.len()) {
+            Some(observed) => observed,
+            None => {
+                let pipeline = gpu.pipeline("evaluate_likelihood", &self.program.observed_constants())?;
+                let data = gpu.buffer("likelihood/observations", values.len(), STORAGE)?;
+                let observation = gpu.buffer("likelihood/observation", self.piece, STORAGE)?;
+                let n_derived = self.program.source().n_derived;
+                let mut buffers =
+                    own(n_derived, &self.shape, &self.theta, &self.log_likelihood, &self.derived);
+                buffers.push(("lwflow_data", Bound::Read(&data)));
+                buffers.push(("lwflow_observation", Bound::Read(&observation)));
+                let group = gpu.bind(&pipeline, &buffers)?;
+                Observed { kernel: Kernel { pipeline, group }, data, capacity: values.len(), observation }
+            }
+        };
+        gpu.scoped("uploading observations", || {
+            gpu.queue.write_buffer(&observed.data, 0, bytemuck::cast_slice(values));
+            Ok(())
+        })?;
+        self.observed = Some(observed);
+        Ok(())
+    }
+
+    /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`, each of its own observation if they are given, `[n]` below J.
+    pub fn evaluate(
+        &mut self,
+        theta: &[f32],
+        observation: Option<&[u32]>,
+    ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let (dim, n_derived) = (self.program.source().dim, self.program.source().n_derived);
+        let n = theta.len() / dim;
+        let (mut log_likelihood, mut derived) = (Vec::with_capacity(n), Vec::with_capacity(n * n_derived));
         let mut values = Vec::new();
-        for piece in theta.chunks(self.piece * self.dim) {
-            let n = piece.len() / self.dim;
-            self.run(piece, n, &mut values)?;
+        for (piece, from) in theta.chunks(self.piece * dim).zip((0..).step_by(self.piece)) {
+            let n = piece.len() / dim;
+            let observation = observation.map(|all| &all[from..from + n]);
+            self.run(piece, observation, n, &mut values)?;
             log_likelihood.extend_from_slice(&values[..n]);
             derived.extend_from_slice(&values[n..]);
         }
@@ -112,25 +155,56 @@ impl GpuLikelihood {
     }
 
     /// One piece; log L of all, then derived quantities of all.
-    fn run(&mut self, theta: &[f32], n: usize, values: &mut Vec<f32>) -> Result<(), EngineError> {
+    fn run(
+        &mut self,
+        theta: &[f32],
+        observation: Option<&[u32]>,
+        n: usize,
+        values: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
         const DURING: &str = "evaluating log_likelihood";
         let gpu = &self.gpu;
-        let shape = fill(&self.pipeline.kernel, "lwflow_shape", &[("n_samples", (n as u32).into())])?;
+        let observed = observation.zip(self.observed.as_ref());
+        let kernel = observed.map_or(&self.plain, |(_, observed)| &observed.kernel);
+        let shape = fill(&kernel.pipeline.kernel, "lwflow_shape", &[("n_samples", (n as u32).into())])?;
         let mut encoder = gpu.scoped(DURING, || {
             gpu.queue.write_buffer(&self.shape, 0, &shape);
             gpu.queue.write_buffer(&self.theta, 0, bytemuck::cast_slice(theta));
+            if let Some((observation, observed)) = observed {
+                gpu.queue.write_buffer(&observed.observation, 0, bytemuck::cast_slice(observation));
+            }
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.set_pipeline(&self.pipeline.pipeline);
-            pass.set_bind_group(0, &self.group, &[]);
+            pass.set_pipeline(&kernel.pipeline.pipeline);
+            pass.set_bind_group(0, &kernel.group, &[]);
             pass.dispatch_workgroups((n as u32).div_ceil(WORKGROUP), 1, 1);
             drop(pass);
             Ok(encoder)
         })?;
         self.staging.copy(&mut encoder, &self.log_likelihood, n);
-        if self.n_derived > 0 {
-            self.staging.copy(&mut encoder, &self.derived, n * self.n_derived);
+        let n_derived = self.program.source().n_derived;
+        if n_derived > 0 {
+            self.staging.copy(&mut encoder, &self.derived, n * n_derived);
         }
         pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, values))
     }
+}
+
+/// The buffers that every kernel is bound to.
+fn own<'a>(
+    n_derived: usize,
+    shape: &'a wgpu::Buffer,
+    theta: &'a wgpu::Buffer,
+    log_likelihood: &'a wgpu::Buffer,
+    derived: &'a wgpu::Buffer,
+) -> Vec<(&'static str, Bound<'a>)> {
+    let mut buffers = vec![
+        ("lwflow_shape", Bound::Uniform(shape)),
+        ("lwflow_theta", Bound::Read(theta)),
+        ("lwflow_log_likelihood", Bound::Write(log_likelihood)),
+    ];
+    if n_derived > 0 {
+        buffers.push(("lwflow_derived", Bound::Write(derived)));
+    }
+    buffers
 }

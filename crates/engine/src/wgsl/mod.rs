@@ -119,6 +119,13 @@ impl WgslProgram {
         self.inner.wide.as_ref().map_err(String::as_str)
     }
 
+    /// Values of one observation, rows times columns, as the program reads them with `data`; `None` if it does not call it.
+    #[must_use]
+    pub fn n_observed(&self) -> Option<usize> {
+        let data = self.inner.source.data.as_ref().filter(|_| self.inner.reads_data);
+        data.map(|data| data.values.len())
+    }
+
     /// Whether the program calls `data`.
     pub(crate) fn reads_data(&self) -> bool {
         self.inner.reads_data
@@ -127,6 +134,11 @@ impl WgslProgram {
     /// The constants of the kernel.
     pub(crate) fn constants(&self) -> lwflow_shaders::Constants {
         splice::constants(&self.inner.source, Purpose::Likelihood, self.inner.reads_data)
+    }
+
+    /// The constants of the kernel with many observations.
+    pub(crate) fn observed_constants(&self) -> lwflow_shaders::Constants {
+        self.constants().with("observed", true)
     }
 
     /// The constants of the kernel that draws theta itself.

@@ -102,7 +102,9 @@ pub(super) fn constants(source: &WgslSource, purpose: Purpose, reads_data: bool)
         .with("reads_data", reads_data)
         .with("user", source.text.as_str());
     match purpose {
-        Purpose::Likelihood => constants.with("scan", false).with("random", has_random(source, purpose)),
+        Purpose::Likelihood => {
+            constants.with("scan", false).with("observed", false).with("random", has_random(source, purpose))
+        }
         Purpose::Simulator => constants,
     }
 }

@@ -22,7 +22,7 @@ impl Likelihood for Target {
     }
 
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        append_legal(&values(self, theta)?, theta, out)
+        append_legal(&values(self, theta)?, theta, &mut out.log_likelihood)
     }
 
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {

@@ -3,6 +3,7 @@
 
 mod command;
 mod known;
+mod observed;
 mod wgsl;
 
 use crate::HostError;
@@ -14,6 +15,7 @@ use std::ops::ControlFlow;
 
 pub use crate::command::{CommandSettings, Protocol, kill_commands};
 pub use command::CommandLikelihood;
+pub use observed::ObservedClosure;
 pub use wgsl::{WgslLikelihood, WgslParameter};
 
 /// Log likelihoods of a batch of n points, in the order of the points.
@@ -48,11 +50,24 @@ pub trait Likelihood: Debug + Send {
     /// batch.
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError>;
 
-    /// Appends log L of `theta`, `[n, D]`, each for an observation of its own, row `observation[i]` of `observations`, `[J, X]`,
-    /// to `out`.
+    /// log L of `theta`, `[n, D]`, again and in f64, by the most exact way there is; `None` if there is none but
+    /// [`Likelihood::evaluate`] itself in f32.
     ///
     /// # Errors
-    /// [`HostError::Invalid`] for a likelihood that has its own observation; else as [`Likelihood::evaluate`].
+    /// As [`Likelihood::evaluate`].
+    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError>;
+
+    /// Values X of one observation of [`Likelihood::evaluate_observed`]; `None` if the likelihood takes no observation.
+    fn n_observed(&self) -> Option<usize> {
+        None
+    }
+
+    /// Appends log L `[n]` of `theta`, `[n, D]`, to `out`, where row i is that of observation `observation[i]`, `[n]` below J, of
+    /// `observations`, `[J, X]`. Values are finite or -inf.
+    ///
+    /// # Errors
+    /// [`HostError::Invalid`] for a likelihood that takes no observation; errors that name the array, row or index that does not
+    /// fit; [`HostError::BadLogValue`] with theta for NaN and +inf. What was evaluated before that one has been appended.
     fn evaluate_observed(
         &mut self,
         theta: &[f64],
@@ -61,19 +76,8 @@ pub trait Likelihood: Debug + Send {
         out: &mut Vec<f64>,
     ) -> Result<(), HostError> {
         let _ = (theta, observations, observation, out);
-        Err(HostError::invalid(
-            "the likelihood",
-            "one that has its own observation",
-            "one that takes any, as a function in WGSL that reads `data` does",
-        ))
+        Err(own_observation())
     }
-
-    /// log L of `theta`, `[n, D]`, again and in f64, by the most exact way there is; `None` if there is none but
-    /// [`Likelihood::evaluate`] itself in f32.
-    ///
-    /// # Errors
-    /// As [`Likelihood::evaluate`].
-    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError>;
 
     /// A scan of the prior with independent `marginals`, `[D]`, over the Sobol sequence `key`, that draws, evaluates and sums
     /// where the likelihood runs; `None` if the likelihood has no such place, or not for these marginals.
@@ -145,7 +149,7 @@ impl<F: Fn(&[f64]) -> f64 + Send + Sync> Likelihood for ClosureLikelihood<F> {
     }
 
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        append_legal(&self.values(theta)?, theta, out)
+        append_legal(&self.values(theta)?, theta, &mut out.log_likelihood)
     }
 
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
@@ -208,7 +212,7 @@ where
 
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
         let values = self.values(theta)?;
-        append_legal(&values, &theta[..values.len() * self.dim], out)
+        append_legal(&values, &theta[..values.len() * self.dim], &mut out.log_likelihood)
     }
 
     fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
@@ -217,13 +221,19 @@ where
     }
 }
 
+/// The error of a likelihood that takes no observation.
+fn own_observation() -> HostError {
+    let expected = "one that reads the observation: a function in WGSL that calls data(row, column), or a closure over theta and x";
+    HostError::invalid("the likelihood", "one that has its own observation", expected)
+}
+
 /// Appends the log likelihoods of `theta`, `[n, D]`, up to the first that is not legal.
 ///
 /// # Errors
 /// [`HostError::BadLogValue`] with the theta of that one.
-fn append_legal(values: &[f64], theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
+fn append_legal(values: &[f64], theta: &[f64], out: &mut Vec<f64>) -> Result<(), HostError> {
     let n_legal = values.iter().position(|v| !is_legal(*v)).unwrap_or(values.len());
-    out.log_likelihood.extend_from_slice(&values[..n_legal]);
+    out.extend_from_slice(&values[..n_legal]);
     crate::weights::check_log_values("log_likelihood", values, theta, true)
 }
 

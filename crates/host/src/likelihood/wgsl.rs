@@ -7,7 +7,7 @@ use std::time::Duration;
 use lwflow_engine::{Engine, LikelihoodExecutor, QuantileTable, ScanExecutor, Scanned, WgslProgram};
 use rayon::prelude::*;
 
-use super::{Evaluations, Likelihood, PriorScan, is_legal};
+use super::{Evaluations, Likelihood, PriorScan, append_legal, is_legal, own_observation};
 use crate::HostError;
 use crate::prior::{Marginal, Prior, transform_rows};
 use crate::rng::sobol_blocks;
@@ -123,6 +123,8 @@ pub struct WgslLikelihood {
     derived_names: Vec<String>,
     timeout: Duration,
     narrow: Vec<f32>,
+    /// The observations that the executor has, `[J, X]`.
+    observations: Vec<f64>,
 }
 
 impl WgslLikelihood {
@@ -154,6 +156,7 @@ impl WgslLikelihood {
             derived_names,
             timeout: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(300)),
             narrow: Vec::new(),
+            observations: Vec::new(),
         })
     }
 
@@ -167,6 +170,14 @@ impl WgslLikelihood {
     #[must_use]
     pub fn no_audit(&self) -> Option<&str> {
         self.program().no_audit()
+    }
+
+    /// theta as it goes over, in the buffer of the last call.
+    fn narrowed(&mut self, theta: &[f64]) -> Vec<f32> {
+        let mut narrow = std::mem::take(&mut self.narrow);
+        narrow.clear();
+        narrow.extend(self.shifted(theta).map(|value| value as f32));
+        narrow
     }
 
     /// theta less the offset.
@@ -185,9 +196,7 @@ impl Likelihood for WgslLikelihood {
     }
 
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        let mut narrow = std::mem::take(&mut self.narrow);
-        narrow.clear();
-        narrow.extend(self.shifted(theta).map(|value| value as f32));
+        let narrow = self.narrowed(theta);
         let result = self.executor.evaluate_unchecked(&narrow);
         self.narrow = narrow;
         let (values, derived) = result?;
@@ -196,6 +205,33 @@ impl Likelihood for WgslLikelihood {
         out.log_likelihood.extend_from_slice(&values[..n_legal]);
         out.derived.extend(derived[..n_legal * self.derived_names.len()].iter().map(|v| f64::from(*v)));
         check_log_values("log_likelihood", &values, theta, true)
+    }
+
+    fn n_observed(&self) -> Option<usize> {
+        self.program().n_observed()
+    }
+
+    fn evaluate_observed(
+        &mut self,
+        theta: &[f64],
+        observations: &[f64],
+        observation: &[u32],
+        out: &mut Vec<f64>,
+    ) -> Result<(), HostError> {
+        if self.n_observed().is_none() {
+            return Err(own_observation());
+        }
+        if observations.is_empty() || observations != self.observations {
+            self.observations.clear();
+            self.executor.observe(observations)?;
+            self.observations.extend_from_slice(observations);
+        }
+        let narrow = self.narrowed(theta);
+        let result = self.executor.evaluate_observed_unchecked(&narrow, observation);
+        self.narrow = narrow;
+        let (values, _) = result?;
+        let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+        append_legal(&values, theta, out)
     }
 
     fn prior_scan(

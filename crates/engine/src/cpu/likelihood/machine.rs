@@ -31,6 +31,16 @@ const TURNS: u32 = 256;
 /// One scalar of every lane.
 pub(super) type Register<T> = Box<[T; LANES]>;
 
+/// What `data` reads: one observation, or many one under the other.
+#[derive(Debug)]
+pub(super) struct DataTable<F> {
+    /// `[J, n_rows, n_columns]`.
+    pub values: Vec<F>,
+    /// Rows of one observation.
+    pub n_rows: usize,
+    pub n_columns: usize,
+}
+
 /// The registers of one thread.
 #[derive(Debug)]
 pub(super) struct Machine<F> {
@@ -39,8 +49,9 @@ pub(super) struct Machine<F> {
     pub spare_f: Register<F>,
     pub spare_i: Register<u32>,
     pub mask: Mask,
-    pub data: Arc<[F]>,
-    pub n_columns: usize,
+    pub table: Arc<DataTable<F>>,
+    /// Where the observation of each lane begins in the table's values, if there are many.
+    pub first: Option<Box<[usize; LANES]>>,
     returned: Mask,
     continued: Mask,
     turns: u32,
@@ -62,7 +73,7 @@ struct Job<'a> {
 }
 
 impl<F: Real> Machine<F> {
-    pub fn new(code: &Bytecode, data: Arc<[F]>, n_columns: usize) -> Self {
+    pub fn new(code: &Bytecode, table: Arc<DataTable<F>>) -> Self {
         let zero = || Box::new([F::of_f64(0.0); LANES]);
         let mut f: Vec<Register<F>> = (0..code.n_f).map(|_| zero()).collect();
         let mut i: Vec<Register<u32>> = (0..code.n_i).map(|_| Box::new([0; LANES])).collect();
@@ -78,11 +89,20 @@ impl<F: Real> Machine<F> {
             spare_f: zero(),
             spare_i: Box::new([0; LANES]),
             mask: Mask::all(),
-            data,
-            n_columns,
+            table,
+            first: None,
             returned: Mask::none(),
             continued: Mask::none(),
             turns: 0,
+        }
+    }
+
+    /// Sets the observations of the next up to [`LANES`] theta, `[n]` below J; the rest of the block repeats the last.
+    pub fn observe(&mut self, observation: &[u32]) {
+        let n_values = self.table.n_rows * self.table.n_columns;
+        let first = self.first.get_or_insert_with(|| Box::new([0; LANES]));
+        for (lane, first) in first.iter_mut().enumerate() {
+            *first = observation[lane.min(observation.len() - 1)] as usize * n_values;
         }
     }
 

@@ -20,7 +20,7 @@ use super::{Cpu, Level};
 use crate::EngineError;
 use crate::wgsl::bytecode::Bytecode;
 use crate::wgsl::{WgslData, WgslError, WgslProgram, WgslSource};
-use machine::{Machine, Watch};
+use machine::{DataTable, Machine, Watch};
 use real::Real;
 pub(crate) use scan::CpuScan;
 pub(crate) use simulator::CpuSimulator;
@@ -33,6 +33,13 @@ const BLOCKS: usize = 4;
 /// log L `[n]` and derived quantities `[n, M]`.
 type Values<F> = (Vec<F>, Vec<F>);
 
+/// Theta `[n, D]` and, if there are many observations, the one of each, `[n]` below J.
+#[derive(Debug, Clone, Copy)]
+struct Batch<'a, F> {
+    theta: &'a [F],
+    observation: Option<&'a [u32]>,
+}
+
 /// A likelihood on the cores, in 32 bits.
 #[derive(Debug)]
 pub(crate) struct CpuLikelihood {
@@ -40,26 +47,35 @@ pub(crate) struct CpuLikelihood {
     program: WgslProgram,
     timeout: Duration,
     machines: Vec<Machine<f32>>,
+    /// Those with many observations.
+    observing: Vec<Machine<f32>>,
 }
 
 impl CpuLikelihood {
     pub fn new(cpu: Arc<Cpu>, program: &WgslProgram, timeout: Duration) -> Self {
         let machines = machines(program.source().data.as_ref(), program.narrow(), cpu.n_threads());
-        Self { cpu, program: program.clone(), timeout, machines }
+        Self { cpu, program: program.clone(), timeout, machines, observing: Vec::new() }
     }
 
-    /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`.
-    pub fn evaluate(&mut self, theta: &[f32]) -> Result<Values<f32>, EngineError> {
-        let level = self.cpu.level();
-        run(
-            &self.program,
-            self.program.narrow(),
-            &self.cpu.pool,
-            level,
-            &mut self.machines,
-            self.timeout,
-            theta,
-        )
+    /// Sets the observations, `[J, n_rows, n_columns]`.
+    pub fn observe(&mut self, values: Vec<f32>) {
+        let data = self.program.source().data.as_ref();
+        let (n_rows, n_columns) = data.map_or((1, 1), |d| (d.n_rows(), d.n_columns));
+        let table = Arc::new(DataTable { values, n_rows, n_columns });
+        let machine = |_| Machine::new(self.program.narrow(), table.clone());
+        self.observing = (0..self.cpu.n_threads()).map(machine).collect();
+    }
+
+    /// log L `[n]` and derived quantities `[n, M]` of theta `[n, D]`, each of its own observation if they are given, `[n]` below J.
+    pub fn evaluate(
+        &mut self,
+        theta: &[f32],
+        observation: Option<&[u32]>,
+    ) -> Result<Values<f32>, EngineError> {
+        let Self { cpu, program, timeout, machines, observing } = self;
+        let machines = if observation.is_some() { observing } else { machines };
+        let batch = Batch { theta, observation };
+        run(program, program.narrow(), &cpu.pool, cpu.level(), machines, *timeout, batch)
     }
 }
 
@@ -76,17 +92,21 @@ impl WgslProgram {
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(n_blocks.max(1));
         let pool = Pool::new(n_threads);
         let mut machines = machines(self.source().data.as_ref(), code, n_threads);
-        run(self, code, &pool, Level::detect(), &mut machines, timeout, theta).map(Some)
+        let batch = Batch { theta, observation: None };
+        run(self, code, &pool, Level::detect(), &mut machines, timeout, batch).map(Some)
     }
 }
 
 fn machines<F: Real>(data: Option<&WgslData>, code: &Bytecode, n: usize) -> Vec<Machine<F>> {
-    let values: Arc<[F]> = match data {
-        Some(data) => data.values.iter().map(|v| F::of_f64(*v)).collect(),
-        None => Arc::new([]),
+    let table = match data {
+        Some(data) => {
+            let values = data.values.iter().map(|v| F::of_f64(*v)).collect();
+            DataTable { values, n_rows: data.n_rows(), n_columns: data.n_columns }
+        }
+        None => DataTable { values: Vec::new(), n_rows: 0, n_columns: 0 },
     };
-    let n_columns = data.map_or(1, |d| d.n_columns);
-    (0..n).map(|_| Machine::new(code, values.clone(), n_columns)).collect()
+    let table = Arc::new(table);
+    (0..n).map(|_| Machine::new(code, table.clone())).collect()
 }
 
 /// Runs `evaluate` on every task until one meets a loop that does not end in time; its place is the error's.
@@ -120,8 +140,9 @@ fn run<F: Real>(
     level: Level,
     machines: &mut [Machine<F>],
     timeout: Duration,
-    theta: &[F],
+    batch: Batch<'_, F>,
 ) -> Result<Values<F>, EngineError> {
+    let Batch { theta, observation } = batch;
     let (dim, n_derived) = (program.source().dim, program.source().n_derived);
     let n = crate::rows::count("theta", theta, dim)?;
     let mut log_likelihood = vec![F::of_f64(0.0); n];
@@ -129,20 +150,25 @@ fn run<F: Real>(
     let mut tasks = Vec::new();
     let mut rest = derived.as_mut_slice();
     let piece = LANES * BLOCKS;
-    for (theta, out) in theta.chunks(piece * dim).zip(log_likelihood.chunks_mut(piece)) {
+    let pieces = theta.chunks(piece * dim).zip(log_likelihood.chunks_mut(piece));
+    for ((theta, out), from) in pieces.zip((0..).step_by(piece)) {
         let (derived, others) = std::mem::take(&mut rest).split_at_mut(out.len() * n_derived);
         rest = others;
-        tasks.push((theta, out, derived));
+        let observation = observation.map(|all| &all[from..from + out.len()]);
+        tasks.push((Batch { theta, observation }, out, derived));
     }
     let source = program.source();
-    run_tasks(source, pool, machines, timeout, tasks, |machine, (theta, out, derived), watch, stopped| {
-        let blocks = theta.chunks(LANES * dim).zip(out.chunks_mut(LANES));
+    run_tasks(source, pool, machines, timeout, tasks, |machine, (batch, out, derived), watch, stopped| {
+        let blocks = batch.theta.chunks(LANES * dim).zip(out.chunks_mut(LANES));
         for (b, (theta, out)) in blocks.enumerate() {
             if stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let from = b * LANES * n_derived;
-            let derived = &mut derived[from..from + out.len() * n_derived];
+            let (from, n) = (b * LANES, out.len());
+            let derived = &mut derived[from * n_derived..(from + n) * n_derived];
+            if let Some(observation) = batch.observation {
+                machine.observe(&observation[from..from + n]);
+            }
             machine.evaluate(code, level, watch, theta, out, derived)?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! others write a register that nothing else reads in lanes that are not.
 
 use super::super::simd::{Job, Simd};
-use super::machine::{Machine, Register};
+use super::machine::{DataTable, Machine, Register};
 use super::{LANES, Real, integer};
 use crate::wgsl::bytecode::{Compare, F1, F2, FtoI, ItoF, Op, Table};
 
@@ -276,13 +276,22 @@ impl<F: Real> Run<'_, F> {
     fn data(&mut self, row: u32, column: u32) {
         let m = &mut *self.machine;
         let (rows, columns) = (&m.i[row as usize], &m.i[column as usize]);
-        let (last_column, last_row) = (m.n_columns as u32 - 1, (m.data.len() / m.n_columns) as u32 - 1);
-        if let (Some(row), Some(column)) = (shared(rows, last_row), shared(columns, last_column)) {
-            return m.spare_f.fill(m.data[row * m.n_columns + column]);
-        }
-        for l in 0..LANES {
-            let (row, column) = (rows[l].min(last_row) as usize, columns[l].min(last_column) as usize);
-            m.spare_f[l] = m.data[row * m.n_columns + column];
+        let DataTable { values, n_rows, n_columns } = &*m.table;
+        let (last_column, last_row) = (*n_columns as u32 - 1, *n_rows as u32 - 1);
+        let at =
+            |row: u32, column: u32| row.min(last_row) as usize * n_columns + column.min(last_column) as usize;
+        let all = shared(rows, last_row).zip(shared(columns, last_column));
+        match (all, &m.first) {
+            (Some((row, column)), None) => m.spare_f.fill(values[row * n_columns + column]),
+            (Some((row, column)), Some(first)) => {
+                map1(&mut m.spare_f, first, |first| values[first + row * n_columns + column]);
+            }
+            (None, None) => map2(&mut m.spare_f, rows, columns, |row, column| values[at(row, column)]),
+            (None, Some(first)) => {
+                for l in 0..LANES {
+                    m.spare_f[l] = values[first[l] + at(rows[l], columns[l])];
+                }
+            }
         }
     }
 
