@@ -127,8 +127,9 @@ impl LikelihoodExecutor {
         if n == 0 || n * n_values != got {
             let n_columns = self.program.source().data.as_ref().map_or(1, |d| d.n_columns);
             let n_rows = n_values / n_columns;
-            let expected =
-                format!("a multiple of {n_values} (the program reads {n_rows} x {n_columns} values of each)");
+            let expected = format!(
+                "a positive multiple of {n_values} (the program reads {n_rows} x {n_columns} values of each)"
+            );
             return Err(EngineError::Length { what: WHAT, got, expected });
         }
         let values: Vec<f32> = observations.iter().map(|v| *v as f32).collect();

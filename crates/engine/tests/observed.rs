@@ -123,7 +123,10 @@ fn what_does_not_fit_is_refused() {
         assert!(index(executor.evaluate_observed(&[1.0, 1.0], &[0]).unwrap_err()));
         for wrong in [&[][..], &[1.0; 4]] {
             let error = executor.observe(wrong).unwrap_err();
-            assert!(error.to_string().contains("a multiple of 3 (the program reads 1 x 3"), "{error}");
+            assert!(
+                error.to_string().contains("a positive multiple of 3 (the program reads 1 x 3"),
+                "{error}"
+            );
         }
         executor.observe(&[1.0, 0.0, 0.0, 4.5, 0.0, 0.0, 6.0, 0.0, 0.0]).unwrap();
         let theta = [0.5, 0.0, 0.25, 0.0];

@@ -189,7 +189,7 @@ mod tests {
             assert!(text.contains("observation") && text.contains("4 (one per theta)"), "{text}");
             assert!(tell(&theta[..3], &observations, &[0]).contains("theta"));
             let text = tell(&theta, &observations[..3], &[0; 4]);
-            assert!(text.contains("observations") && text.contains("a multiple of"), "{text}");
+            assert!(text.contains("observations") && text.contains("multiple of"), "{text}");
             // After a refusal the earlier observations are read anew.
             likelihood.evaluate_observed(&theta[..2], &observations, &[0], &mut out).unwrap();
             assert_eq!(out.last(), Some(&0.0));
