@@ -1,5 +1,6 @@
 //! The WGSL kernels of lwflow, without wgpu: templates, their rendering, validation and reflection.
-//! Invariant: every kernel has a row in the variant table, and every row validates when this crate is built.
+//! Invariant: every kernel has a row in the variant table, and every row is validated by the tests, and whatever is
+//! rendered is validated before it is handed out.
 //!
 //! ```
 //! let constants = lwflow_shaders::Constants::new().with("workgroup", 64);

@@ -98,6 +98,19 @@ fn kernels_are_listed_once_with_distinct_constants() {
 }
 
 #[test]
+fn every_kernel_has_a_row() {
+    let rows: BTreeSet<&str> = variants().into_iter().map(|(name, _)| name).collect();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/wgsl")).unwrap() {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            path.is_dir() || rows.contains(stem),
+            "{stem} has no row in src/variants.rs: nothing validates it"
+        );
+    }
+}
+
+#[test]
 fn missing_constants_and_kernels_are_errors() {
     let error = render("reduce_partials", &Constants::new()).unwrap_err().to_string();
     assert!(error.contains("shaders/wgsl/reduce_partials.wgsl:"), "{error}");
