@@ -54,6 +54,7 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
     rows.extend(fused());
     rows.extend(training());
     rows.extend(likelihoods());
+    rows.extend(simulators());
     rows
 }
 
@@ -74,10 +75,40 @@ fn likelihoods() -> Vec<(&'static str, Constants)> {
             .with("n_rows", n_rows)
             .with("n_columns", 1)
             .with("reads_data", reads_data)
+            .with("n_observed", 0)
+            .with("random", false)
             .with("user", user);
         rows.push(("evaluate_likelihood", constants.clone().with("scan", false)));
         let scan = constants.with("scan", true).with("block", 8192).with("n_cubics", 2048);
         rows.push(("evaluate_likelihood", scan));
+    }
+    rows
+}
+
+/// A user's simulator with every function of random numbers, with and without data; the same file as a likelihood's.
+fn simulators() -> Vec<(&'static str, Constants)> {
+    let simulate = "fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {
+        let n = poisson(theta[0], stream) + binomial(10u, uniform01(stream), stream);
+        return array<f32, X>(f32(n), normal(stream) + exponential(stream), student_t(gamma(theta[1], stream), stream));
+    }";
+    let log_likelihood = "fn log_likelihood(theta: array<f32, D>) -> f32 { return data(0u, 0u); }";
+    let with_data = format!("{}\n{log_likelihood}", simulate.replace("theta[0]", "data(1u, 0u)"));
+    let mut rows = Vec::new();
+    for (user, n_rows, reads_data) in [(simulate, 0, false), (with_data.as_str(), 5, true)] {
+        let constants = Constants::new()
+            .with("workgroup", 64)
+            .with("dim", 2)
+            .with("n_derived", 0)
+            .with("n_observed", 3)
+            .with("n_rows", n_rows)
+            .with("n_columns", 1)
+            .with("reads_data", reads_data)
+            .with("user", user);
+        if reads_data {
+            let likelihood = constants.clone().with("random", true).with("scan", false);
+            rows.push(("evaluate_likelihood", likelihood));
+        }
+        rows.push(("evaluate_simulator", constants));
     }
     rows
 }

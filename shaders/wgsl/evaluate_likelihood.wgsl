@@ -4,6 +4,9 @@
 {% include "include/likelihood_data.wgsl" %}
 {% include "include/likelihood_native.wgsl" %}
 {% include "include/likelihood_math.wgsl" %}
+{% if random %}
+{% include "include/random.wgsl" %}
+{% endif %}
 struct LwflowShape {
     n_samples: u32,
 {% if scan %}
@@ -24,17 +27,8 @@ struct LwflowShape {
 {% elif n_derived > 0 %}
 @group(0) @binding(3) var<storage, read_write> lwflow_derived: array<f32>;             // (n_samples, M)
 {% endif %}
-{% if reads_data %}
-@group(0) @binding({{ 4 if scan or n_derived > 0 else 3 }}) var<storage, read> lwflow_data: array<f32>; // (n_rows, n_columns)
-// An index outside means the last one.
-fn data(row: u32, column: u32) -> f32 {
-    return lwflow_data[min(row, n_rows - 1u) * n_columns + min(column, n_columns - 1u)];
-}
-{% elif n_rows > 0 %}
-fn data(row: u32, column: u32) -> f32 {
-    return 0.0; // nothing calls it
-}
-{% endif %}
+{% set data_binding = 4 if scan or n_derived > 0 else 3 %}
+{% include "include/likelihood_table.wgsl" %}
 {{ user }}
 @compute @workgroup_size({{ workgroup }})
 fn evaluate_likelihood(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {

@@ -9,6 +9,7 @@ mod init;
 mod manual;
 mod report;
 mod rounds;
+mod simulate;
 mod table;
 
 pub use fit::fit_settings;
@@ -65,6 +66,11 @@ Examples:
   lwflow fit TASK.toml --out runs/first --max-evaluations 100000
   lwflow fit TASK.toml --out runs/first --resume")]
     Fit(FitArgs),
+    /// Simulate data: parameters from the prior of a task, or given ones, and what its simulator draws for each.
+    #[command(after_help = "Examples:
+  lwflow simulate TASK.toml -n 10000 --out pairs.npz
+  lwflow simulate TASK.toml --theta posterior.csv --out predicted.csv --seed 1")]
+    Simulate(simulate::SimulateArgs),
     /// Draw samples from a trained model: columns or arrays theta and log_prob.
     #[command(after_help = "Examples:
   lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet
@@ -250,6 +256,7 @@ pub fn run() -> ExitCode {
         Command::Fit(args) => fit::run_fit(&args),
         Command::Init(args) => init::run_init(&args),
         Command::Check(args) => check::run_check(&args),
+        Command::Simulate(args) => simulate::run_simulate(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
         Command::Export(args) => export::run_export(&args),

@@ -2,11 +2,10 @@
 //! Everything that can be wrong with a task is found here, before any evaluation.
 
 use crate::exit::{CommandError, Status};
-use crate::task::{Likelihood as LikelihoodSection, Task, prior_of};
-use lwflow_engine::{Engine, WgslData, WgslProgram, WgslSource};
-use lwflow_host::HostError;
-use lwflow_host::files::read_table;
-use lwflow_host::likelihood::{CommandLikelihood, Likelihood, WgslLikelihood, WgslParameter};
+use crate::task::{Likelihood as LikelihoodSection, Task, likelihood_of, prior_of};
+use crate::wgsl_file::{of, parameters, source};
+use lwflow_engine::{Engine, WgslProgram};
+use lwflow_host::likelihood::{CommandLikelihood, Likelihood, WgslLikelihood};
 use lwflow_host::prior::Prior;
 use lwflow_host::rounds::{Identity, RoundsSettings};
 use lwflow_host::targets::Target;
@@ -34,7 +33,8 @@ pub struct Inference {
 /// # Errors
 /// [`CommandError`] naming file and key of what is wrong.
 pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Result<Inference, CommandError> {
-    let likelihood: Box<dyn Likelihood> = match &task.likelihood {
+    let section = likelihood_of(task)?;
+    let likelihood: Box<dyn Likelihood> = match section {
         LikelihoodSection::Target { name, .. } => {
             let target: Target = name.parse()?;
             return Ok(Inference {
@@ -47,7 +47,9 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
             });
         }
         LikelihoodSection::Wgsl { path, data, derived } => {
-            Box::new(wgsl(task, path, data.as_deref(), derived, engine)?)
+            let program = WgslProgram::new(&source(task, "likelihood", path, data.as_deref())?)?;
+            let likelihood = WgslLikelihood::new(engine, &program, &parameters(task)?, derived.clone());
+            Box::new(likelihood.map_err(|e| of(&task.file, e))?)
         }
         LikelihoodSection::Command { command, folder, settings } => {
             let dim = task.parameters.len();
@@ -60,7 +62,7 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
             let message = format!(
                 "{}: `likelihood.{}` holds points; rounds need a likelihood that can be evaluated",
                 task.file.display(),
-                task.likelihood.key()
+                section.key()
             );
             return Err(CommandError::new(Status::Input, message));
         }
@@ -74,40 +76,6 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
         settings,
         target: None,
     })
-}
-
-/// The function of a WGSL file, on the engine's device.
-fn wgsl(
-    task: &Task,
-    path: &Path,
-    data: Option<&Path>,
-    derived: &[String],
-    engine: &Engine,
-) -> Result<WgslLikelihood, CommandError> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        let message =
-            format!("{}: `likelihood.wgsl`: {}: cannot read: {e}", task.file.display(), path.display());
-        CommandError::new(Status::Input, message)
-    })?;
-    let data = data.map(read_table).transpose()?;
-    let program = WgslProgram::new(&WgslSource {
-        file: path.display().to_string(),
-        text,
-        dim: task.parameters.len(),
-        n_derived: derived.len(),
-        data: data.map(|table| WgslData { values: table.values, n_columns: table.n_columns }),
-    })?;
-    let prior = prior_of(task)?;
-    let names: Vec<String> = task.parameters.iter().map(|p| p.name.clone()).collect();
-    let offsets: Vec<f64> = task.parameters.iter().map(|p| p.offset.unwrap_or(0.0)).collect();
-    let parameters = WgslParameter::of_prior(&prior, &names, &offsets)?;
-    WgslLikelihood::new(engine, &program, &parameters, derived.to_vec()).map_err(|e| of(&task.file, e))
-}
-
-/// An error with the file whose fault it is.
-fn of(file: &Path, error: HostError) -> CommandError {
-    let error = CommandError::from(error);
-    CommandError::new(error.status, format!("{}: {}", file.display(), error.message))
 }
 
 /// What two calls must agree on to be one run.
@@ -129,7 +97,7 @@ pub fn identity(
         ("settings".into(), serde_json::to_string(&settings)?),
     ]);
     let mut files: Vec<&Path> = vec![&task.file];
-    if let LikelihoodSection::Wgsl { path, data, .. } = &task.likelihood {
+    if let Some(LikelihoodSection::Wgsl { path, data, .. }) = &task.likelihood {
         files.push(path);
         files.extend(data.as_deref());
     }

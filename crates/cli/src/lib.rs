@@ -11,7 +11,9 @@ pub mod out_folder;
 pub mod page;
 pub mod progress;
 pub mod report;
+pub mod simulation;
 pub mod source;
 pub mod task;
+mod wgsl_file;
 
 pub use commands::run;

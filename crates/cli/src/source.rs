@@ -2,7 +2,9 @@
 //! It decides nothing about the fit; what it assumed on the way is said in `notes`.
 
 use crate::exit::{CommandError, Status};
-use crate::task::{ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, prior_of};
+use crate::task::{
+    ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, likelihood_of, prior_of,
+};
 use lwflow_host::files::{
     ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
     chain_format, read_chains, read_pairs,
@@ -115,7 +117,8 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
         (!task.parameters.is_empty())
             .then(|| task.parameters.iter().map(|p| p.name.clone()).collect::<Vec<String>>())
     };
-    match &task.likelihood {
+    let likelihood = likelihood_of(task)?;
+    match likelihood {
         Likelihood::Target { name, n_draws } => {
             let target: Target = name.parse()?;
             let mut source = draw_target(target, *n_draws, seed)?;
@@ -185,7 +188,7 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
             let message = format!(
                 "{}: `likelihood.{}` holds no points; it is evaluated in rounds",
                 task.file.display(),
-                task.likelihood.key()
+                likelihood.key()
             );
             Err(CommandError::new(Status::Other, message))
         }

@@ -22,21 +22,24 @@ macro_rules! choice {
     };
 }
 
+mod asked;
 mod error;
 mod likelihood;
+mod needs;
 mod parameters;
 mod reader;
 mod rounds;
 mod sections;
+mod simulator;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Place, TaskError};
 pub use likelihood::{ChainFormat, Likelihood};
+pub use needs::{likelihood_of, prior_of};
 pub use parameters::{Edge, ParameterSection};
+pub use simulator::{SimulatorSection, SimulatorSource};
 
-use lwflow_host::outer::EdgeChoice;
-use lwflow_host::prior::IndependentPrior;
 use lwflow_host::rounds::RoundsSettings;
 use reader::{Choice, Document, Section};
 use serde::Serialize;
@@ -56,7 +59,8 @@ pub const TARGET_NAMES: &[&str] = &[
     "many_well",
 ];
 
-const SECTIONS: &[&str] = &["likelihood", "parameters", "rounds", "flow", "base", "training", "output"];
+const SECTIONS: &[&str] =
+    &["likelihood", "simulator", "parameters", "rounds", "flow", "base", "training", "output"];
 const FLOW_KEYS: &[&str] = &["n_layers", "hidden", "activation", "s_max", "mixing"];
 const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];
 const TRAINING_KEYS: &[&str] = &[
@@ -78,6 +82,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("base", BASE_KEYS),
     ("training", TRAINING_KEYS),
     ("output", OUTPUT_KEYS),
+    ("simulator", simulator::KEYS),
 ];
 choice!(
     /// Activation of the conditioners.
@@ -154,8 +159,11 @@ choice!(
 pub struct Task {
     /// The task file.
     pub file: PathBuf,
-    /// Where the pairs (theta, log likelihood) come from.
-    pub likelihood: Likelihood,
+    /// Where the pairs (theta, log likelihood) come from; `None` only where there is a simulator.
+    pub likelihood: Option<Likelihood>,
+    /// What draws data for given parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulator: Option<SimulatorSection>,
     /// Parameters in the order of the file (empty: as the source names them).
     pub parameters: Vec<ParameterSection>,
     /// How rounds are run; `None` if the fit is one of points that are there.
@@ -306,7 +314,7 @@ impl Task {
     /// ```
     /// use lwflow_cli::task::{Likelihood, Task};
     /// let task = Task::parse("[likelihood]\npairs = \"pairs.npz\"\n", "runs/a/TASK.toml".as_ref())?;
-    /// assert_eq!(task.likelihood, Likelihood::Pairs { path: "runs/a/pairs.npz".into() });
+    /// assert_eq!(task.likelihood, Some(Likelihood::Pairs { path: "runs/a/pairs.npz".into() }));
     /// # Ok::<(), lwflow_cli::task::TaskError>(())
     /// ```
     pub fn parse(text: &str, file: &Path) -> Result<Self, TaskError> {
@@ -322,52 +330,17 @@ impl Task {
         let training = sections::training(&open("training", TRAINING_KEYS)?)?;
         let output = sections::output(&open("output", OUTPUT_KEYS)?)?;
         let source = open("likelihood", likelihood::KEYS)?;
-        if root.get("likelihood").is_none() {
-            return Err(root.missing("likelihood", likelihood::SOURCES));
-        }
-        let likelihood = likelihood::likelihood(&source, file)?;
-        let parameters = parameters::parameters(&document, &root, &likelihood)?;
-        let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, &likelihood)?;
-        Ok(Self { file: file.to_path_buf(), likelihood, parameters, rounds, flow, base, training, output })
+        let likelihood = match (root.get("likelihood"), root.get("simulator")) {
+            (None, None) => return Err(root.missing("likelihood", likelihood::SOURCES)),
+            (None, Some(_)) => None,
+            (Some(_), _) => Some(likelihood::likelihood(&source, file)?),
+        };
+        let simulator = open("simulator", simulator::KEYS)?;
+        let simulator = simulator::simulator(&root, &simulator, likelihood.as_ref(), file)?;
+        let asked = asked::Asked { likelihood: likelihood.as_ref(), simulator: simulator.as_ref() };
+        let parameters = parameters::parameters(&document, &root, asked)?;
+        let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, likelihood.as_ref())?;
+        let file = file.to_path_buf();
+        Ok(Self { file, likelihood, simulator, parameters, rounds, flow, base, training, output })
     }
-}
-
-/// The prior of a task whose parameters all have one, in their order, with their periods and edges.
-///
-/// # Errors
-/// [`TaskError::Missing`] naming the first parameter without a prior; [`TaskError::OutOfRange`] for one that makes no
-/// sense, which a task that was read does not have.
-pub fn prior_of(task: &Task) -> Result<IndependentPrior, TaskError> {
-    let place = || Place { file: task.file.clone(), line: 1 };
-    if task.parameters.is_empty() {
-        let expected = "a section [parameters.NAME] with a prior for every parameter";
-        return Err(TaskError::Missing { place: place(), key: "parameters".into(), expected });
-    }
-    let marginals = task.parameters.iter().map(|parameter| {
-        parameter.prior.ok_or_else(|| TaskError::Missing {
-            place: place(),
-            key: format!("parameters.{}.prior", parameter.name),
-            expected: "every parameter needs a prior",
-        })
-    });
-    let marginals = marginals.collect::<Result<Vec<_>, _>>()?;
-    let wrong = |error: lwflow_host::HostError| TaskError::OutOfRange {
-        place: place(),
-        key: "parameters".into(),
-        got: error.to_string(),
-        expected: "a prior for every parameter".into(),
-    };
-    let edge = |edge: Edge| match edge {
-        Edge::Auto => EdgeChoice::Auto,
-        Edge::Soft => EdgeChoice::Soft,
-        Edge::Hard => EdgeChoice::Hard,
-    };
-    let mut prior = IndependentPrior::new(marginals).map_err(wrong)?;
-    for (j, parameter) in task.parameters.iter().enumerate() {
-        prior = prior.with_edges(j, edge(parameter.lower_edge), edge(parameter.upper_edge));
-        if parameter.periodic {
-            prior = prior.with_periodic(j).map_err(wrong)?;
-        }
-    }
-    Ok(prior)
 }

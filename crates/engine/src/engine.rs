@@ -13,8 +13,8 @@ use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
 use crate::gpu::{Gpu, adapters};
 use crate::self_test::{self, SelfTestReport};
 use crate::{
-    EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace, WgslProgram,
-    autotune,
+    EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace,
+    SimulatorExecutor, SimulatorProgram, WgslProgram, autotune,
 };
 
 /// How to run.
@@ -196,6 +196,14 @@ impl Engine {
     /// Any error of the device.
     pub fn likelihood(&self, program: &WgslProgram) -> Result<LikelihoodExecutor, EngineError> {
         LikelihoodExecutor::new(self, program)
+    }
+
+    /// Prepares a simulator written in WGSL: compiles its kernel, or sets up the evaluator of the cores.
+    ///
+    /// # Errors
+    /// Any error of the device.
+    pub fn simulator(&self, program: &SimulatorProgram) -> Result<SimulatorExecutor, EngineError> {
+        SimulatorExecutor::new(self, program)
     }
 
     /// What the table and the settings say for this adapter.

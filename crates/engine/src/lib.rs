@@ -27,6 +27,7 @@ mod likelihood;
 mod rows;
 mod scan;
 mod self_test;
+mod simulator;
 mod training;
 mod wgsl;
 
@@ -40,7 +41,8 @@ pub use gpu::{KernelTime, ProfiledCall};
 pub use likelihood::{LikelihoodExecutor, ScanExecutor};
 pub use scan::{BlockSums, QuantileTable, SOBOL_BLOCK, SOBOL_MAX_DIM, ScanDraw, Scanned, SobolBlock};
 pub use self_test::{SelfTestCheck, SelfTestReport};
+pub use simulator::SimulatorExecutor;
 pub use training::{OptimiserPlace, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
 /// The interface to devices that [`Engine::from_wgpu`] and the calls on buffers speak.
 pub use wgpu;
-pub use wgsl::{WgslData, WgslError, WgslProgram, WgslSource};
+pub use wgsl::{SimulatorProgram, WgslData, WgslError, WgslProgram, WgslSource};

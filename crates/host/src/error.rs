@@ -135,13 +135,29 @@ pub enum HostError {
         /// Loss of the last.
         loss: f64,
     },
-    /// A likelihood could not be evaluated: a child process that died, a short answer, a function that cannot run.
+    /// A likelihood or a simulator could not be evaluated: a child process that died, a short answer, a function that cannot
+    /// run.
     #[error("{source_name}: {problem}")]
     Likelihood {
         /// The command, file or function.
         source_name: String,
         /// What went wrong, with the theta in question where there is one.
         problem: String,
+    },
+    /// A simulated value that is not finite, in a simulation that has not failed.
+    #[error(
+        "simulation {number}: x[{column}] is {value} (theta = {theta:?}), expected finite numbers, or NaN in all of them \
+             if the simulation failed"
+    )]
+    BadObservation {
+        /// Number of the simulation.
+        number: u64,
+        /// Column of the value, from 0.
+        column: usize,
+        /// The value found.
+        value: f64,
+        /// The parameters of the simulation.
+        theta: Vec<f64>,
     },
     /// What a run keeps could not be read or written.
     #[error(transparent)]

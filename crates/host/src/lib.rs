@@ -3,6 +3,7 @@
 //! fixed order, so the number of threads never changes a result.
 
 pub mod adam;
+mod command;
 pub mod diagnostics;
 pub mod error;
 pub mod files;
@@ -16,6 +17,7 @@ pub mod prior;
 pub mod rng;
 pub mod rounds;
 pub mod schedule;
+pub mod simulator;
 pub mod targets;
 pub mod train;
 pub mod weights;

@@ -58,6 +58,7 @@ impl Wgsl {
             dim: prior.dim(),
             n_derived: self.derived.len(),
             data: self.data,
+            ..WgslSource::default()
         })?;
         let offsets = self.offsets.unwrap_or_else(|| vec![0.0; prior.dim()]);
         let parameters = WgslParameter::of_prior(prior, names, &offsets)?;

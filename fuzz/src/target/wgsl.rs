@@ -1,8 +1,8 @@
-//! Likelihoods in WGSL: parsing, the splice, the lowering for the cores, and their evaluation in 32 and in 64 bits.
+//! Likelihoods and simulators in WGSL: parsing, the splice, the lowering for the cores, and their evaluation in 32 and in 64 bits.
 
 use std::time::Duration;
 
-use lwflow_engine::{WgslData, WgslProgram, WgslSource};
+use lwflow_engine::{SimulatorProgram, WgslData, WgslProgram, WgslSource};
 
 use super::model::engine;
 
@@ -16,8 +16,14 @@ pub fn run(bytes: &[u8]) {
         text: String::from_utf8_lossy(bytes).into_owned(),
         dim: 2,
         n_derived: usize::from(choice & 1),
+        n_observed: 2,
         data: (choice & 2 != 0).then(|| WgslData { values: vec![1.0, 2.0, 3.0, 4.0], n_columns: 2 }),
     };
+    if let Ok(program) = SimulatorProgram::new(&source)
+        && let Ok(x) = engine().simulator(&program).unwrap().simulate(1, u64::MAX, &THETA)
+    {
+        assert_eq!(x.len(), 4);
+    }
     let Ok(program) = WgslProgram::new(&source) else { return };
     let mut likelihood = engine().likelihood(&program).unwrap();
     // Loops without end are broken off by the time limit, and NaN is refused.

@@ -3,6 +3,7 @@
 //! same words and the same status.
 
 mod prior_draws;
+mod prior_simulations;
 mod text;
 mod training;
 
@@ -10,14 +11,16 @@ use super::{fit, fit_settings, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
 use crate::progress::{Console, interrupted, print, print_raw};
+use crate::simulation::simulation;
 use crate::source;
-use crate::task::Task;
+use crate::task::{Task, likelihood_of};
 use clap::Args;
 use lwflow_engine::{DeviceChoice, Engine};
 use lwflow_host::fit::prepare;
 use lwflow_host::outer::Support;
 use lwflow_host::rounds::RoundsSettings;
 use prior_draws::{MAX_TIME, PriorDraws, try_prior_draws};
+use prior_simulations::{PriorSimulations, try_prior_simulations};
 use serde::Serialize;
 use std::path::PathBuf;
 use training::{TrainingTime, time_training};
@@ -50,7 +53,11 @@ struct CheckReport {
     /// Of a task whose likelihood is evaluated.
     prior_draws: Option<PriorDraws>,
     rounds: Option<RoundsSettings>,
-    training: TrainingTime,
+    /// Of a task with a simulator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulations: Option<PriorSimulations>,
+    /// Of a task with a likelihood.
+    training: Option<TrainingTime>,
     notes: Vec<String>,
 }
 
@@ -83,13 +90,17 @@ pub(super) fn run_check(args: &CheckArgs) -> Result<Status, CommandError> {
     let console = Console::text(args.json);
     let task = Task::read(&args.task)?;
     fit::check_counts(&task)?;
-    let report = match &task.rounds {
-        Some(settings) => {
+    let mut report = match (&task.rounds, &task.likelihood) {
+        (Some(settings), _) => {
             let engine = open_engine(&args.device, console)?;
             check_rounds(&task, settings, &engine, args.seed)?
         }
-        None => check_points(&task, &args.device, args.seed, console)?,
+        (None, Some(_)) => check_points(&task, &args.device, args.seed, console)?,
+        (None, None) => CheckReport::of_simulator(&task),
     };
+    if task.simulator.is_some() {
+        check_simulator(&task, &mut report, args, console)?;
+    }
     if interrupted() {
         return Ok(Status::Interrupted);
     }
@@ -99,6 +110,42 @@ pub(super) fn run_check(args: &CheckArgs) -> Result<Status, CommandError> {
         print(&text::text(&report))?;
     }
     Ok(Status::Success)
+}
+
+impl CheckReport {
+    /// That of a task without a likelihood, before anything was tried.
+    fn of_simulator(task: &Task) -> Self {
+        Self {
+            task: task.file.clone(),
+            source: "simulator",
+            device: String::new(),
+            parameters: Vec::new(),
+            points: None,
+            prior_draws: None,
+            rounds: None,
+            simulations: None,
+            training: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Tries the simulator and adds what was found.
+fn check_simulator(
+    task: &Task,
+    report: &mut CheckReport,
+    args: &CheckArgs,
+    console: Console,
+) -> Result<(), CommandError> {
+    // The device has been told of if there is a likelihood.
+    let console = if report.device.is_empty() { console } else { Console::text(true) };
+    let engine = open_engine(&args.device, console)?;
+    let mut simulation = simulation(task, args.seed, || Ok(engine.clone()))?;
+    let tried = try_prior_simulations(&mut simulation, args.seed, MAX_TIME);
+    report.simulations = Some(tried.map_err(|error| crate::wgsl_file::of(&task.file, error))?);
+    report.device = engine.info().to_string();
+    report.parameters = parameters(task, &simulation.names, &simulation.prior.supports());
+    Ok(())
 }
 
 fn check_rounds(
@@ -114,13 +161,14 @@ fn check_rounds(
     let training = time_training(engine, task, shape, task.training.max_visits, None, seed)?;
     Ok(CheckReport {
         task: task.file.clone(),
-        source: task.likelihood.key(),
+        source: likelihood_of(task)?.key(),
         device: engine.info().to_string(),
         parameters: parameters(task, &inference.names, &inference.prior.supports()),
         points: None,
         prior_draws: Some(draws),
         rounds: Some(settings.clone()),
-        training,
+        simulations: None,
+        training: Some(training),
         notes: Vec::new(),
     })
 }
@@ -143,7 +191,7 @@ fn check_points(
     let training = time_training(&engine, task, shape, visits, Some(input), seed)?;
     Ok(CheckReport {
         task: task.file.clone(),
-        source: task.likelihood.key(),
+        source: likelihood_of(task)?.key(),
         device: engine.info().to_string(),
         parameters: parameters(task, &input.names, &input.supports),
         points: Some(Points {
@@ -158,7 +206,8 @@ fn check_points(
         }),
         prior_draws: None,
         rounds: None,
-        training,
+        simulations: None,
+        training: Some(training),
         notes: source.notes.iter().chain(&prepared.notes).cloned().collect(),
     })
 }

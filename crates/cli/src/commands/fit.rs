@@ -98,10 +98,10 @@ pub(super) fn of_task(task: &Task, error: CommandError) -> CommandError {
         return error;
     }
     let file = match &task.likelihood {
-        task::Likelihood::Target { .. } | task::Likelihood::Command { .. } => &task.file,
-        task::Likelihood::Wgsl { path, .. } => path,
-        task::Likelihood::Pairs { path } => path,
-        task::Likelihood::Chain { root, .. } => root,
+        None | Some(task::Likelihood::Target { .. } | task::Likelihood::Command { .. }) => &task.file,
+        Some(task::Likelihood::Wgsl { path, .. }) => path,
+        Some(task::Likelihood::Pairs { path }) => path,
+        Some(task::Likelihood::Chain { root, .. }) => root,
     };
     CommandError::new(error.status, format!("{}: {}", file.display(), error.message))
 }
@@ -118,7 +118,7 @@ pub(super) fn check_counts(task: &Task) -> Result<(), CommandError> {
         Err(CommandError::new(Status::Input, message))
     };
     match task.likelihood {
-        task::Likelihood::Target { n_draws, .. } if n_draws > MAX_DRAWS => {
+        Some(task::Likelihood::Target { n_draws, .. }) if n_draws > MAX_DRAWS => {
             refuse("likelihood.n_draws", n_draws, MAX_DRAWS)
         }
         _ if task.output.n_samples > MAX_SAMPLES => {

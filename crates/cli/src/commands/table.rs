@@ -44,7 +44,7 @@ pub(super) fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
 }
 
 /// Says that a file was there before.
-fn replaces(out: &Path) -> &'static str {
+pub(super) fn replaces(out: &Path) -> &'static str {
     if out.exists() { ", replacing the earlier file" } else { "" }
 }
 

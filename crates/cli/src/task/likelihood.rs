@@ -142,11 +142,16 @@ pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihoo
             data: table(section, "data")?.map(|path| folder.join(path)),
             derived: derived(section)?,
         }),
-        _ => command(section, folder),
+        _ => {
+            let (command, settings) = command_settings(section)?;
+            let settings = CommandSettings { derived: derived(section)?, ..settings };
+            Ok(Likelihood::Command { command, folder: folder.to_path_buf(), settings })
+        }
     }
 }
 
-fn command(section: &Section<'_>, folder: &Path) -> Result<Likelihood, TaskError> {
+/// A program with its arguments and how it is run, all but derived quantities.
+pub(super) fn command_settings(section: &Section<'_>) -> Result<(Vec<String>, CommandSettings), TaskError> {
     let command = section.texts("command", "a list of texts, such as [\"python3\", \"likelihood.py\"]")?;
     let command = command.unwrap_or_default();
     if command.first().is_none_or(String::is_empty) {
@@ -167,13 +172,13 @@ fn command(section: &Section<'_>, folder: &Path) -> Result<Likelihood, TaskError
         workers,
         timeout: section.number("timeout", SECONDS)?.unwrap_or(default.timeout),
         max_batch: section.count("max_batch", 1)?.unwrap_or(default.max_batch),
-        derived: derived(section)?,
+        derived: default.derived,
     };
-    Ok(Likelihood::Command { command, folder: folder.to_path_buf(), settings })
+    Ok((command, settings))
 }
 
 /// Refuses keys of another source.
-fn refuse_foreign(section: &Section<'_>, source: &str) -> Result<(), TaskError> {
+pub(super) fn refuse_foreign(section: &Section<'_>, source: &str) -> Result<(), TaskError> {
     let belongs: [(&str, &[&str], &str); 9] = [
         ("n_draws", &["target"], "only a target is drawn from"),
         ("format", &["chain"], "only a chain has a format"),
@@ -194,7 +199,7 @@ fn refuse_foreign(section: &Section<'_>, source: &str) -> Result<(), TaskError> 
 }
 
 /// A path that ends as tables do.
-fn table(section: &Section<'_>, key: &str) -> Result<Option<String>, TaskError> {
+pub(super) fn table(section: &Section<'_>, key: &str) -> Result<Option<String>, TaskError> {
     let path = section.text(key)?;
     let is_table = |path: &String| {
         ["npz", "csv", "parquet"].iter().any(|e| Path::new(path).extension() == Some(e.as_ref()))

@@ -1,7 +1,8 @@
 //! The sections [parameters.NAME]: bounds, labels, and the prior with the keys of its kind.
 
+use super::asked::{Asked, check_source};
 use super::reader::{Document, FINITE, Section};
-use super::{Choice, Likelihood, TaskError};
+use super::{Choice, TaskError};
 use lwflow_host::HostError;
 use lwflow_host::prior::Marginal;
 use serde::Serialize;
@@ -159,14 +160,13 @@ pub struct ParameterSection {
     pub truth: Option<f64>,
 }
 
-/// Reads all sections and checks them against the source of the likelihood.
+/// Reads all sections and checks them against what theta is for.
 pub(super) fn parameters<'a>(
     document: &'a Document<'a>,
     root: &Section<'a>,
-    likelihood: &Likelihood,
+    asked: Asked<'_>,
 ) -> Result<Vec<ParameterSection>, TaskError> {
     let all = Section::open_free(document, "parameters", root.get("parameters"))?;
-    let evaluated = matches!(likelihood, Likelihood::Wgsl { .. } | Likelihood::Command { .. });
     let mut parameters = Vec::new();
     for (span, name, value) in all.entries() {
         if name.trim().is_empty() {
@@ -179,48 +179,14 @@ pub(super) fn parameters<'a>(
         }
         let section = Section::open_free(document, &all.full(name), Some(value))?;
         parameters.push(parameter(name, &section)?);
-        check_source(&section, name, likelihood)?;
+        check_source(&section, name, asked)?;
     }
-    if evaluated && parameters.is_empty() {
+    if asked.needs_prior() && parameters.is_empty() {
         return Err(
             root.missing("parameters", "a section [parameters.NAME] with a prior for every parameter")
         );
     }
     Ok(parameters)
-}
-
-/// What only some sources can use, and what some need.
-fn check_source(section: &Section<'_>, name: &str, likelihood: &Likelihood) -> Result<(), TaskError> {
-    let source = || format!("`likelihood.{}`", likelihood.key());
-    let (derived, evaluated): (&[String], bool) = match likelihood {
-        Likelihood::Wgsl { derived, .. } => (derived, true),
-        Likelihood::Command { settings, .. } => (&settings.derived, true),
-        _ => (&[], false),
-    };
-    if evaluated && section.get("prior").is_none() {
-        return Err(
-            section.missing("prior", "a likelihood that is evaluated needs a prior for every parameter")
-        );
-    }
-    if derived.iter().any(|d| d == name) {
-        return Err(TaskError::Conflict {
-            place: section.place(),
-            key: section.full("").trim_end_matches('.').to_owned(),
-            other: "`likelihood.derived`".into(),
-            reason: "a derived quantity has the same name",
-        });
-    }
-    if matches!(likelihood, Likelihood::Target { .. }) && section.get("prior").is_some() {
-        return Err(section.conflict("prior", source(), "a built-in target brings its own prior"));
-    }
-    if matches!(likelihood, Likelihood::Target { .. }) && section.get("periodic").is_some() {
-        return Err(section.conflict("periodic", source(), "no built-in target has a periodic parameter"));
-    }
-    if section.get("offset").is_some() && !matches!(likelihood, Likelihood::Wgsl { .. }) {
-        let reason = "only a function in WGSL is evaluated in 32 bits, which an offset helps";
-        return Err(section.conflict("offset", source(), reason));
-    }
-    Ok(())
 }
 
 fn parameter(name: &str, section: &Section<'_>) -> Result<ParameterSection, TaskError> {

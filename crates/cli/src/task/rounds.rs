@@ -25,9 +25,13 @@ pub(super) fn rounds(
     root: &Section<'_>,
     section: &Section<'_>,
     source: &Section<'_>,
-    likelihood: &Likelihood,
+    likelihood: Option<&Likelihood>,
 ) -> Result<Option<RoundsSettings>, TaskError> {
     let is_there = root.get("rounds").is_some();
+    let Some(likelihood) = likelihood else {
+        let reason = "rounds need a likelihood that can be evaluated";
+        return if is_there { Err(root.conflict("rounds", "[simulator] alone", reason)) } else { Ok(None) };
+    };
     if is_there && !likelihood.can_be_evaluated() {
         let other = format!("`likelihood.{}`", likelihood.key());
         return Err(root.conflict("rounds", other, "rounds need a likelihood that can be evaluated"));

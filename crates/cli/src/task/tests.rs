@@ -1,6 +1,7 @@
 //! Every message of the task file: what was written, and what the reader is told.
 
 mod priors;
+mod simulators;
 mod sources;
 mod values;
 
@@ -26,7 +27,7 @@ fn with(section: &str, body: &str) -> String {
 #[test]
 fn only_the_likelihood_is_needed() {
     let task = parse("[likelihood]\ntarget = \"gauss3\"\n").unwrap();
-    assert_eq!(task.likelihood, Likelihood::Target { name: "gauss3", n_draws: 131_072 });
+    assert_eq!(task.likelihood, Some(Likelihood::Target { name: "gauss3", n_draws: 131_072 }));
     assert_eq!(task.flow, FlowSection::default());
     assert_eq!(task.base, BaseSection::default());
     assert_eq!(task.training, TrainingSection::default());
@@ -78,7 +79,7 @@ fn every_key_reaches_its_field() {
     let task = parse(text).unwrap();
     let chain =
         Likelihood::Chain { root: "runs/chains/gd".into(), format: ChainFormat::Getdist, burn_in: 0.2 };
-    assert_eq!(task.likelihood, chain);
+    assert_eq!(task.likelihood, Some(chain));
     // The order of the file, not of the alphabet.
     let names: Vec<_> = task.parameters.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["zeta", "alpha"]);
@@ -200,7 +201,7 @@ fn unknown_keys_name_the_nearest() {
 #[test]
 fn absolute_paths_stay() {
     let task = parse("[likelihood]\npairs = \"/data/a.npz\"\n").unwrap();
-    assert_eq!(task.likelihood, Likelihood::Pairs { path: "/data/a.npz".into() });
+    assert_eq!(task.likelihood, Some(Likelihood::Pairs { path: "/data/a.npz".into() }));
 }
 
 #[test]
@@ -216,13 +217,14 @@ fn a_task_is_recorded_in_the_words_of_the_file() {
 fn the_examples_parse() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let read = |name: &str| Task::read(&examples.join(name).join("TASK.toml")).unwrap();
-    assert!(matches!(read("gauss3").likelihood, Likelihood::Target { name: "gauss3", .. }));
+    assert!(matches!(read("gauss3").likelihood, Some(Likelihood::Target { name: "gauss3", .. })));
     assert_eq!(read("gauss3").base.components, Components::Auto { max: 8 });
     let pairs = read("pairs");
-    assert_eq!(pairs.likelihood, Likelihood::Pairs { path: examples.join("pairs/pairs.npz") });
+    assert_eq!(pairs.likelihood, Some(Likelihood::Pairs { path: examples.join("pairs/pairs.npz") }));
     let chain = read("polychord");
     let root = examples.join("polychord/../../tests/data/chains/pc");
-    assert_eq!(chain.likelihood, Likelihood::Chain { root, format: ChainFormat::Polychord, burn_in: 0.0 });
+    let expected = Likelihood::Chain { root, format: ChainFormat::Polychord, burn_in: 0.0 };
+    assert_eq!(chain.likelihood, Some(expected));
     let bounds: Vec<_> = chain.parameters.iter().map(|p| (p.name.as_str(), p.lower, p.upper)).collect();
     let expected = [
         ("x0", None, None),
@@ -233,7 +235,7 @@ fn the_examples_parse() {
     ];
     assert_eq!(bounds, expected);
     let asked = read("command");
-    assert!(matches!(&asked.likelihood, Likelihood::Command { settings, .. } if settings.workers == 2));
+    assert!(matches!(&asked.likelihood, Some(Likelihood::Command { settings, .. }) if settings.workers == 2));
     assert_eq!(asked.rounds.as_ref().map(|r| r.max_evaluations), Some(200_000));
     let supports = lwflow_host::prior::Prior::supports(&prior_of(&asked).unwrap());
     assert!(supports[3].periodic && supports[3].upper == Some(std::f64::consts::TAU));

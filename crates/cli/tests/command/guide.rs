@@ -1,4 +1,4 @@
-//! docs/guide.md as its readers follow it: its files are written and its commands run, in order, in one folder.
+//! Pages of docs/ as their readers follow them: their files are written and their commands run, in order, in one folder.
 
 use crate::harness::{Run, command};
 use std::path::Path;
@@ -19,9 +19,9 @@ fn blocks(text: &str) -> Vec<(String, Vec<&str>)> {
     blocks
 }
 
-#[test]
-fn the_guide_runs() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide.md");
+/// Follows a page. Returns its folder, and how many files and commands there were.
+fn follow(page: &str) -> (tempfile::TempDir, usize, usize) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let text = std::fs::read_to_string(path).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (mut n_files, mut n_commands) = (0, 0);
@@ -43,6 +43,34 @@ fn the_guide_runs() {
             n_commands += 1;
         }
     }
+    (folder, n_files, n_commands)
+}
+
+#[test]
+fn the_page_on_simulators_runs() {
+    let (folder, n_files, n_commands) = follow("simulators.md");
+    assert_eq!((n_files, n_commands), (4, 5));
+    // The page's conclusion: the posterior knows the counts, and what it predicts looks like them.
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let rows: Vec<Vec<f64>> =
+            text.lines().skip(1).map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect();
+        rows
+    };
+    let mean = |rows: &[Vec<f64>], j: usize| rows.iter().map(|row| row[j]).sum::<f64>() / rows.len() as f64;
+    let posterior = read("posterior.csv");
+    assert_eq!(posterior.len(), 2000);
+    assert!((mean(&posterior, 0) - 100.0).abs() < 25.0 && (mean(&posterior, 1) - 0.5).abs() < 0.15);
+    let predicted = read("predicted.csv");
+    for (j, count) in [61.0, 37.0, 22.0, 14.0, 8.0].into_iter().enumerate() {
+        let mean = mean(&predicted, 2 + j);
+        assert!((mean - count).abs() < 4.0 + 0.2 * count, "x{} is {mean}, observed {count}", j + 1);
+    }
+}
+
+#[test]
+fn the_guide_runs() {
+    let (folder, n_files, n_commands) = follow("guide.md");
     assert!(n_files >= 5 && n_commands >= 10, "{n_files} files, {n_commands} commands");
     // What the text says about them.
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();

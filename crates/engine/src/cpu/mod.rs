@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 pub(crate) use flow::CpuFlow;
-pub(crate) use likelihood::{CpuLikelihood, CpuScan};
+pub(crate) use likelihood::{CpuLikelihood, CpuScan, CpuSimulator};
 pub use peak::fma_peak;
 pub(crate) use simd::Level;
 

@@ -13,6 +13,7 @@ mod pipeline;
 mod readback;
 mod recording;
 mod scan;
+mod simulator;
 mod timing;
 mod uniform;
 
@@ -25,6 +26,7 @@ pub(crate) use passes::{BasePass, BasePlan, LayerPass, LayerPlan, Place};
 pub(crate) use readback::{Staging, Wait};
 pub(crate) use recording::{BatchDims, Recorder, SAMPLE_PAD, StepBuilder};
 pub(crate) use scan::GpuScan;
+pub(crate) use simulator::GpuSimulator;
 pub(crate) use timing::Timer;
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn scan(engine: &Engine, text: &str, quantiles: &[QuantileTable]) -> ScanExecuto
         text: text.into(),
         dim: quantiles.len(),
         n_derived: 1,
-        data: None,
+        ..WgslSource::default()
     };
     let text =
         format!("{text} fn derived(theta: array<f32, D>) -> array<f32, M> {{ return array<f32, M>(1.0); }}");

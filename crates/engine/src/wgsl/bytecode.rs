@@ -240,7 +240,7 @@ pub(crate) struct Bytecode {
     pub prologue: (usize, usize),
     pub n_f: usize,
     pub n_i: usize,
-    /// Indices into `functions`.
-    pub log_likelihood: usize,
+    /// Indices into `functions`: what is evaluated first, `log_likelihood` or `simulate`.
+    pub entry: usize,
     pub derived: Option<usize>,
 }

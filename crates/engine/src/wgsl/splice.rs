@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use lwflow_shaders::Constants;
 
-use super::WgslSource;
 use super::widen::{ONE, Widening};
+use super::{Purpose, WgslSource};
 use crate::EngineError;
 
 /// Functions of include/likelihood_native.wgsl with a body that stands in for them on the cores, where they are operations.
@@ -34,8 +34,9 @@ pub(crate) struct Spliced {
 
 impl Spliced {
     /// The text for the cores: no entry point, and native functions as declarations. `wide`: every f32 is an f64.
-    pub fn for_cores(source: &WgslSource, wide: bool) -> Result<Self, EngineError> {
-        let mut text = lwflow_shaders::render_text("include/likelihood_data", &constants(source, false))?;
+    pub fn for_cores(source: &WgslSource, purpose: Purpose, wide: bool) -> Result<Self, EngineError> {
+        let constants = constants(source, purpose, false);
+        let mut text = lwflow_shaders::render_text("include/likelihood_data", &constants)?;
         for (name, body) in NATIVE {
             text.push_str(&format!("\nfn {name}{body}"));
         }
@@ -44,6 +45,10 @@ impl Spliced {
         }
         text.push_str(&lwflow_shaders::render_text("include/likelihood_math", &Constants::new())?);
         text.push('\n');
+        if has_random(source, purpose) {
+            text.push_str(&lwflow_shaders::render_text("include/random", &Constants::new())?);
+            text.push('\n');
+        }
         let mut user = source.text.clone();
         if wide {
             let mut widening = Widening::default();
@@ -57,8 +62,8 @@ impl Spliced {
     }
 
     /// The text for a device.
-    pub fn for_device(source: &WgslSource, reads_data: bool) -> Result<Self, EngineError> {
-        let text = lwflow_shaders::render_text("evaluate_likelihood", &constants(source, reads_data))?;
+    pub fn for_device(source: &WgslSource, purpose: Purpose, reads_data: bool) -> Result<Self, EngineError> {
+        let text = lwflow_shaders::render_text(purpose.kernel(), &constants(source, purpose, reads_data))?;
         let begin = text.find(&source.text).unwrap_or_default();
         Ok(Self { file: source.file.clone(), user: begin..begin + source.text.len(), text })
     }
@@ -77,18 +82,29 @@ impl Spliced {
     }
 }
 
-/// The constants of the kernel `evaluate_likelihood`.
-pub(super) fn constants(source: &WgslSource, reads_data: bool) -> Constants {
+/// Whether the text has random numbers. A likelihood's has them only for a simulator in the same file, so that their names are
+/// free in all others.
+fn has_random(source: &WgslSource, purpose: Purpose) -> bool {
+    let is_ours = source.text.contains("Random") && !source.text.contains("struct Random");
+    purpose == Purpose::Simulator || is_ours
+}
+
+/// The constants of the kernel.
+pub(super) fn constants(source: &WgslSource, purpose: Purpose, reads_data: bool) -> Constants {
     let (n_rows, n_columns) = source.data.as_ref().map_or((0, 0), |d| (d.n_rows(), d.n_columns));
-    Constants::new()
+    let constants = Constants::new()
         .with("workgroup", super::WORKGROUP)
         .with("dim", source.dim as u32)
         .with("n_derived", source.n_derived as u32)
+        .with("n_observed", source.n_observed as u32)
         .with("n_rows", n_rows as u32)
         .with("n_columns", n_columns as u32)
         .with("reads_data", reads_data)
-        .with("scan", false)
-        .with("user", source.text.as_str())
+        .with("user", source.text.as_str());
+    match purpose {
+        Purpose::Likelihood => constants.with("scan", false).with("random", has_random(source, purpose)),
+        Purpose::Simulator => constants,
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub const RESERVED_NAMES: [&str; 6] =
     ["log_likelihood", "log_weight", "weight", "log_prior", "log_proposal", "log_prob"];
 
 /// Columns of .csv and .parquet files that start so are context.
-const CONTEXT_PREFIX: &str = "context_";
+pub(crate) const CONTEXT_PREFIX: &str = "context_";
 /// pandas writes a row index that is not a plain range into such a parquet column.
 pub(crate) const PANDAS_INDEX: &str = "__index_level_";
 

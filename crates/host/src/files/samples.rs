@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::error::{FileError, Place};
-use super::fields::{ColumnChoice, Field, Fields};
+use super::fields::{CONTEXT_PREFIX, ColumnChoice, Field, Fields};
 use super::npz::NpzFile;
 use super::sample_writer::SampleWriter;
 use super::whole::folder_of;
@@ -29,6 +29,8 @@ pub struct SampleTable {
     pub context: Vec<f64>,
     /// Number of context values per row.
     pub context_dim: usize,
+    /// Their names, `[context_dim]`, or empty where they are numbered; columns of .csv and .parquet alone.
+    pub context_names: Vec<String>,
     /// Derived quantities, `[n, M]`; read from .npz alone, where they do not stand among the parameters.
     pub derived: Vec<f64>,
     /// Their names, `[M]`.
@@ -87,6 +89,9 @@ impl SampleTable {
         if self.names.len() != self.dim {
             return Err(bad("names", self.names.len(), self.dim));
         }
+        if !self.context_names.is_empty() && self.context_names.len() != self.context_dim {
+            return Err(bad("context_names", self.context_names.len(), self.context_dim));
+        }
         let matrices = [
             ("theta", &self.theta, self.dim),
             ("context", &self.context, self.context_dim),
@@ -128,7 +133,10 @@ impl SampleTable {
 
     /// Column names of the .csv and .parquet forms.
     pub(super) fn column_names(&self) -> Vec<String> {
-        let context = (0..self.context_dim).map(|i| format!("context_{i}"));
+        let context = (0..self.context_dim).map(|i| match self.context_names.get(i) {
+            Some(name) => format!("{CONTEXT_PREFIX}{name}"),
+            None => format!("{CONTEXT_PREFIX}{i}"),
+        });
         let vectors = self.vectors().map(|(name, _)| name.to_owned());
         self.names
             .iter()
@@ -154,10 +162,17 @@ impl SampleTable {
             dim: fields.dim,
             context: fields.context,
             context_dim: fields.context_dim,
+            context_names: plain_names(&fields.context_names),
             notes: fields.notes,
             ..Self::default()
         }
     }
+}
+
+/// Names of context columns without what marks them as such; none unless all are marked.
+fn plain_names(columns: &[String]) -> Vec<String> {
+    let plain = columns.iter().map(|name| name.strip_prefix(CONTEXT_PREFIX).map(str::to_owned));
+    plain.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Arrays, columns and parameters of the file that were not read.

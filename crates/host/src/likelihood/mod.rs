@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
-pub use command::{CommandLikelihood, CommandSettings, Protocol, kill_commands};
+pub use crate::command::{CommandSettings, Protocol, kill_commands};
+pub use command::CommandLikelihood;
 pub use wgsl::{WgslLikelihood, WgslParameter};
 
 /// Log likelihoods of a batch of n points, in the order of the points.

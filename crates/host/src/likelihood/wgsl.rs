@@ -16,7 +16,7 @@ use crate::weights::check_log_values;
 /// Coarsest f32 spacing of a parameter, in widths of its prior.
 const COARSEST: f64 = 1e-4;
 
-/// One parameter as a WGSL likelihood sees it.
+/// One parameter as a WGSL likelihood or simulator sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WgslParameter {
     /// Its name, for messages.
@@ -41,7 +41,7 @@ impl WgslParameter {
     }
 
     /// Checks that f32 can tell values of the parameter apart.
-    fn check(&self) -> Result<(), HostError> {
+    pub(crate) fn check(&self) -> Result<(), HostError> {
         let (low, high) = self.range;
         let name = &self.name;
         if !(low < high && low.is_finite() && high.is_finite() && self.offset.is_finite()) {
@@ -237,7 +237,13 @@ mod tests {
     }
 
     fn program(text: &str, dim: usize, n_derived: usize) -> WgslProgram {
-        let source = WgslSource { file: "user.wgsl".into(), text: text.into(), dim, n_derived, data: None };
+        let source = WgslSource {
+            file: "user.wgsl".into(),
+            text: text.into(),
+            dim,
+            n_derived,
+            ..WgslSource::default()
+        };
         WgslProgram::new(&source).unwrap()
     }
 

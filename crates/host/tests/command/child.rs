@@ -52,6 +52,52 @@ pub fn run(arguments: &[String]) {
     }
 }
 
+/// A simulator that answers theta 0, the seed, the number of the simulation and its process, until its input ends. Arguments:
+/// protocol, what to do at the row whose first parameter is [`TRIGGER`].
+pub fn simulate(arguments: &[String]) {
+    let [protocol, mode] = arguments else { panic!("simulator: {arguments:?}") };
+    let seed: f64 = std::env::var("LWFLOW_SEED").unwrap().parse().unwrap();
+    let mut input = BufReader::new(std::io::stdin().lock());
+    let mut out = std::io::stdout().lock();
+    while let Some((n, dim, first)) = simulator_header(protocol, &mut input) {
+        for row in 0..n {
+            let theta = theta(protocol, &mut input, dim);
+            let number = first.wrapping_add(row as u64);
+            let mut x = vec![theta[0], seed, number as f64, f64::from(std::process::id())];
+            if theta[0] == TRIGGER {
+                match mode.as_str() {
+                    "failed" => x.fill(f64::NAN),
+                    "nan" => x[2] = f64::NAN,
+                    "inf" => x.fill(f64::INFINITY),
+                    "wide" => x.push(1.0),
+                    _ => std::process::exit(3),
+                }
+            }
+            answer(protocol, &x, &mut out);
+        }
+        if out.flush().is_err() {
+            return;
+        }
+        // So that every worker gets a part.
+        std::thread::sleep(Duration::from_millis(if mode == "slow" { 20 } else { 0 }));
+    }
+}
+
+/// n, D and the number of the first simulation.
+fn simulator_header(protocol: &str, input: &mut impl BufRead) -> Option<(usize, Option<usize>, u64)> {
+    if protocol == "csv" {
+        let mut line = String::new();
+        return (input.read_line(&mut line).unwrap() > 0).then(|| {
+            let (n, first) = line.trim().split_once(',').unwrap();
+            (n.parse().unwrap(), None, first.parse().unwrap())
+        });
+    }
+    let (n, dim) = header(protocol, input)?;
+    let mut eight = [0; 8];
+    input.read_exact(&mut eight).unwrap();
+    Some((n, dim, u64::from_le_bytes(eight)))
+}
+
 fn misbehave(mode: &str, numbers: &mut Vec<f64>, out: &mut impl Write) {
     out.flush().unwrap();
     match mode {

@@ -1,9 +1,10 @@
-//! Likelihoods by child processes: order, derived quantities, several workers, and every way in which a child can fail.
+//! Likelihoods and simulators by child processes: order, derived quantities, several workers, and every way to fail.
 //! This program is its own child (libtest would write to its output), so it brings a small runner that prints as libtest.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests, without libtest")]
 
 mod child;
+mod simulators;
 
 use child::TRIGGER;
 use lwflow_host::HostError;
@@ -27,12 +28,16 @@ const TESTS: &[Test] = &[
     ("settings_and_program_are_checked", settings_and_program_are_checked),
     ("the_command_runs_in_its_folder", the_command_runs_in_its_folder),
     ("no_child_is_left_behind", no_child_is_left_behind),
+    ("simulations_keep_their_numbers", simulators::simulations_keep_their_numbers),
+    ("failed_simulations_are_told_from_wrong_ones", simulators::failed_simulations_are_told_from_wrong_ones),
+    ("settings_of_simulators_are_checked", simulators::settings_of_simulators_are_checked),
 ];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((first, rest)) if first == "child" => child::run(rest),
+        Some((first, rest)) if first == "simulator" => child::simulate(rest),
         Some((first, rest)) if first == "parent" => parent(&rest[0]),
         _ => std::process::exit(run(&arguments)),
     }

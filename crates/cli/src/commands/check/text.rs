@@ -1,5 +1,7 @@
 //! What `lwflow check` says to people.
 
+use super::prior_simulations::PriorSimulations;
+use super::training::TrainingTime;
 use super::{CheckReport, ParameterRow};
 use crate::report::fixed;
 use std::fmt::Write;
@@ -74,7 +76,47 @@ pub(super) fn text(report: &CheckReport) -> String {
             rounds.target_ess
         );
     }
-    let t = &report.training;
+    if let (Some(simulations), Some(task)) = (&report.simulations, report.task.file_name()) {
+        simulator(&mut text, simulations, &task.to_string_lossy());
+    }
+    if let Some(training) = &report.training {
+        fit(&mut text, training);
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+/// Most simulated values whose range is printed.
+const MAX_SHOWN: usize = 20;
+
+fn simulator(text: &mut String, simulations: &PriorSimulations, task: &str) {
+    let (n, n_failed) = (simulations.n, simulations.n_failed);
+    let _ = writeln!(text, "simulator: {n} simulations of draws from the prior, {n_failed} of them failed");
+    for range in simulations.observed.iter().take(MAX_SHOWN) {
+        let (least, median, largest) = (range.least, range.median, range.largest);
+        let _ = writeln!(text, "  {} from {least:.4} to {largest:.4}, median {median:.4}", range.name);
+        if least == largest {
+            text.push_str("    it is the same in all of them: does it look at theta?\n");
+        }
+    }
+    if simulations.observed.len() > MAX_SHOWN {
+        let _ = writeln!(text, "  and {} more (--json)", simulations.observed.len() - MAX_SHOWN);
+    }
+    if n_failed == n {
+        text.push_str("  all of them failed: there will be nothing to train with\n");
+    }
+    let rate = simulations.simulations_per_second;
+    let _ = writeln!(
+        text,
+        "  {} simulations per second; lwflow simulate {task} -n 100000 takes {}",
+        rounded(rate),
+        duration(1e5 / rate)
+    );
+}
+
+fn fit(text: &mut String, t: &TrainingTime) {
     let base = match (t.n_components, t.is_assumed) {
         (0, _) => "Gaussian base".to_owned(),
         (k, true) => format!("base of {k} components assumed, the data decide"),
@@ -100,10 +142,6 @@ pub(super) fn text(report: &CheckReport) -> String {
             t.start_visits + t.visits
         ),
     };
-    for note in &report.notes {
-        let _ = writeln!(text, "note: {note}");
-    }
-    text
 }
 
 fn support(parameter: &ParameterRow) -> String {

@@ -17,7 +17,7 @@ fn wrong(keys: &str) -> String {
 fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
     let plain = source("wgsl = \"a.wgsl\"");
     let expected = Likelihood::Wgsl { path: "runs/a.wgsl".into(), data: None, derived: Vec::new() };
-    assert_eq!(plain.likelihood, expected);
+    assert_eq!(plain.likelihood, Some(expected));
     assert_eq!(plain.rounds, Some(RoundsSettings::default()));
     let full = source("wgsl = \"a.wgsl\"\ndata = \"obs.csv\"\nderived = [\"q\", \"age\"]");
     let expected = Likelihood::Wgsl {
@@ -25,7 +25,7 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         data: Some("runs/obs.csv".into()),
         derived: vec!["q".into(), "age".into()],
     };
-    assert_eq!(full.likelihood, expected);
+    assert_eq!(full.likelihood, Some(expected));
     let plain = source("command = [\"python3\", \"l.py\", \"\"]");
     let command = vec!["python3".to_owned(), "l.py".into(), String::new()];
     let expected = Likelihood::Command {
@@ -33,7 +33,7 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         folder: "runs".into(),
         settings: CommandSettings::default(),
     };
-    assert_eq!(plain.likelihood, expected);
+    assert_eq!(plain.likelihood, Some(expected));
     assert_eq!(plain.rounds, Some(RoundsSettings::default()));
     let full = source(
         "command = [\"./l\"]\nprotocol = \"csv\"\nworkers = 3\ntimeout = 1.5\nmax_batch = 10\nderived = [\"q\"]",
@@ -46,8 +46,9 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         derived: vec!["q".into()],
     };
     let command = vec!["./l".to_owned()];
-    assert_eq!(full.likelihood, Likelihood::Command { command, folder: "runs".into(), settings });
-    assert_eq!((full.likelihood.key(), full.likelihood.can_be_evaluated()), ("command", true));
+    let expected = Likelihood::Command { command, folder: "runs".into(), settings };
+    assert_eq!((expected.key(), expected.can_be_evaluated()), ("command", true));
+    assert_eq!(full.likelihood, Some(expected));
 }
 
 #[test]

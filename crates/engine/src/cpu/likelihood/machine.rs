@@ -46,6 +46,14 @@ pub(super) struct Machine<F> {
     turns: u32,
 }
 
+/// The integer registers of an argument.
+fn integers(argument: Option<&Vec<Reg>>) -> impl Iterator<Item = usize> {
+    argument.into_iter().flatten().filter_map(|reg| match reg {
+        Reg::I(at) => Some(*at as usize),
+        Reg::F(_) => None,
+    })
+}
+
 /// What every step of the control flow looks at.
 struct Job<'a> {
     code: &'a Bytecode,
@@ -92,7 +100,7 @@ impl<F: Real> Machine<F> {
         let job = Job { code, level, watch };
         self.mask = Mask::all();
         self.run(&job, code.prologue);
-        let value = self.call(&job, code.log_likelihood, theta, log_likelihood.len())?;
+        let value = self.call(&job, code.entry, theta, log_likelihood.len())?;
         for (lane, out) in log_likelihood.iter_mut().enumerate() {
             *out = self.value(value.first(), lane);
         }
@@ -102,6 +110,40 @@ impl<F: Real> Machine<F> {
                 for (out, reg) in row.iter_mut().zip(value) {
                     *out = self.value(Some(reg), lane);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// x `[n, X]` of up to [`LANES`] theta `[n, D]` with one stream each, `[n]`; the rest of the block repeats the last. A row
+    /// whose random numbers were asked for with senseless arguments begins with infinity.
+    pub fn simulate(
+        &mut self,
+        code: &Bytecode,
+        level: Level,
+        watch: &Watch,
+        streams: &[[u32; 4]],
+        theta: &[F],
+        x: &mut [F],
+    ) -> Result<(), usize> {
+        let job = Job { code, level, watch };
+        self.mask = Mask::all();
+        self.run(&job, code.prologue);
+        // The fields of `Random`: the key, numbers drawn, whether there was a senseless argument.
+        let stream: Vec<usize> = integers(code.functions[code.entry].arguments.get(1)).collect();
+        for (field, at) in stream.iter().enumerate() {
+            for (lane, value) in self.i[*at].iter_mut().enumerate() {
+                *value = streams[lane.min(streams.len() - 1)].get(field).copied().unwrap_or(0);
+            }
+        }
+        let value = self.call(&job, code.entry, theta, streams.len())?;
+        let invalid = stream.last().map(|at| &self.i[*at]);
+        for (lane, row) in x.chunks_exact_mut(value.len().max(1)).enumerate() {
+            for (out, reg) in row.iter_mut().zip(value) {
+                *out = self.value(Some(reg), lane);
+            }
+            if invalid.is_some_and(|lanes| lanes[lane] != 0) {
+                row[0] = F::of_f64(f64::INFINITY);
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Evaluates a user's WGSL likelihood on the cores: blocks of theta, one operation after another on all of them.
+//! Evaluates a user's WGSL likelihood or simulator on the cores: blocks of theta, one operation after another on all of them.
 //! Invariant: a theta's values do not depend on its block, its neighbours or the number of threads.
 
 mod integer;
@@ -7,21 +7,23 @@ mod mask;
 mod ops;
 mod real;
 mod scan;
+mod simulator;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::{Cpu, Level};
 use crate::EngineError;
 use crate::wgsl::bytecode::Bytecode;
-use crate::wgsl::{WgslError, WgslProgram};
+use crate::wgsl::{WgslData, WgslError, WgslProgram, WgslSource};
 use machine::{Machine, Watch};
 use real::Real;
 pub(crate) use scan::CpuScan;
+pub(crate) use simulator::CpuSimulator;
 
 /// Theta of a block.
 pub(super) const LANES: usize = 128;
@@ -42,7 +44,7 @@ pub(crate) struct CpuLikelihood {
 
 impl CpuLikelihood {
     pub fn new(cpu: Arc<Cpu>, program: &WgslProgram, timeout: Duration) -> Self {
-        let machines = machines(program, program.narrow(), cpu.n_threads());
+        let machines = machines(program.source().data.as_ref(), program.narrow(), cpu.n_threads());
         Self { cpu, program: program.clone(), timeout, machines }
     }
 
@@ -73,18 +75,42 @@ impl WgslProgram {
         let n_blocks = theta.len().div_ceil(self.source().dim * LANES * BLOCKS);
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(n_blocks.max(1));
         let pool = Pool::new(n_threads);
-        let mut machines = machines(self, code, n_threads);
+        let mut machines = machines(self.source().data.as_ref(), code, n_threads);
         run(self, code, &pool, Level::detect(), &mut machines, timeout, theta).map(Some)
     }
 }
 
-fn machines<F: Real>(program: &WgslProgram, code: &Bytecode, n: usize) -> Vec<Machine<F>> {
-    let data: Arc<[F]> = match &program.source().data {
+fn machines<F: Real>(data: Option<&WgslData>, code: &Bytecode, n: usize) -> Vec<Machine<F>> {
+    let values: Arc<[F]> = match data {
         Some(data) => data.values.iter().map(|v| F::of_f64(*v)).collect(),
         None => Arc::new([]),
     };
-    let n_columns = program.source().data.as_ref().map_or(1, |d| d.n_columns);
-    (0..n).map(|_| Machine::new(code, data.clone(), n_columns)).collect()
+    let n_columns = data.map_or(1, |d| d.n_columns);
+    (0..n).map(|_| Machine::new(code, values.clone(), n_columns)).collect()
+}
+
+/// Runs `evaluate` on every task until one meets a loop that does not end in time; its place is the error's.
+fn run_tasks<F: Real, T: Send>(
+    source: &WgslSource,
+    pool: &Pool,
+    machines: &mut [Machine<F>],
+    timeout: Duration,
+    tasks: Vec<T>,
+    evaluate: impl Fn(&mut Machine<F>, T, &Watch, &AtomicBool) -> Result<(), usize> + Sync,
+) -> Result<(), EngineError> {
+    let watch = Watch::new(Instant::now().checked_add(timeout));
+    let stopped = AtomicBool::new(false);
+    let place = Mutex::new(None);
+    pool.run(tasks, machines, |machine, task| {
+        if let Err(at) = evaluate(machine, task, &watch, &stopped) {
+            stopped.store(true, Ordering::Relaxed);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        }
+    });
+    match place.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        None => Ok(()),
+        Some(at) => Err(timed_out(source, at, timeout)),
+    }
 }
 
 fn run<F: Real>(
@@ -108,32 +134,24 @@ fn run<F: Real>(
         rest = others;
         tasks.push((theta, out, derived));
     }
-    let watch = Watch::new(Instant::now().checked_add(timeout));
-    let stopped = AtomicBool::new(false);
-    let place = std::sync::Mutex::new(None);
-    pool.run(tasks, machines, |machine, (theta, out, derived)| {
+    let source = program.source();
+    run_tasks(source, pool, machines, timeout, tasks, |machine, (theta, out, derived), watch, stopped| {
         let blocks = theta.chunks(LANES * dim).zip(out.chunks_mut(LANES));
         for (b, (theta, out)) in blocks.enumerate() {
             if stopped.load(Ordering::Relaxed) {
-                return;
+                return Ok(());
             }
             let from = b * LANES * n_derived;
             let derived = &mut derived[from..from + out.len() * n_derived];
-            if let Err(at) = machine.evaluate(code, level, &watch, theta, out, derived) {
-                stopped.store(true, Ordering::Relaxed);
-                *place.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(at);
-            }
+            machine.evaluate(code, level, watch, theta, out, derived)?;
         }
-    });
-    match place.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        None => Ok((log_likelihood, derived)),
-        Some(at) => Err(timed_out(program, at, timeout)),
-    }
+        Ok(())
+    })?;
+    Ok((log_likelihood, derived))
 }
 
 /// The error of a loop at byte `at` that did not end.
-fn timed_out(program: &WgslProgram, at: usize, timeout: Duration) -> EngineError {
-    let source = program.source();
+fn timed_out(source: &WgslSource, at: usize, timeout: Duration) -> EngineError {
     let WgslError { file, line, column, .. } = WgslError::at(&source.file, &source.text, at, "");
     let during = format!("evaluating the loop at {file}:{line}:{column}");
     EngineError::Timeout { seconds: timeout.as_secs_f64(), during }

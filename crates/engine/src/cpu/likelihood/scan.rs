@@ -41,7 +41,10 @@ impl CpuLikelihood {
             theta: vec![0.0; LANES * dim],
             log_likelihood: vec![0.0; SOBOL_BLOCK],
         };
-        let workers = machines(program, program.narrow(), cpu.n_threads()).into_iter().map(worker).collect();
+        let workers = machines(program.source().data.as_ref(), program.narrow(), cpu.n_threads())
+            .into_iter()
+            .map(worker)
+            .collect();
         let (cpu, program) = (cpu.clone(), program.clone());
         CpuScan { cpu, program, timeout: *timeout, key, quantiles: quantiles.to_vec(), workers }
     }
@@ -82,7 +85,7 @@ impl CpuScan {
             part.push(block, wide, f64::from(threshold));
         });
         if let Some(at) = place.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(timed_out(&self.program, at, self.timeout));
+            return Err(timed_out(self.program.source(), at, self.timeout));
         }
         let mut scanned = Scanned::default();
         parts.into_iter().for_each(|part| scanned.append(part));

@@ -1,7 +1,8 @@
 //! Calls of short functions without control flow, whose operations go where the call is: no copies of arguments and result.
-//! Invariant: such a function writes nothing but its own variables, so that values of the caller stay what they are.
+//! Invariant: such a function writes nothing but its own variables and those that it was handed pointers to; values of the
+//! caller that name the latter are copied before.
 
-use naga::{AddressSpace, Expression, Function, Handle, Statement, TypeInner};
+use naga::{AddressSpace, Expression, Function, Handle, Statement};
 
 use super::body::Body;
 use super::{Lowering, Refused, Value};
@@ -10,13 +11,8 @@ impl Lowering<'_> {
     /// Whether a function can be lowered at its calls.
     pub fn is_straight(&self, handle: Handle<Function>) -> bool {
         let function = &self.module.functions[handle];
-        let by_value = function
-            .arguments
-            .iter()
-            .all(|a| !matches!(self.module.types[a.ty].inner, TypeInner::Pointer { .. }));
         let n = function.body.len();
-        by_value
-            && function.result.is_some()
+        function.result.is_some()
             && function.body.iter().enumerate().all(|(i, statement)| match statement {
                 Statement::Emit(_) => true,
                 Statement::Return { value } => i + 1 == n && value.is_some(),
@@ -33,6 +29,45 @@ impl Lowering<'_> {
 }
 
 impl<'m> Body<'_, 'm> {
+    /// The arguments of a straight function: values, and the registers of variables for pointers to them.
+    pub fn inline_arguments(&mut self, arguments: &[Handle<Expression>]) -> Result<Vec<Value>, Refused> {
+        let (mut values, mut is_pointer, mut pointees) = (Vec::new(), Vec::new(), Value::new());
+        for argument in arguments {
+            let types = &self.l.module.types;
+            is_pointer.push(self.info[*argument].ty.inner_with(types).pointer_space().is_some());
+            if is_pointer.last() == Some(&true) {
+                let place = self.whole_place(*argument)?;
+                let variable = self.load(&place);
+                pointees.extend(&variable);
+                values.push(variable);
+            } else {
+                values.push(self.operand(*argument)?);
+            }
+        }
+        if pointees.is_empty() {
+            return Ok(values);
+        }
+        self.protect(Some(&pointees));
+        for (value, is_pointer) in values.iter_mut().zip(is_pointer) {
+            if !is_pointer && value.iter().any(|reg| pointees.contains(reg)) {
+                *value = self.copied(value);
+            }
+        }
+        Ok(values)
+    }
+
+    /// The place of a pointer to a whole variable, which is all that can be handed to a function.
+    pub fn whole_place(&mut self, pointer: Handle<Expression>) -> Result<super::body::Place, Refused> {
+        let is_whole = matches!(
+            self.function.expressions[pointer],
+            Expression::LocalVariable(_) | Expression::GlobalVariable(_) | Expression::FunctionArgument(_)
+        );
+        if !is_whole {
+            return self.refuse(pointer, "a pointer to a part of a variable as an argument");
+        }
+        self.place(pointer)
+    }
+
     /// The result of a straight function of these values.
     pub fn inlined(&mut self, handle: Handle<Function>, arguments: &[Value]) -> Result<Value, Refused> {
         let mut inner = Body::new(self.l, handle, arguments, &Value::new())?;

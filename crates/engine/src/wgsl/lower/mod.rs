@@ -44,11 +44,12 @@ pub(super) struct Lowering<'m> {
     variables: HashSet<Reg>,
 }
 
-/// The bytecode of the functions `log_likelihood` and, if wanted, `derived` of a module.
+/// The bytecode of the function `entry` and, if wanted, `derived` of a module.
 pub(super) fn lower(
     module: &Module,
     info: &naga::valid::ModuleInfo,
     spliced: &Spliced,
+    entry: &str,
     with_derived: bool,
 ) -> Result<Bytecode, Refused> {
     let mut lowering = Lowering {
@@ -63,10 +64,10 @@ pub(super) fn lower(
         variables: HashSet::new(),
     };
     lowering.private_variables()?;
-    let log_likelihood = lowering.named("log_likelihood")?;
+    let entry = lowering.named(entry)?;
     let derived = if with_derived { Some(lowering.named("derived")?) } else { None };
     let mut code = lowering.code;
-    (code.log_likelihood, code.derived) = (log_likelihood, derived);
+    (code.entry, code.derived) = (entry, derived);
     Ok(code)
 }
 

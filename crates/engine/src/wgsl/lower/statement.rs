@@ -241,10 +241,7 @@ impl<'m> Body<'_, 'm> {
             return Ok(());
         }
         if self.l.is_straight(function) {
-            let mut values = Vec::new();
-            for argument in arguments {
-                values.push(self.operand(*argument)?);
-            }
+            let values = self.inline_arguments(arguments)?;
             let value = self.inlined(function, &values)?;
             if let Some(result) = result {
                 self.set(result, value);
@@ -260,16 +257,7 @@ impl<'m> Body<'_, 'm> {
         for (argument, to) in arguments.iter().zip(&formal) {
             let types = &self.l.module.types;
             if self.info[*argument].ty.inner_with(types).pointer_space().is_some() {
-                let whole = matches!(
-                    self.function.expressions[*argument],
-                    Expression::LocalVariable(_)
-                        | Expression::GlobalVariable(_)
-                        | Expression::FunctionArgument(_)
-                );
-                if !whole {
-                    return self.refuse(*argument, "a pointer to a part of a variable as an argument");
-                }
-                let place = self.place(*argument)?;
+                let place = self.whole_place(*argument)?;
                 let value = self.load(&place);
                 self.l.copy(to, &value);
                 pointees.push((place, to.clone()));

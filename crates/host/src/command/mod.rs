@@ -1,6 +1,6 @@
-//! A likelihood that other programs compute: long-lived child processes that are handed batches of theta on their standard
-//! input and answer on their standard output (docs/command-likelihood.md). Invariant: row i of the answer belongs to theta
-//! i, however many workers share a batch; an answer that is missing, late or senseless is an error with its theta.
+//! Child processes that compute something of batches of theta: long-lived, handed theta on their standard input and answering
+//! on their standard output (docs/command-likelihood.md). Invariant: row i of the answer belongs to theta i, however many
+//! workers share a batch; an answer that is missing, late or senseless is an error with its theta.
 
 mod protocol;
 mod watcher;
@@ -9,7 +9,6 @@ mod worker;
 pub use protocol::Protocol;
 pub use worker::kill_commands;
 
-use super::{Evaluations, Likelihood};
 use crate::HostError;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ pub struct CommandSettings {
     pub timeout: f64,
     /// Most points that a child is handed at once.
     pub max_batch: usize,
-    /// Names of the derived quantities that follow every log likelihood, `[M]`.
+    /// Names of the derived quantities that follow every log likelihood, `[M]`; none for a simulator.
     pub derived: Vec<String>,
 }
 
@@ -43,14 +42,17 @@ impl Default for CommandSettings {
 /// Longest silence that can be waited for, in seconds: thirty years.
 const MAX_TIMEOUT: f64 = 1e9;
 
-/// A log likelihood that a command computes. Its children are killed when it is dropped; one that failed is started again
-/// at the next batch.
-#[derive(Debug)]
-pub struct CommandLikelihood {
-    launch: Launch,
-    dim: usize,
-    settings: CommandSettings,
-    workers: Vec<Option<Worker>>,
+/// What a row of an answer is.
+pub(crate) trait Answer: Sync {
+    /// Numbers per row.
+    fn width(&self) -> usize;
+    /// In words: "one number, the log likelihood".
+    fn words(&self) -> String;
+    /// Whether a row of that many numbers is legal.
+    ///
+    /// # Errors
+    /// What it is and what was expected, to be followed by the theta in question.
+    fn check(&self, row: &[f64]) -> Result<(), String>;
 }
 
 /// What to start, and where.
@@ -59,6 +61,8 @@ struct Launch {
     program: PathBuf,
     arguments: Vec<String>,
     folder: PathBuf,
+    /// Variables beside those of this process.
+    environment: Vec<(&'static str, String)>,
     /// The command as it was given.
     shown: String,
 }
@@ -71,14 +75,23 @@ impl Launch {
 
 /// What became of one part of a batch.
 struct Part {
-    /// Answers, `[rows, 1 + M]`; fewer rows than asked for if there is a problem.
+    /// Answers, `[rows, width]`; fewer rows than asked for if there is a problem.
     values: Vec<f64>,
     problem: Option<String>,
 }
 
-impl CommandLikelihood {
-    /// Starts the children. `command` is the program and its arguments, without a shell; it runs in `folder`, in which a
-    /// relative path of the program is looked up too.
+/// The children of a command. They are killed when this is dropped; one that failed is started again at the next batch.
+#[derive(Debug)]
+pub(crate) struct Children {
+    launch: Launch,
+    dim: usize,
+    settings: CommandSettings,
+    workers: Vec<Option<Worker>>,
+}
+
+impl Children {
+    /// Starts them. `command` is the program and its arguments, without a shell; it runs in `folder`, in which a relative path
+    /// of the program is looked up too.
     ///
     /// # Errors
     /// [`HostError::Invalid`] for senseless settings; [`HostError::Likelihood`] if the command cannot be started.
@@ -87,6 +100,7 @@ impl CommandLikelihood {
         dim: usize,
         folder: &Path,
         settings: CommandSettings,
+        environment: Vec<(&'static str, String)>,
     ) -> Result<Self, HostError> {
         let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty())
         else {
@@ -109,14 +123,51 @@ impl CommandLikelihood {
         // A bare name is looked up in the search path; what names a folder means that of the task.
         let is_bare = Path::new(program).components().count() == 1 && !program.starts_with('.');
         let program = if is_bare { PathBuf::from(program) } else { folder.join(program) };
-        let launch = Launch { program, arguments: arguments.to_vec(), folder, shown };
+        let launch = Launch { program, arguments: arguments.to_vec(), folder, environment, shown };
         let workers = (0..settings.workers).map(|_| Worker::start(&launch).map(Some));
         let workers = workers.collect::<Result<_, _>>()?;
         Ok(Self { launch, dim, settings, workers })
     }
 
-    /// Evaluates the rows of `theta`, `[n, D]`, in parts that the workers take in order.
-    fn parts(&mut self, theta: &[f64]) -> Result<Vec<Option<Part>>, HostError> {
+    /// Number of parameters.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// How they are run.
+    pub fn settings(&self) -> &CommandSettings {
+        &self.settings
+    }
+
+    /// Has the rows of `theta`, `[n, dim]`, answered and adds the answers, `[n, width]`, to `out`; `first` is the number of the
+    /// first simulation where there is one.
+    ///
+    /// # Errors
+    /// [`HostError::Likelihood`] naming the first theta without a legal answer; those before it have been added.
+    pub fn ask(
+        &mut self,
+        theta: &[f64],
+        first: Option<u64>,
+        answer: &dyn Answer,
+        out: &mut Vec<f64>,
+    ) -> Result<(), HostError> {
+        // Parts are taken in order, so none before the first failed one is missing.
+        for part in self.parts(theta, first, answer)?.into_iter().map_while(|part| part) {
+            out.extend_from_slice(&part.values);
+            if let Some(problem) = part.problem {
+                return Err(self.launch.error(problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// The answers in parts that the workers take in order.
+    fn parts(
+        &mut self,
+        theta: &[f64],
+        first: Option<u64>,
+        answer: &dyn Answer,
+    ) -> Result<Vec<Option<Part>>, HostError> {
         let n = crate::error::n_rows("theta", theta.len(), self.dim)?;
         for worker in self.workers.iter_mut().filter(|worker| worker.is_none()) {
             *worker = Some(Worker::start(&self.launch)?);
@@ -127,7 +178,7 @@ impl CommandLikelihood {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let request = worker::Request {
             dim: self.dim,
-            derived: &self.settings.derived,
+            answer,
             protocol: self.settings.protocol,
             timeout: Duration::from_secs_f64(self.settings.timeout),
         };
@@ -138,9 +189,9 @@ impl CommandLikelihood {
                     while let Some(worker) = slot.as_mut().filter(|_| !failed.load(Ordering::SeqCst)) {
                         let at = next.fetch_add(1, Ordering::SeqCst);
                         let Some(chunk) = chunks.get(at) else { return };
-                        let mut values =
-                            Vec::with_capacity(chunk.len() / request.dim * (1 + request.derived.len()));
-                        let problem = worker.ask(request, chunk, &mut values).err();
+                        let first = first.map(|first| first.wrapping_add((at * rows) as u64));
+                        let mut values = Vec::with_capacity(chunk.len() / request.dim * answer.width());
+                        let problem = worker.ask(request, chunk, first, &mut values).err();
                         if problem.is_some() {
                             failed.store(true, Ordering::SeqCst);
                             *slot = None;
@@ -152,40 +203,5 @@ impl CommandLikelihood {
             }
         });
         Ok(parts.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Likelihood for CommandLikelihood {
-    fn dim(&self) -> usize {
-        self.dim
-    }
-
-    fn n_parallel(&self) -> usize {
-        self.settings.workers
-    }
-
-    fn derived_names(&self) -> &[String] {
-        &self.settings.derived
-    }
-
-    fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        let width = 1 + self.settings.derived.len();
-        // Parts are taken in order, so none before the first failed one is missing.
-        for part in self.parts(theta)?.into_iter().map_while(|part| part) {
-            for row in part.values.chunks_exact(width) {
-                out.log_likelihood.push(row[0]);
-                out.derived.extend_from_slice(&row[1..]);
-            }
-            if let Some(problem) = part.problem {
-                return Err(self.launch.error(problem));
-            }
-        }
-        Ok(())
-    }
-
-    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
-        let mut out = Evaluations::default();
-        self.evaluate(theta, &mut out)?;
-        Ok(Some(out.log_likelihood))
     }
 }

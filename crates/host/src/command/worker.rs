@@ -2,11 +2,10 @@
 //! child outlives its worker; it stands in a process group of its own, so that Ctrl-C at a terminal reaches it only as the
 //! end of its input.
 
-use super::Launch;
 use super::protocol::Protocol;
 use super::watcher::Watcher;
+use super::{Answer, Launch};
 use crate::HostError;
-use crate::likelihood::is_legal;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -54,7 +53,7 @@ fn kill(child: &mut Child) {
 /// What all questions have in common.
 pub(super) struct Request<'a> {
     pub(super) dim: usize,
-    pub(super) derived: &'a [String],
+    pub(super) answer: &'a dyn Answer,
     pub(super) protocol: Protocol,
     pub(super) timeout: Duration,
 }
@@ -96,6 +95,7 @@ impl Worker {
         command
             .args(&launch.arguments)
             .current_dir(&launch.folder)
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -126,7 +126,7 @@ impl Worker {
         Ok(Self { child, input: Some(input), output, rest: Vec::new(), tail, _watcher: watcher })
     }
 
-    /// Has `theta`, `[n, dim]`, evaluated and adds the answers, `[n, 1 + M]`, to `values`.
+    /// Has `theta`, `[n, dim]`, evaluated and adds the answers, `[n, width]`, to `values`.
     ///
     /// # Errors
     /// What went wrong with the first row that has no legal answer; the rows before it have been added.
@@ -134,14 +134,14 @@ impl Worker {
         &mut self,
         request: &Request<'_>,
         theta: &[f64],
+        first: Option<u64>,
         values: &mut Vec<f64>,
     ) -> Result<(), String> {
-        let width = 1 + request.derived.len();
         while let Ok(piece) = self.output.try_recv() {
             self.rest.extend(piece);
         }
         self.refuse_excess(request)?;
-        let message = request.protocol.message(theta, request.dim);
+        let message = request.protocol.message(theta, request.dim, first);
         // If nobody takes it, the output has ended too and says so below.
         let _ = self.input.as_ref().map(|input| input.send(message));
         let mut taken = 0;
@@ -149,7 +149,7 @@ impl Worker {
             let start = values.len();
             let of = || format!("for theta = {}", show(row));
             loop {
-                let step = request.protocol.take_row(&self.rest[taken..], width, values);
+                let step = request.protocol.take_row(&self.rest[taken..], request.answer, values);
                 if let Some(n) = step.map_err(|problem| format!("{problem}, {}", of()))? {
                     taken += n;
                     break;
@@ -159,7 +159,7 @@ impl Worker {
                 match self.output.recv_timeout(request.timeout) {
                     Ok(piece) => self.rest.extend(piece),
                     Err(error) => {
-                        let rest = request.protocol.describe_rest(&self.rest, width);
+                        let rest = request.protocol.describe_rest(&self.rest, request.answer.width());
                         return Err(match error {
                             RecvTimeoutError::Timeout => {
                                 let seconds = request.timeout.as_secs_f64();
@@ -181,7 +181,7 @@ impl Worker {
                     }
                 }
             }
-            if let Err(problem) = check(&values[start..], request.derived) {
+            if let Err(problem) = request.answer.check(&values[start..]) {
                 values.truncate(start);
                 return Err(format!("{problem} {}", of()));
             }
@@ -295,23 +295,6 @@ fn keep_tail(pipe: Option<impl Read>, kept: &Mutex<Tail>) {
         }
     }
     lock(kept).is_complete = true;
-}
-
-/// Checks one row of an answer. What is derived must be finite where there is likelihood.
-fn check(row: &[f64], derived: &[String]) -> Result<(), String> {
-    let log_likelihood = row[0];
-    if !is_legal(log_likelihood) {
-        return Err(format!(
-            "answered the log likelihood {log_likelihood}, expected a finite number or -inf,"
-        ));
-    }
-    let bad = row[1..].iter().zip(derived).find(|(v, _)| !v.is_finite());
-    match bad {
-        Some((value, name)) if log_likelihood > f64::NEG_INFINITY => {
-            Err(format!("answered {value} for the derived `{name}`, expected a finite number,"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn show(theta: &[f64]) -> String {

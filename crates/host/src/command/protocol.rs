@@ -1,6 +1,7 @@
 //! The two ways in which a batch is written to a child and its answers are read. Invariant: what a row of the answer says
-//! is either 1 + M numbers or an error; nothing is guessed.
+//! is either all its numbers or an error; nothing is guessed.
 
+use super::Answer;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -8,10 +9,12 @@ use std::fmt::Write;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// Little-endian: n and D as u64, then theta `[n, D]` as f64; the answer is `[n, 1 + M]` as f64.
+    /// Little-endian: n and D as u64, for simulators also the number of the first simulation, then theta `[n, D]` as f64; the
+    /// answer is `[n, 1 + M]` or `[n, X]` as f64.
     #[default]
     Binary,
-    /// A line with n, then n lines of D numbers; the answer is n lines of 1 + M numbers. Numbers are separated by commas.
+    /// A line with n, for simulators also with the number of the first simulation, then n lines of D numbers; the answer is n
+    /// lines of 1 + M or X numbers. Numbers are separated by commas.
     Csv,
 }
 
@@ -21,19 +24,20 @@ const MAX_LINE: usize = 1 << 20;
 const SHOWN: usize = 80;
 
 impl Protocol {
-    /// The message that hands over `theta`, `[n, dim]`.
-    pub(super) fn message(self, theta: &[f64], dim: usize) -> Vec<u8> {
+    /// The message that hands over `theta`, `[n, dim]`, and the number of the first simulation where there is one.
+    pub(super) fn message(self, theta: &[f64], dim: usize, first: Option<u64>) -> Vec<u8> {
         let n = theta.len() / dim;
         match self {
             Self::Binary => {
-                let mut bytes = Vec::with_capacity(16 + 8 * theta.len());
+                let mut bytes = Vec::with_capacity(24 + 8 * theta.len());
                 bytes.extend((n as u64).to_le_bytes());
                 bytes.extend((dim as u64).to_le_bytes());
+                first.iter().for_each(|first| bytes.extend(first.to_le_bytes()));
                 theta.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
                 bytes
             }
             Self::Csv => {
-                let mut text = format!("{n}\n");
+                let mut text = first.map_or_else(|| format!("{n}\n"), |first| format!("{n},{first}\n"));
                 for row in theta.chunks_exact(dim) {
                     for (j, x) in row.iter().enumerate() {
                         // Debug writes the shortest text that reads back as the same number. Writing to a text cannot fail.
@@ -46,7 +50,7 @@ impl Protocol {
         }
     }
 
-    /// Takes one row of `width` numbers off `bytes` and adds it to `out`; the number of bytes taken, `None` if the row is
+    /// Takes one row off `bytes` and adds it to `out`; the number of bytes taken, `None` if the row is
     /// not complete yet.
     ///
     /// # Errors
@@ -54,9 +58,10 @@ impl Protocol {
     pub(super) fn take_row(
         self,
         bytes: &[u8],
-        width: usize,
+        answer: &dyn Answer,
         out: &mut Vec<f64>,
     ) -> Result<Option<usize>, String> {
+        let width = answer.width();
         match self {
             Self::Binary => {
                 let Some(row) = bytes.get(..8 * width) else { return Ok(None) };
@@ -69,14 +74,14 @@ impl Protocol {
             }
             Self::Csv => {
                 let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
-                    return if bytes.len() > MAX_LINE { Err(unreadable(bytes, width)) } else { Ok(None) };
+                    return if bytes.len() > MAX_LINE { Err(unreadable(bytes, answer)) } else { Ok(None) };
                 };
                 let line = &bytes[..end];
-                let text = std::str::from_utf8(line).map_err(|_| unreadable(line, width))?;
+                let text = std::str::from_utf8(line).map_err(|_| unreadable(line, answer))?;
                 let numbers: Result<Vec<f64>, _> = text.split(',').map(|cell| cell.trim().parse()).collect();
                 match numbers {
                     Ok(numbers) if numbers.len() == width => out.extend(numbers),
-                    _ => return Err(unreadable(line, width)),
+                    _ => return Err(unreadable(line, answer)),
                 }
                 Ok(Some(end + 1))
             }
@@ -93,12 +98,8 @@ impl Protocol {
     }
 }
 
-fn unreadable(line: &[u8], width: usize) -> String {
-    let expected = match width {
-        1 => "one number, the log likelihood".to_owned(),
-        _ => format!("{width} numbers separated by commas: the log likelihood and {} derived", width - 1),
-    };
-    format!("answered `{}`, expected {expected}", shown(line))
+fn unreadable(line: &[u8], answer: &dyn Answer) -> String {
+    format!("answered `{}`, expected {}", shown(line), answer.words())
 }
 
 fn shown(line: &[u8]) -> String {
@@ -111,24 +112,50 @@ fn shown(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    struct Pair;
+
+    impl Answer for Pair {
+        fn width(&self) -> usize {
+            2
+        }
+
+        fn words(&self) -> String {
+            "a pair".to_owned()
+        }
+
+        fn check(&self, _: &[f64]) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn messages_are_those_of_the_document() {
         let theta = [1.0, -0.1, 1e-300, 12345.678901234567];
-        assert_eq!(Protocol::Csv.message(&theta, 2), b"2\n1.0,-0.1\n1e-300,12345.678901234567\n".as_slice());
-        let binary = Protocol::Binary.message(&theta, 2);
+        assert_eq!(
+            Protocol::Csv.message(&theta, 2, None),
+            b"2\n1.0,-0.1\n1e-300,12345.678901234567\n".as_slice()
+        );
+        let binary = Protocol::Binary.message(&theta, 2, None);
         assert_eq!(binary.len(), 16 + 32);
         assert_eq!(binary[..17], [2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(binary[24..32], (-0.1f64).to_le_bytes());
+        // Those of a simulator.
+        let numbered = Protocol::Csv.message(&theta, 2, Some(1 << 40));
+        assert_eq!(numbered, b"2,1099511627776\n1.0,-0.1\n1e-300,12345.678901234567\n".as_slice());
+        let numbered = Protocol::Binary.message(&theta, 2, Some(513));
+        assert_eq!(numbered[..16], binary[..16]);
+        assert_eq!(numbered[16..26], [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(numbered[24..], binary[16..]);
     }
 
     #[test]
     fn rows_are_taken_whole_or_not_at_all() {
         let mut out = Vec::new();
-        let mut take = |protocol: Protocol, bytes: &[u8]| protocol.take_row(bytes, 2, &mut out);
+        let mut take = |protocol: Protocol, bytes: &[u8]| protocol.take_row(bytes, &Pair, &mut out);
         assert_eq!(take(Protocol::Csv, b" -1.5, 2e3 \r\nrest"), Ok(Some(13)));
         assert_eq!(take(Protocol::Csv, b"-inf,NAN\n"), Ok(Some(9)));
         assert_eq!(take(Protocol::Csv, b"-1.5,2"), Ok(None));
-        let expected = "2 numbers separated by commas: the log likelihood and 1 derived";
+        let expected = "a pair";
         for line in ["", "1", "1,2,3", "1;2", "1,two"] {
             let error = take(Protocol::Csv, format!("{line}\n").as_bytes()).unwrap_err();
             assert_eq!(error, format!("answered `{line}`, expected {expected}"));

@@ -1,0 +1,115 @@
+//! A WGSL simulator on an adapter: one invocation per simulation, batches of any size in pieces.
+//! Invariant: one upload, one submission and one read per piece.
+
+use std::sync::Arc;
+
+use super::pipeline::Bound;
+use super::uniform::fill;
+use super::{Gpu, Staging, Wait};
+use crate::wgsl::WORKGROUP;
+use crate::{EngineError, EngineSettings, SimulatorProgram};
+
+/// Simulations of a piece, if memory allows: a dispatch of a second at 65,536 simulations per second.
+const PIECE: usize = 1 << 16;
+
+/// A simulator and its buffers for one piece.
+#[derive(Debug)]
+pub(crate) struct GpuSimulator {
+    gpu: Arc<Gpu>,
+    dim: usize,
+    n_observed: usize,
+    piece: usize,
+    pipeline: Arc<super::pipeline::Pipeline>,
+    group: wgpu::BindGroup,
+    shape: wgpu::Buffer,
+    theta: wgpu::Buffer,
+    x: wgpu::Buffer,
+    staging: Staging,
+}
+
+impl GpuSimulator {
+    pub fn new(
+        gpu: Arc<Gpu>,
+        settings: &EngineSettings,
+        program: &SimulatorProgram,
+    ) -> Result<Self, EngineError> {
+        use wgpu::BufferUsages as Usage;
+        let source = program.source();
+        let (dim, n_observed) = (source.dim, source.n_observed);
+        // The file's mistakes were found before, so what fails here is the driver's.
+        let pipeline = gpu.pipeline("evaluate_simulator", &program.constants())?;
+        let row = 4 * dim.max(n_observed) as u64;
+        let binding = u64::from(u32::MAX).min(gpu.limits.max_storage_buffer_binding_size);
+        let groups = gpu.limits.max_compute_workgroups_per_dimension as usize * WORKGROUP as usize;
+        let fits = (binding.min(settings.scratch_bytes / 4) / row).max(WORKGROUP.into()) as usize;
+        let piece = settings.piece_samples.unwrap_or(PIECE).clamp(1, PIECE.min(groups).min(fits));
+        let storage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let shape = gpu.buffer("simulator/shape", 20, Usage::UNIFORM | Usage::COPY_DST)?;
+        let theta = gpu.buffer("simulator/theta", piece * dim, storage)?;
+        let x = gpu.buffer("simulator/x", piece * n_observed, storage)?;
+        let values: Vec<f32> = match &source.data {
+            Some(data) => data.values.iter().map(|v| *v as f32).collect(),
+            None => vec![0.0],
+        };
+        let data = gpu.buffer("simulator/data", values.len(), storage)?;
+        gpu.scoped("uploading the data of a simulator", || {
+            gpu.queue.write_buffer(&data, 0, bytemuck::cast_slice(&values));
+            Ok(())
+        })?;
+        let mut buffers = vec![
+            ("lwflow_shape", Bound::Uniform(&shape)),
+            ("lwflow_theta", Bound::Read(&theta)),
+            ("lwflow_x", Bound::Write(&x)),
+        ];
+        if program.reads_data() {
+            buffers.push(("lwflow_data", Bound::Read(&data)));
+        }
+        let group = gpu.bind(&pipeline, &buffers)?;
+        let staging = Staging::new(&gpu, piece * n_observed)?;
+        Ok(Self { gpu, dim, n_observed, piece, pipeline, group, shape, theta, x, staging })
+    }
+
+    /// x `[n, X]` of theta `[n, D]`, simulations `first..first + n` of `seed`.
+    pub fn simulate(&mut self, seed: u64, first: u64, theta: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let mut x = Vec::with_capacity(theta.len() / self.dim * self.n_observed);
+        let mut values = Vec::new();
+        for (i, piece) in theta.chunks(self.piece * self.dim).enumerate() {
+            self.run(seed, first.wrapping_add((i * self.piece) as u64), piece, &mut values)?;
+            x.extend_from_slice(&values);
+        }
+        Ok(x)
+    }
+
+    fn run(
+        &mut self,
+        seed: u64,
+        first: u64,
+        theta: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        const DURING: &str = "running simulate";
+        let gpu = &self.gpu;
+        let n = theta.len() / self.dim;
+        let fields = [
+            ("n_samples", (n as u32).into()),
+            ("seed_low", (seed as u32).into()),
+            ("seed_high", ((seed >> 32) as u32).into()),
+            ("first_low", (first as u32).into()),
+            ("first_high", ((first >> 32) as u32).into()),
+        ];
+        let shape = fill(&self.pipeline.kernel, "lwflow_shape", &fields)?;
+        let mut encoder = gpu.scoped(DURING, || {
+            gpu.queue.write_buffer(&self.shape, 0, &shape);
+            gpu.queue.write_buffer(&self.theta, 0, bytemuck::cast_slice(theta));
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&self.pipeline.pipeline);
+            pass.set_bind_group(0, &self.group, &[]);
+            pass.dispatch_workgroups((n as u32).div_ceil(WORKGROUP), 1, 1);
+            drop(pass);
+            Ok(encoder)
+        })?;
+        self.staging.copy(&mut encoder, &self.x, n * self.n_observed);
+        pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, values))
+    }
+}

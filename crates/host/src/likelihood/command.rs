@@ -1,0 +1,95 @@
+//! A likelihood that other programs compute: child processes that answer with log L and what is derived.
+//! Invariant: what is handed out is finite or -inf, and derived quantities are finite where there is likelihood.
+
+use super::{Evaluations, Likelihood, is_legal};
+use crate::HostError;
+use crate::command::{Answer, Children, CommandSettings};
+use std::path::Path;
+
+/// A log likelihood that a command computes. Its children are killed when it is dropped; one that failed is started again
+/// at the next batch.
+#[derive(Debug)]
+pub struct CommandLikelihood(Children);
+
+impl CommandLikelihood {
+    /// Starts the children. `command` is the program and its arguments, without a shell; it runs in `folder`, in which a
+    /// relative path of the program is looked up too.
+    ///
+    /// # Errors
+    /// [`HostError::Invalid`] for senseless settings; [`HostError::Likelihood`] if the command cannot be started.
+    pub fn start(
+        command: &[String],
+        dim: usize,
+        folder: &Path,
+        settings: CommandSettings,
+    ) -> Result<Self, HostError> {
+        Children::start(command, dim, folder, settings, Vec::new()).map(Self)
+    }
+}
+
+/// log L and derived quantities.
+struct Row<'a> {
+    derived: &'a [String],
+}
+
+impl Answer for Row<'_> {
+    fn width(&self) -> usize {
+        1 + self.derived.len()
+    }
+
+    fn words(&self) -> String {
+        match self.width() {
+            1 => "one number, the log likelihood".to_owned(),
+            width => {
+                format!("{width} numbers separated by commas: the log likelihood and {} derived", width - 1)
+            }
+        }
+    }
+
+    fn check(&self, row: &[f64]) -> Result<(), String> {
+        let log_likelihood = row[0];
+        if !is_legal(log_likelihood) {
+            return Err(format!(
+                "answered the log likelihood {log_likelihood}, expected a finite number or -inf,"
+            ));
+        }
+        let bad = row[1..].iter().zip(self.derived).find(|(v, _)| !v.is_finite());
+        match bad {
+            Some((value, name)) if log_likelihood > f64::NEG_INFINITY => {
+                Err(format!("answered {value} for the derived `{name}`, expected a finite number,"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Likelihood for CommandLikelihood {
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+
+    fn n_parallel(&self) -> usize {
+        self.0.settings().workers
+    }
+
+    fn derived_names(&self) -> &[String] {
+        &self.0.settings().derived
+    }
+
+    fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
+        let derived = self.0.settings().derived.clone();
+        let mut rows = Vec::new();
+        let result = self.0.ask(theta, None, &Row { derived: &derived }, &mut rows);
+        for row in rows.chunks_exact(1 + derived.len()) {
+            out.log_likelihood.push(row[0]);
+            out.derived.extend_from_slice(&row[1..]);
+        }
+        result
+    }
+
+    fn audit(&mut self, theta: &[f64]) -> Result<Option<Vec<f64>>, HostError> {
+        let mut out = Evaluations::default();
+        self.evaluate(theta, &mut out)?;
+        Ok(Some(out.log_likelihood))
+    }
+}
