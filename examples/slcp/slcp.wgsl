@@ -34,3 +34,14 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     }
     return total;
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 8> {
+    let s = spread(theta);
+    var x: array<f32, 8>;
+    for (var point = 0u; point < POINTS; point++) {
+        let d = sqrt(s.x) * normal(stream);
+        x[2u * point] = theta[0] + d;
+        x[2u * point + 1u] = theta[1] + s.y * d + sqrt(s.z) * normal(stream);
+    }
+    return x;
+}

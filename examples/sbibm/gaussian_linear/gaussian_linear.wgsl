@@ -9,3 +9,11 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     }
     return total;
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, D> {
+    var x: array<f32, D>;
+    for (var j = 0u; j < D; j++) {
+        x[j] = theta[j] + SD * normal(stream);
+    }
+    return x;
+}

@@ -10,3 +10,10 @@ fn log_component(theta: array<f32, D>, sd: f32) -> f32 {
 fn log_likelihood(theta: array<f32, D>) -> f32 {
     return log_add(log_component(theta, WIDE), log_component(theta, NARROW)) - LN_2;
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 2> {
+    let sd = select(NARROW, WIDE, uniform01(stream) < 0.5);
+    let first = normal(stream);
+    let second = normal(stream);
+    return array<f32, 2>(theta[0] + sd * first, theta[1] + sd * second);
+}

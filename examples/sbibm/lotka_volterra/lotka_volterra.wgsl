@@ -41,3 +41,13 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     }
     return total;
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 20> {
+    let mean = populations(theta);
+    var x: array<f32, 20>;
+    for (var time = 0u; time < 10u; time++) {
+        x[time] = exp(mean[time].x + SD * normal(stream));
+        x[10u + time] = exp(mean[time].y + SD * normal(stream));
+    }
+    return x;
+}

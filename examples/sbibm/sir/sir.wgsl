@@ -58,3 +58,12 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     }
     return total;
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 10> {
+    let log_p = log_infected(vec2<f32>(theta[0], theta[1]));
+    var x: array<f32, 10>;
+    for (var time = 0u; time < 10u; time++) {
+        x[time] = f32(binomial(u32(PEOPLE), exp(log_p[time]), stream));
+    }
+    return x;
+}

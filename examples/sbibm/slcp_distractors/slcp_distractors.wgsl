@@ -41,3 +41,26 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     }
     return total;
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 100> {
+    let s = spread(theta);
+    var x: array<f32, 100>;
+    for (var point = 0u; point < POINTS; point++) {
+        let d = sqrt(s.x) * normal(stream);
+        x[PLACE[2u * point]] = theta[0] + d;
+        x[PLACE[2u * point + 1u]] = theta[1] + s.y * d + sqrt(s.z) * normal(stream);
+    }
+    let component = min(u32(f32(COMPONENTS) * uniform01(stream)), COMPONENTS - 1u);
+    let scale = inverseSqrt(exponential(stream));
+    var z: array<f32, 92>;
+    for (var i = 0u; i < NOISE; i++) {
+        z[i] = scale * normal(stream);
+        var value = data(component, i);
+        let row = COMPONENTS + NOISE * component + i;
+        for (var j = 0u; j <= i; j++) {
+            value += data(row, j) * z[j];
+        }
+        x[PLACE[2u * POINTS + i]] = value;
+    }
+    return x;
+}
