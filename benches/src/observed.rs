@@ -61,8 +61,10 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("lwflow-observed-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let task = folder.join("TASK.toml");
-        fs::write(&task, "[likelihood]\nwgsl = \"../a.wgsl\" # here\ndata = \"observation_1.csv\"\nx = 1\n").unwrap();
-        let out = task_with_observation(&task, Path::new("other.csv"), &folder.join("new/TASK.toml")).unwrap();
+        fs::write(&task, "[likelihood]\nwgsl = \"../a.wgsl\" # here\ndata = \"observation_1.csv\"\nx = 1\n")
+            .unwrap();
+        let out =
+            task_with_observation(&task, Path::new("other.csv"), &folder.join("new/TASK.toml")).unwrap();
         let text = fs::read_to_string(out).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[3]), ("[likelihood]", "x = 1"));

@@ -58,7 +58,11 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?;
     for task in &args.task {
-        anyhow::ensure!(TASKS.contains(&task.as_str()), "no task {task}: expected one of {}", TASKS.join(", "));
+        anyhow::ensure!(
+            TASKS.contains(&task.as_str()),
+            "no task {task}: expected one of {}",
+            TASKS.join(", ")
+        );
     }
     anyhow::ensure!(args.observations.iter().all(|o| (1..=10).contains(o)), "observations are 1 to 10");
     anyhow::ensure!(

@@ -112,8 +112,13 @@ impl Bench {
         observations: &[usize],
         mut each: impl FnMut(&Figure) -> Result<()>,
     ) -> Result<()> {
-        let folder =
-            self.out.join(format!("{}_{}_{}_{}", setup.task, setup.method.word(), setup.simulations, setup.seed));
+        let folder = self.out.join(format!(
+            "{}_{}_{}_{}",
+            setup.task,
+            setup.method.word(),
+            setup.simulations,
+            setup.seed
+        ));
         fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
         let mut drawn = Vec::new();
         if setup.method == Method::Rounds {

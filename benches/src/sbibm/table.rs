@@ -92,8 +92,7 @@ mod tests {
 
     #[test]
     fn ours_stands_beside_the_published_mean_over_the_same_observations() {
-        let published =
-            Published::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("references")).unwrap();
+        let published = Published::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("references")).unwrap();
         let figures = [
             figure("slcp", Method::Npe, 1, 0.9),
             figure("slcp", Method::Npe, 2, 0.8),
@@ -109,8 +108,7 @@ mod tests {
 
     #[test]
     fn a_missed_bound_of_exact_draws_is_told() {
-        let published =
-            Published::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("references")).unwrap();
+        let published = Published::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("references")).unwrap();
         for (c2st, missed) in [(0.52, false), (0.54, true)] {
             let lines = table(&[figure(TASKS[0], Method::Rounds, 1, c2st)], &published);
             assert_eq!(lines[1].contains("MISSED"), missed, "{}", lines[1]);

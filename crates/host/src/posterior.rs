@@ -1,13 +1,16 @@
 //! A trained flow with everything needed to use it in the user's coordinates: samples strictly inside the prior's
 //! support, and log densities that include every Jacobian.
 
+#[cfg(test)]
+mod tests;
+
 use crate::HostError;
 use crate::files::LogZ;
 use crate::rng::CounterField;
 use lwflow_engine::FlowExecutor;
-use lwflow_model::{Flow, FlowSpec, OuterTransform};
+use lwflow_model::{Flow, FlowSpec, MixtureBase, OuterTransform};
 use rayon::prelude::*;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// A trained flow.
 #[derive(Debug, Clone)]
@@ -110,9 +113,9 @@ impl Posterior {
         n: usize,
         context: &[f64],
         seed: u64,
-        mut take: impl FnMut(Samples) -> ControlFlow<()>,
+        take: impl FnMut(Samples) -> ControlFlow<()>,
     ) -> Result<usize, HostError> {
-        let (d, c) = (self.dim(), self.spec().context_dim);
+        let c = self.spec().context_dim;
         if context.len() != c {
             return Err(HostError::invalid(
                 "context",
@@ -120,53 +123,105 @@ impl Posterior {
                 format!("{c} values"),
             ));
         }
+        self.sample_many(executor, n, context, seed, take)
+    }
+
+    /// Draws `n_each` samples for each row of `contexts`, `[K, C]`: the rows of the first context, those of the second, and so
+    /// on, handed to `take` in pieces of [`PIECE`] at most, until it breaks. A piece may hold the draws of many contexts and
+    /// is one call of the executor. Draw i of context k depends on the seed, the context, k and i alone; those of context 0
+    /// are the draws of [`Posterior::sample`]. A model without context has one context, the empty one. Returns the number of
+    /// draws handed over.
+    ///
+    /// # Errors
+    /// Those of the engine; [`HostError::Invalid`] if `contexts` is not a whole number of rows;
+    /// [`HostError::BadSetting`] for more draws than can be counted.
+    pub fn sample_many(
+        &self,
+        executor: &mut FlowExecutor,
+        n_each: usize,
+        contexts: &[f64],
+        seed: u64,
+        mut take: impl FnMut(Samples) -> ControlFlow<()>,
+    ) -> Result<usize, HostError> {
+        let c = self.spec().context_dim;
+        let n_contexts = contexts.len().checked_div(c).unwrap_or(1);
+        if contexts.len() != n_contexts * c {
+            let got = format!("{} values", contexts.len());
+            return Err(HostError::invalid("contexts", got, format!("[n, {c}]")));
+        }
+        let n = n_each.checked_mul(n_contexts).ok_or_else(|| HostError::BadSetting {
+            setting: "number of samples",
+            got: format!("{n_each} for each of {n_contexts} contexts"),
+            expected: "as many as can be counted",
+        })?;
         self.load(executor)?;
         let base: Flow<f64> = self.flow.cast();
-        let (normals, components) =
-            (CounterField::new(seed, "base normals", d), CounterField::new(seed, "components", 1));
         let mixture = base.mixture();
-        let row = self.standardised_context(context);
+        let rows = self.standardised_context(contexts);
         let mut start = 0;
         while start < n {
-            let m = PIECE.min(n - start);
-            let (mut normal, mut component) = (vec![0.0; m * d], vec![0.0; m]);
-            normals.fill_standard_normal(start as u64, &mut normal);
-            components.fill_uniform(start as u64, &mut component);
-            let z: Vec<f32> = match &mixture {
-                Some(mixture) => normal
-                    .par_chunks_exact(d)
-                    .zip(&component)
-                    .flat_map_iter(|(normal, &u)| mixture.sample(u, normal).into_iter().map(|v| v as f32))
-                    .collect(),
-                None => normal.iter().map(|&v| v as f32).collect(),
-            };
-            let context: Vec<f32> = (0..m).flat_map(|_| row.iter().copied()).collect();
+            let end = n.min(start + PIECE);
+            let z = self.base_draws(mixture.as_ref(), n_each, start..end, seed);
+            let context: Vec<f32> =
+                (start..end).flat_map(|row| rows[row / n_each * c..][..c].iter().copied()).collect();
             let (x, log_det) = executor.forward(&z, &context)?;
-            let rows: Vec<(Vec<f64>, f64)> = (0..m)
-                .into_par_iter()
-                .map(|i| {
-                    let z: Vec<f64> = z[i * d..][..d].iter().map(|&v| f64::from(v)).collect();
-                    let x: Vec<f64> = x[i * d..][..d].iter().map(|&v| f64::from(v)).collect();
-                    let base = match &mixture {
-                        Some(mixture) => mixture.log_prob(&z),
-                        None => lwflow_model::standard_normal_log_prob(&z),
-                    };
-                    let mut theta = vec![0.0; d];
-                    let outer = self.outer.from_flow(&x, &mut theta);
-                    (theta, base - f64::from(log_det[i]) - outer)
-                })
-                .collect();
-            let mut piece = Samples { theta: Vec::with_capacity(m * d), log_prob: Vec::with_capacity(m) };
-            for (theta, log_prob) in rows {
-                piece.theta.extend(theta);
-                piece.log_prob.push(log_prob);
-            }
-            start += m;
-            if take(piece).is_break() {
+            start = end;
+            if take(self.outside(mixture.as_ref(), &z, &x, &log_det)).is_break() {
                 break;
             }
         }
         Ok(start)
+    }
+
+    /// Draws of the base, `[n, D]`, for the rows `rows` of contexts that take `n_each` rows each.
+    fn base_draws(
+        &self,
+        mixture: Option<&MixtureBase<f64>>,
+        n_each: usize,
+        rows: Range<usize>,
+        seed: u64,
+    ) -> Vec<f32> {
+        let d = self.dim();
+        // The rows of one context each.
+        let mut parts = Vec::new();
+        let mut row = rows.start;
+        while row < rows.end {
+            let next = rows.end.min((row / n_each + 1) * n_each);
+            parts.push(row..next);
+            row = next;
+        }
+        let draw = |part: Range<usize>| {
+            let (k, first, m) = ((part.start / n_each) as u64, (part.start % n_each) as u64, part.len());
+            let (mut normal, mut component) = (vec![0.0; m * d], vec![0.0; m]);
+            CounterField::numbered(seed, "base normals", k, d).fill_standard_normal(first, &mut normal);
+            let Some(mixture) = mixture else { return normal.iter().map(|&v| v as f32).collect() };
+            CounterField::numbered(seed, "components", k, 1).fill_uniform(first, &mut component);
+            let drawn = normal.par_chunks_exact(d).zip(&component).with_min_len(256);
+            drawn
+                .flat_map_iter(|(normal, &u)| mixture.sample(u, normal).into_iter().map(|v| v as f32))
+                .collect()
+        };
+        let drawn: Vec<Vec<f32>> = parts.into_par_iter().map(draw).collect();
+        drawn.concat()
+    }
+
+    /// Draws in the user's coordinates of z `[n, D]`, which the flow has moved to x `[n, D]` with `log_det` `[n]`.
+    fn outside(&self, mixture: Option<&MixtureBase<f64>>, z: &[f32], x: &[f32], log_det: &[f32]) -> Samples {
+        let d = self.dim();
+        let mut samples = Samples { theta: vec![0.0; z.len()], log_prob: vec![0.0; log_det.len()] };
+        let rows = samples.theta.par_chunks_exact_mut(d).zip(&mut samples.log_prob).enumerate();
+        rows.with_min_len(64).for_each(|(i, (theta, log_prob))| {
+            let f64s =
+                |values: &[f32]| values[i * d..][..d].iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+            let z = f64s(z);
+            let base = match mixture {
+                Some(mixture) => mixture.log_prob(&z),
+                None => lwflow_model::standard_normal_log_prob(&z),
+            };
+            let outer = self.outer.from_flow(&f64s(x), theta);
+            *log_prob = base - f64::from(log_det[i]) - outer;
+        });
+        samples
     }
 
     /// log q(theta | context) of theta `[n, D]`, context `[n, C]`; -inf on or outside a bound.

@@ -70,7 +70,13 @@ pub struct CounterField {
 impl CounterField {
     /// The field of `purpose` under `seed` with rows of `dim` numbers (0 is read as 1).
     pub fn new(seed: u64, purpose: &str, dim: usize) -> Self {
-        Self { rng: stream(seed, purpose, 0), dim: dim.max(1) }
+        Self::numbered(seed, purpose, 0, dim)
+    }
+
+    /// Field number `index` of those of `purpose`: fields of different numbers share no bits, and number 0 is that of
+    /// [`CounterField::new`].
+    pub fn numbered(seed: u64, purpose: &str, index: u64, dim: usize) -> Self {
+        Self { rng: stream(seed, purpose, index), dim: dim.max(1) }
     }
 
     /// Numbers per row.
