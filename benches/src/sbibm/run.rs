@@ -22,7 +22,7 @@ pub enum Method {
     Npe,
     /// Amortised, by likelihood-weighted training.
     Likelihood,
-    /// Rounds from the prior and the likelihood of the one observation, as `lwflow fit` does them without a simulator.
+    /// Rounds from the prior and the likelihood of the one observation, without simulations.
     Rounds,
 }
 
@@ -182,11 +182,10 @@ impl Bench {
         let context = self.observation(setup, observation, folder)?;
         let model = model.join("model.safetensors");
         let (mut command, draws) = if setup.refine {
-            let task = folder.join(format!("task_{observation}.toml"));
-            let task = task_with_observation(&self.task(setup), &context, &task)?;
             let out = folder.join(format!("refined_{observation}"));
             let mut command = self.command("refine");
-            command.arg(model).arg("--context").arg(context).arg("--task").arg(task);
+            // The likelihood gets the context as its data.
+            command.arg(model).arg("--context").arg(context).arg("--task").arg(self.task(setup));
             command.arg("--out").arg(&out).args(["--quiet", "--force"]);
             (command, out.join("equal_weight.npz"))
         } else {
@@ -194,7 +193,7 @@ impl Bench {
             let mut command = self.command("sample");
             command.arg(model).arg("--context").arg(context).arg("--out").arg(&out);
             // A few more than are compared: draws in f32 may coincide.
-            command.args(["-n", &(setup.draws + setup.draws / 50 + 1).to_string(), "--force"]);
+            command.args(["-n", &(setup.draws + setup.draws / 50 + 1).to_string()]);
             (command, out)
         };
         command.args(["--device", &self.device, "--seed", &setup.seed.to_string()]);
@@ -209,6 +208,7 @@ impl Bench {
         let out = folder.join(format!("rounds_{observation}"));
         let mut command = self.command("fit");
         command.arg(task).arg("--out").arg(&out).args(["--device", &self.device]);
+        command.args(["--objective", setup.method.word()]);
         command.args(["--seed", &setup.seed.to_string(), "--quiet", "--force"]);
         let seconds_train = timed(&mut command)?;
         let place = format!("{}:theta", out.join("equal_weight.npz").display());
