@@ -232,7 +232,13 @@ impl Default for FlowSection {
 impl FlowSection {
     /// The defaults with context.
     fn conditional() -> Self {
-        Self { n_layers: 6, hidden: vec![50, 50], activation: Activation::Tanh, ..Self::default() }
+        Self {
+            n_layers: 5,
+            hidden: vec![50, 50],
+            activation: Activation::Tanh,
+            coupling: Coupling::Spline,
+            ..Self::default()
+        }
     }
 
     /// The model's kind of coupling.
@@ -328,7 +334,7 @@ impl TrainingSection {
     /// The defaults with context.
     fn conditional() -> Self {
         Self {
-            batch_size: 128,
+            batch_size: 64,
             max_visits: 3_000_000,
             learning_rate: 3e-3,
             averaging: 0.03,

@@ -14,7 +14,9 @@ use crate::posterior::Posterior;
 use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, train};
 use crate::{HostError, weights};
 use lwflow_engine::Engine;
-use lwflow_model::{Activation, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout};
+use lwflow_model::{
+    Activation, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout,
+};
 use serde::{Deserialize, Serialize};
 use start::{Effort, N_BROAD, compete, initial_base, mixture_params};
 use std::ops::ControlFlow;
@@ -104,13 +106,14 @@ impl FitSettings {
     #[must_use]
     pub fn conditional() -> Self {
         let flow = FlowSettings {
-            n_layers: 6,
+            n_layers: 5,
             hidden: vec![50, 50],
             activation: Activation::Tanh,
+            coupling: Coupling::Spline { n_bins: 8, bound: 5.0 },
             ..FlowSettings::default()
         };
         let training = TrainSettings {
-            batch_size: 128,
+            batch_size: 64,
             max_visits: 3_000_000,
             learning_rate: 3e-3,
             averaging: 0.03,

@@ -57,6 +57,7 @@ fn rounds_with_wide_twins_reach_a_good_verdict() {
         labels: target.parameter_labels(),
         prior: &prior,
         likelihood: &mut target,
+        start: None,
     };
     let components = Components::Fixed(3);
     let base = BaseSettings::Mixture { components, covariance: Covariance::Full, trainable: true };

@@ -11,7 +11,9 @@ use lwflow_model::{BaseSpec, FlowSettings, FlowSpec, ModelError};
 use toml::de::DeValue;
 
 pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSection, TaskError> {
-    let coupling = section.choice("coupling")?.unwrap_or(default.coupling);
+    // A key that only an affine layer has asks for one.
+    let implied = if section.get("s_max").is_some() { Coupling::Affine } else { default.coupling };
+    let coupling = section.choice("coupling")?.unwrap_or(implied);
     let foreign: &[&str] = match coupling {
         Coupling::Affine => &["n_bins", "bound"],
         Coupling::Spline => &["s_max"],

@@ -44,7 +44,7 @@ fn pairs_train_a_flow_for_any_observation() {
     run(at, "simulate TASK.toml -n 20000 --out pairs.npz").expect(0, &words);
     run(at, "fit TASK.toml --out run").expect(0, &[]);
     for (context, a, b) in [("1.0,-0.5", 0.8, -0.4), ("-1.2,0.9", -0.96, 0.72)] {
-        let arguments = format!("sample run/model.safetensors -n 4000 --context {context} --out s.csv");
+        let arguments = format!("sample run/model.safetensors -n 4000 --context={context} --out s.csv");
         run(at, &arguments).expect(0, &[]);
         let rows = rows(at, "s.csv");
         for (j, exact) in [a, b].into_iter().enumerate() {
@@ -98,7 +98,7 @@ fn what_is_wrong_is_told_and_what_was_simulated_is_kept() {
     run(at, "fit TASK.toml --out run --objective likelihood")
         .expect(3, &["\"likelihood\" needs a likelihood that can be evaluated"]);
     run(at, "fit TASK.toml --out run --simulations 0").expect(2, &["a whole number from 1"]);
-    std::fs::write(at.join("twice.wgsl"), WGSL.replace("array<f32, X> {", "f32 {")).unwrap();
+    std::fs::write(at.join("twice.wgsl"), WGSL.replace("Random>)", "Random>, n: u32)")).unwrap();
     let text = "twice.wgsl:2:1: function `simulate` is declared as";
     run(at, "simulate TASK.toml -n 5 --out x.csv")
         .expect(3, &[text, "expected `fn simulate(theta: array<f32, 2>"]);
