@@ -248,14 +248,14 @@ impl Bench {
     }
 }
 
-/// Runs a command of `lwflow` and returns its seconds.
+/// Runs a command of `lwflow` and returns its seconds; what it says is told only if it fails.
 fn timed(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot start {command:?}"))?;
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {command:?}"))?;
     // 6: a contract was missed, which is a result.
-    if !matches!(status.code(), Some(0 | 6)) {
-        bail!("{command:?}: {status}");
+    if !matches!(output.status.code(), Some(0 | 6)) {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(start.elapsed().as_secs_f64())
 }
