@@ -17,7 +17,7 @@ use serde_json::json;
 #[command(name = "cargo xtask bench --sbibm", about = "The ten tasks of sbibm beside the published figures")]
 struct Args {
     /// Device of the trainings
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", overrides_with = "device")]
     device: String,
     /// Only these tasks
     #[arg(long, value_delimiter = ',', value_name = "T,T,..")]
