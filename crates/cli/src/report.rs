@@ -21,6 +21,7 @@ use crate::source::Source;
 use crate::task::Task;
 use lwflow_engine::{Engine, FlowExecutor};
 use lwflow_host::HostError;
+use lwflow_host::amortise::AmortiseReport;
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings, evaluate};
 use lwflow_host::files::SampleTable;
 use lwflow_host::fit::FitReport;
@@ -65,6 +66,8 @@ pub struct Run<'a> {
     pub posterior: &'a Posterior,
     /// What the fit did.
     pub report: &'a FitReport,
+    /// What likelihood-weighted amortisation did, if that was asked for.
+    pub amortised: Option<&'a AmortiseReport>,
     /// Seed.
     pub seed: u64,
     /// Device, in words.
@@ -263,6 +266,7 @@ fn write_metrics(
     metrics.insert("seconds".into(), json!(run.seconds));
     metrics.insert("pairs".into(), pairs);
     metrics.insert("fit".into(), json!(run.report));
+    metrics.insert("amortised".into(), json!(run.amortised));
     metrics.insert("target".into(), json!(evaluation));
     metrics.insert("modes".into(), json!(modes));
     write_file(&out.join("metrics.json"), (serde_json::to_string_pretty(&metrics)? + "\n").as_bytes())

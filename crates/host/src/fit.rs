@@ -182,6 +182,8 @@ pub enum Stage {
     Mixture,
     /// Short runs from the EM mixture and from broad ones, all together; counted in points visited.
     Starts,
+    /// Parameters for every observation, drawn and weighted; counted in observations.
+    Weighting,
     /// The training itself; counted in points visited.
     Training,
 }

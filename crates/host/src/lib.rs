@@ -3,6 +3,7 @@
 //! fixed order, so the number of threads never changes a result.
 
 pub mod adam;
+pub mod amortise;
 mod command;
 pub mod diagnostics;
 pub mod error;

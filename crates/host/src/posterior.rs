@@ -125,7 +125,7 @@ impl Posterior {
     }
 
     /// Context rows `[n, C]` in the flow's coordinates.
-    fn standardised_context(&self, context: &[f64]) -> Vec<f32> {
+    pub(crate) fn standardised_context(&self, context: &[f64]) -> Vec<f32> {
         let c = self.spec().context_dim;
         context
             .iter()

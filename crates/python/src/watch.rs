@@ -96,6 +96,7 @@ impl Watch {
         let stage = match progress.stage {
             Stage::Mixture => "mixture",
             Stage::Starts => "starts",
+            Stage::Weighting => "weighting",
             Stage::Training => "training",
         };
         let FitProgress { done, total, .. } = progress;

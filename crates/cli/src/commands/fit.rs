@@ -3,16 +3,19 @@
 use super::rounds::run_rounds;
 use super::{FitArgs, RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
-use crate::inference::inference;
+use crate::inference::{Inference, inference};
 use crate::out_folder::{OutFolder, refuse_results};
-use crate::progress::interrupted;
+use crate::progress::{Bar, interrupted};
 use crate::report;
 use crate::simulation::simulation;
-use crate::source::{self, PairsEvidence};
+use crate::source::{self, PairsEvidence, Source};
 use crate::task::{self, Objective, Task};
+use lwflow_engine::Engine;
+use lwflow_host::amortise::{AmortiseReport, AmortiseSettings, fit_likelihood_weighted};
 use lwflow_host::files::LogZ;
-use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
+use lwflow_host::fit::{BaseSettings, Components, FitReport, FitSettings, fit};
 use lwflow_host::model_file::Precision;
+use lwflow_host::posterior::Posterior;
 use lwflow_host::rounds::RoundsSettings;
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
 use lwflow_model::{Activation, Covariance, FlowSettings, Mixing};
@@ -50,9 +53,16 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     }
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
-    let (mut posterior, report) =
-        fit(&engine, &source.input, &settings, args.run.seed, |p| bar.update_fit(p))
-            .map_err(|error| of_task(&task, error.into()))?;
+    let amortised = objective == Some(Objective::Likelihood);
+    let (mut posterior, report, amortised) = if amortised {
+        let (posterior, report, amortised) =
+            amortise(&task, &source, &engine, &settings, args.run.seed, &bar)?;
+        (posterior, report, Some(amortised))
+    } else {
+        let fitted = fit(&engine, &source.input, &settings, args.run.seed, |p| bar.update_fit(p));
+        let (posterior, report) = fitted.map_err(|error| of_task(&task, error.into()))?;
+        (posterior, report, None)
+    };
     drop(bar);
     let PairsEvidence { log_z, log_z_sd, .. } = source.evidence;
     posterior.evidence = log_z.zip(log_z_sd).map(|(log_z, sd)| LogZ { log_z, sd });
@@ -66,6 +76,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         source: &source,
         posterior: &posterior,
         report: &report,
+        amortised: amortised.as_ref(),
         seed: args.run.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
@@ -73,6 +84,26 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     };
     report::write(&args.run.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
+}
+
+/// Likelihood-weighted amortisation on simulated pairs.
+fn amortise(
+    task: &Task,
+    source: &Source,
+    engine: &Engine,
+    settings: &FitSettings,
+    seed: u64,
+    bar: &Bar,
+) -> Result<(Posterior, FitReport, AmortiseReport), CommandError> {
+    let rounds = task.rounds.clone().unwrap_or_default();
+    let Inference { prior, mut likelihood, .. } = inference(task, rounds, engine)?;
+    let mut how = AmortiseSettings::default();
+    if let Some(simulator) = &task.simulator {
+        how.evaluations_per_simulation = simulator.evaluations_per_simulation;
+    }
+    let (settings, progress) = ((settings, &how), |p| bar.update_fit(p));
+    fit_likelihood_weighted(engine, &source.input, &*prior, &mut *likelihood, settings, seed, progress)
+        .map_err(|error| of_task(task, error.into()))
 }
 
 /// What a task with a simulator learns, as the command line changed it; `None` for a task without one.
@@ -89,6 +120,11 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
             }
         };
     };
+    let has_points =
+        matches!(task.likelihood, Some(task::Likelihood::Pairs { .. } | task::Likelihood::Chain { .. }));
+    if has_points && args.simulations.is_none() && args.objective.is_none() {
+        return Ok(None);
+    }
     simulator.simulations = args.simulations.unwrap_or(simulator.simulations);
     simulator.objective = args.objective.unwrap_or(simulator.objective);
     let objective = simulator.objective;

@@ -129,6 +129,7 @@ impl Bar {
             let (name, unit) = match progress.stage {
                 Stage::Mixture => ("mixture by EM", "steps"),
                 Stage::Starts => ("trying starts", "points"),
+                Stage::Weighting => ("weighting", "observations"),
                 Stage::Training => ("training", "points"),
             };
             let colon = if self.what.is_empty() { "" } else { ": " };

@@ -49,6 +49,28 @@ pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String 
             report.n_params
         );
     }
+    if let Some(a) = run.amortised {
+        let _ = writeln!(
+            text,
+            "likelihood-weighted: {} likelihood evaluations beside {} simulations",
+            a.n_evaluations, a.n_simulations
+        );
+        for (k, r) in a.rounds.iter().enumerate() {
+            let without = if r.n_without > 0 {
+                format!(", {} observations without any", r.n_without)
+            } else {
+                String::new()
+            };
+            let _ = writeln!(
+                text,
+                "  round {}: {:.1} effective of {} parameters for each observation{without}, validation loss {}",
+                k + 1,
+                r.mean_ess,
+                r.n_each,
+                fixed(r.validation_loss, 5)
+            );
+        }
+    }
     if t.skipped_steps > 0 {
         let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);
     }

@@ -3,6 +3,7 @@
 use super::likelihood::{command_settings, refuse_foreign, table};
 use super::reader::{Choice, Section};
 use super::{Likelihood, TaskError};
+use lwflow_host::amortise::AmortiseSettings;
 use lwflow_host::files::RESERVED_NAMES;
 use lwflow_host::likelihood::CommandSettings;
 use serde::Serialize;
@@ -20,11 +21,14 @@ pub(super) const KEYS: &[&str] = &[
     "n_observed",
     "simulations",
     "objective",
+    "evaluations_per_simulation",
 ];
 const SOURCES: &str = "give exactly one of wgsl, command";
 const NAMES: &str = "give exactly one of `observed`, names such as [\"x1\", \"x2\"], and `n_observed`";
 /// Most simulated values: a conditional flow has as many inputs.
 const MAX_OBSERVED: usize = 1_000_000;
+/// Most likelihood evaluations for each simulation.
+const MAX_EVALUATIONS: usize = 100_000;
 /// Most simulations of a fit, which holds them in memory.
 pub const MAX_SIMULATIONS: usize = 100_000_000;
 
@@ -40,6 +44,8 @@ pub struct SimulatorSection {
     pub simulations: usize,
     /// What a fit learns from them.
     pub objective: Objective,
+    /// Likelihood evaluations for each, of the objective that needs them.
+    pub evaluations_per_simulation: usize,
 }
 
 choice!(
@@ -123,7 +129,14 @@ pub(super) fn simulator(
         return Err(section.refuse("simulations", format!("at most {MAX_SIMULATIONS}")));
     }
     let objective = section.choice("objective")?.unwrap_or(Objective::Npe);
-    Ok(Some(SimulatorSection { source, observed: observed(section)?, simulations, objective }))
+    let evaluations_per_simulation = section.count("evaluations_per_simulation", 4)?;
+    if evaluations_per_simulation.is_some_and(|n| n > MAX_EVALUATIONS) {
+        return Err(section.refuse("evaluations_per_simulation", format!("at most {MAX_EVALUATIONS}")));
+    }
+    let evaluations_per_simulation =
+        evaluations_per_simulation.unwrap_or(AmortiseSettings::default().evaluations_per_simulation);
+    let observed = observed(section)?;
+    Ok(Some(SimulatorSection { source, observed, simulations, objective, evaluations_per_simulation }))
 }
 
 /// Names of the simulated values; that none is a parameter's is checked with the parameters.

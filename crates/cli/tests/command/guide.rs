@@ -69,6 +69,46 @@ fn the_page_on_simulators_runs() {
 }
 
 #[test]
+fn the_page_on_amortised_inference_runs() {
+    let (folder, n_files, n_commands) = follow("amortised.md");
+    assert_eq!((n_files, n_commands), (4, 4));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    // Each draw stands beside its observation, and the posteriors are where the counts put them.
+    let draws = read("draws.csv");
+    let mut lines = draws.lines();
+    assert_eq!(
+        lines.next(),
+        Some("amplitude,rate,context_x1,context_x2,context_x3,context_x4,context_x5,log_prob")
+    );
+    let rows: Vec<Vec<f64>> =
+        lines.map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect();
+    assert_eq!(rows.len(), 3000);
+    let mean = |rows: &[Vec<f64>], j: usize| rows.iter().map(|row| row[j]).sum::<f64>() / rows.len() as f64;
+    assert!((mean(&rows[..1000], 0) - 100.0).abs() < 25.0 && (mean(&rows[..1000], 1) - 0.5).abs() < 0.15);
+    assert!(
+        (mean(&rows[1000..2000], 0) - 185.0).abs() < 35.0 && (mean(&rows[1000..2000], 1) - 0.2).abs() < 0.1
+    );
+    assert!(rows.iter().all(|row| row[0] > 20.0 && row[0] < 300.0 && row[1] > 0.1 && row[1] < 1.5));
+    // The third observation is new, the others are not.
+    let tails: Vec<f64> = read("novelty.csv")
+        .lines()
+        .skip(1)
+        .map(|line| line.rsplit(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(tails[0] > 0.001 && tails[1] > 0.001 && tails[2] == 0.0, "{tails:?}");
+    let json = |name: &str| serde_json::from_str::<serde_json::Value>(&read(name)).unwrap();
+    assert_eq!(json("runs/refined/verdict.json")["met"], true);
+    assert_eq!(read("runs/refined/observation.csv"), "x1,x2,x3,x4,x5\n61,37,22,14,8\n");
+    let weighted = json("runs/weighted/metrics.json");
+    assert_eq!(weighted["amortised"]["n_evaluations"], 64_000);
+    assert!(
+        weighted["amortised"]["rounds"][1]["mean_ess"].as_f64().unwrap() > 8.0,
+        "{}",
+        weighted["amortised"]
+    );
+}
+
+#[test]
 fn the_guide_runs() {
     let (folder, n_files, n_commands) = follow("guide.md");
     assert!(n_files >= 5 && n_commands >= 10, "{n_files} files, {n_commands} commands");

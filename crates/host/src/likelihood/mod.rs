@@ -48,6 +48,26 @@ pub trait Likelihood: Debug + Send {
     /// batch.
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError>;
 
+    /// Appends log L of `theta`, `[n, D]`, each for an observation of its own, row `observation[i]` of `observations`, `[J, X]`,
+    /// to `out`.
+    ///
+    /// # Errors
+    /// [`HostError::Invalid`] for a likelihood that has its own observation; else as [`Likelihood::evaluate`].
+    fn evaluate_observed(
+        &mut self,
+        theta: &[f64],
+        observations: &[f64],
+        observation: &[u32],
+        out: &mut Vec<f64>,
+    ) -> Result<(), HostError> {
+        let _ = (theta, observations, observation, out);
+        Err(HostError::invalid(
+            "the likelihood",
+            "one that has its own observation",
+            "one that takes any, as a function in WGSL that reads `data` does",
+        ))
+    }
+
     /// log L of `theta`, `[n, D]`, again and in f64, by the most exact way there is; `None` if there is none but
     /// [`Likelihood::evaluate`] itself in f32.
     ///

@@ -15,7 +15,13 @@ fn wrong(keys: &str) -> String {
 
 /// A simulator with the defaults of a fit.
 fn section(source: SimulatorSource, observed: Vec<String>) -> SimulatorSection {
-    SimulatorSection { source, observed, simulations: 10_000, objective: Objective::Npe }
+    SimulatorSection {
+        source,
+        observed,
+        simulations: 10_000,
+        objective: Objective::Npe,
+        evaluations_per_simulation: 64,
+    }
 }
 
 #[test]
