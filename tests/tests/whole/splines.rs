@@ -19,12 +19,13 @@ fn settings(base: BaseSettings, coupling: Coupling, max_visits: usize) -> FitSet
     }
 }
 
-/// Eight modes on a circle from a single Gaussian: forward KL in nats from 10,000 exact draws.
-fn circle(coupling: Coupling) -> f64 {
+/// Forward KL from 10,000 exact draws; affine couplings leave bridges between the modes.
+#[test]
+fn eight_modes_from_one_gaussian() {
     let engine = cores();
     let target = Target::Circle8;
     let input = target_input(target, 32_768, 1);
-    let settings = settings(BaseSettings::Gaussian, coupling, 800_000);
+    let settings = settings(BaseSettings::Gaussian, Coupling::SPLINE, 800_000);
     let (posterior, _) = fit(&engine, &input, &settings, 2, |_| ControlFlow::Continue(())).unwrap();
     assert!(posterior.flow.params().iter().all(|p| p.is_finite()));
     let mut executor = engine.flow(posterior.spec()).unwrap();
@@ -36,16 +37,9 @@ fn circle(coupling: Coupling) -> f64 {
     assert!(samples.theta.iter().all(|x| x.abs() < 4.0), "a sample on or outside a bound");
     let again = posterior.log_prob(&mut executor, &samples.theta, &[]).unwrap();
     let gap = samples.log_prob.iter().zip(&again).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(gap < 1e-2, "log_prob of samples and of their theta differ by {gap}");
-    println!("{coupling:?}: forward KL {kl:.4}, gap {gap:.1e}");
-    kl
-}
-
-#[test]
-fn eight_modes_from_one_gaussian() {
-    let (spline, affine) = (circle(Coupling::SPLINE), circle(Coupling::Affine));
-    assert!(spline < 0.1, "forward KL {spline}");
-    assert!(spline < 0.5 * affine, "forward KL {spline}, affine {affine}");
+    assert!(gap < 1e-3, "log_prob of samples and of their theta differ by {gap}");
+    println!("forward KL {kl:.4}, gap {gap:.1e}");
+    assert!(kl < 0.05, "forward KL {kl}");
 }
 
 #[test]

@@ -37,12 +37,13 @@ fn rows(folder: &Path, name: &str) -> Vec<Vec<f64>> {
 
 #[test]
 fn pairs_train_a_flow_for_any_observation() {
-    let pairs = "[likelihood]\npairs = \"pairs.npz\"\n";
-    let folder = workplace(&format!("{SIMULATOR}{pairs}{PARAMETERS}{FLOW}"));
+    let folder = workplace(&format!("{SIMULATOR}{PARAMETERS}"));
     let at = folder.path();
+    let pairs = format!("[likelihood]\npairs = \"pairs.npz\"\n{PARAMETERS}{FLOW}");
+    std::fs::write(at.join("PAIRS.toml"), pairs).unwrap();
     let words = ["simulations failed (NaN alone)", "simulations written to pairs.npz"];
     run(at, "simulate TASK.toml -n 20000 --out pairs.npz").expect(0, &words);
-    run(at, "fit TASK.toml --out run").expect(0, &[]);
+    run(at, "fit PAIRS.toml --out run").expect(0, &[]);
     for (context, a, b) in [("1.0,-0.5", 0.8, -0.4), ("-1.2,0.9", -0.96, 0.72)] {
         let arguments = format!("sample run/model.safetensors -n 4000 --context={context} --out s.csv");
         run(at, &arguments).expect(0, &[]);

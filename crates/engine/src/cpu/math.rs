@@ -73,7 +73,7 @@ pub(super) fn ln<S: Simd>(s: S, x: S::V) -> S::V {
 pub(super) fn ln_1p<S: Simd>(s: S, e: S::V) -> S::V {
     let t = s.mul(e, s.recip(s.add(s.splat(2.0), e)));
     let y = s.mul(t, t);
-    let p = polynomial(s, y, [0.333_333_2, 0.200_037_81, 0.141_183_09, 0.134_257_5]);
+    let p = polynomial(s, y, [0.333_333_2, 0.200_037_8, 0.141_183_1, 0.134_257_5]);
     let half = s.fma(s.mul(t, y), p, t);
     s.add(half, half)
 }

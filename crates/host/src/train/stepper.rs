@@ -35,8 +35,19 @@ pub(super) struct Stepped {
 /// Where the optimiser is.
 #[derive(Debug)]
 enum Place {
-    Host { adam: Adam, rate_scale: Vec<f32>, params: Vec<f32>, decay: f64, average: Option<Average> },
+    Host(Box<OnHost>),
     Device,
+}
+
+/// The optimiser on the host.
+#[derive(Debug)]
+struct OnHost {
+    adam: Adam,
+    rate_scale: Vec<f32>,
+    params: Vec<f32>,
+    /// Decay of the layers' parameters per step, relative to the learning rate.
+    decay: f64,
+    average: Option<Average>,
 }
 
 /// Exponential average of the parameters over the last steps.
@@ -106,7 +117,7 @@ impl<'a> Stepper<'a> {
             let horizon = settings.averaging * n_steps as f64;
             let average = (horizon > 1.0).then(|| Average { horizon, n: 0, params: params.to_vec() });
             let (params, decay) = (params.to_vec(), settings.weight_decay);
-            Place::Host { adam: checked, rate_scale, params, decay, average }
+            Place::Host(Box::new(OnHost { adam: checked, rate_scale, params, decay, average }))
         };
         Ok(Self { spec, layout, data, batch, place })
     }
@@ -114,7 +125,7 @@ impl<'a> Stepper<'a> {
     /// Most steps of one call of [`Stepper::run`].
     pub fn group(&self) -> usize {
         match self.place {
-            Place::Host { .. } => 1,
+            Place::Host(_) => 1,
             Place::Device => GROUP,
         }
     }
@@ -138,7 +149,8 @@ impl<'a> Stepper<'a> {
                 let rows = report.loss.into_iter().zip(report.taken);
                 Ok(rows.map(|(loss, taken)| Stepped { loss: f64::from(loss), taken }).collect())
             }
-            Place::Host { adam, rate_scale, params, decay, average } => {
+            Place::Host(on_host) => {
+                let OnHost { adam, rate_scale, params, decay, average } = &mut **on_host;
                 let mut stepped = Vec::with_capacity(rates.len());
                 for (k, &rate) in rates.iter().enumerate() {
                     let samples = k * self.batch..(k + 1) * self.batch;
@@ -173,11 +185,13 @@ impl<'a> Stepper<'a> {
     /// The parameters to judge and keep, which the executor now has: their average, or those of now.
     pub fn judged(&self, executor: &mut FlowExecutor) -> Result<Vec<f32>, HostError> {
         match &self.place {
-            Place::Host { params, average: None, .. } => Ok(params.clone()),
-            Place::Host { average: Some(Average { params, .. }), .. } => {
-                executor.set_params(params)?;
-                Ok(params.clone())
-            }
+            Place::Host(on_host) => match &on_host.average {
+                None => Ok(on_host.params.clone()),
+                Some(average) => {
+                    executor.set_params(&average.params)?;
+                    Ok(average.params.clone())
+                }
+            },
             Place::Device => Ok(executor.params()?),
         }
     }
@@ -185,8 +199,8 @@ impl<'a> Stepper<'a> {
     /// Goes back from judging to training.
     pub fn go_on(&self, executor: &mut FlowExecutor) -> Result<(), HostError> {
         match &self.place {
-            Place::Host { params, average: Some(_), .. } => Ok(executor.set_params(params)?),
-            Place::Host { .. } | Place::Device => Ok(()),
+            Place::Host(on_host) if on_host.average.is_some() => Ok(executor.set_params(&on_host.params)?),
+            Place::Host(_) | Place::Device => Ok(()),
         }
     }
 }
