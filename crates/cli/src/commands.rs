@@ -18,6 +18,7 @@ pub use fit::fit_settings;
 use crate::demo::{DemoArgs, demo};
 use crate::exit::CommandError;
 use crate::progress::{Console, Log, catch_interrupts};
+use crate::task::{MAX_SIMULATIONS, Objective};
 use clap::{Args, Parser, Subcommand};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use std::path::PathBuf;
@@ -156,6 +157,12 @@ struct FitArgs {
     /// Go on with the rounds that an earlier call began in the same folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
+    /// Simulations of a task with a simulator (overrides the task file).
+    #[arg(long, value_name = "N", value_parser = simulations)]
+    simulations: Option<usize>,
+    /// What a task with a simulator learns (overrides the task file).
+    #[arg(long, value_enum)]
+    objective: Option<Objective>,
     /// Effective size that fresh draws must reach (rounds; overrides the task file).
     #[arg(long, value_name = "N")]
     target_ess: Option<f64>,
@@ -290,6 +297,14 @@ pub fn run() -> ExitCode {
 /// A device as the user names it; the empty text of an unset variable is `auto`.
 fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
     if text.trim().is_empty() { Ok(DeviceChoice::Auto) } else { text.parse() }
+}
+
+/// A number of simulations.
+fn simulations(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=MAX_SIMULATIONS).contains(&n) => Ok(n),
+        _ => Err(format!("expected a whole number from 1 to {MAX_SIMULATIONS}")),
+    }
 }
 
 /// Opens the device and makes sure that it computes right.

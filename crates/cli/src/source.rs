@@ -2,9 +2,12 @@
 //! It decides nothing about the fit; what it assumed on the way is said in `notes`.
 
 use crate::exit::{CommandError, Status};
+use crate::progress::Bar;
+use crate::simulation::{Simulation, prior_rows, run_simulations};
 use crate::task::{
     ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, likelihood_of, prior_of,
 };
+use crate::wgsl_file::of;
 use lwflow_host::files::{
     ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
     chain_format, read_chains, read_pairs,
@@ -12,10 +15,12 @@ use lwflow_host::files::{
 use lwflow_host::fit::FitInput;
 use lwflow_host::outer::{EdgeChoice, Support};
 use lwflow_host::prior::{IndependentPrior, Marginal};
-use lwflow_host::rng::sobol_blocks;
+use lwflow_host::rng::{SOBOL_BLOCK, sobol_blocks};
+use lwflow_host::simulator::has_failed;
 use lwflow_host::targets::Target;
 use lwflow_host::weights::{self, WeightReport};
 use serde::Serialize;
+use std::ops::Range;
 
 /// Evidence of the pairs, as their own weights give it.
 #[derive(Debug, Clone, Serialize)]
@@ -89,6 +94,63 @@ pub fn draw_target(target: Target, n: usize, seed: u64) -> Result<Source, Comman
     };
     let notes = vec![format!("{n} prior draws of {} (scrambled Sobol points)", target.name())];
     Ok(Source { input, target: Some(target), evidence, weights: report, autocorrelation_ess: None, notes })
+}
+
+/// Simulates pairs (theta, x) with theta from the prior, x the context, weight one each. Where the user asks to stop, those
+/// that are there; failed simulations are left out.
+///
+/// # Errors
+/// [`CommandError`] naming the simulation that went wrong, or if none succeeded.
+pub fn draw_simulations(
+    task: &Task,
+    mut simulation: Simulation,
+    n: usize,
+    seed: u64,
+    bar: &Bar,
+) -> Result<Source, CommandError> {
+    let Simulation { names, labels, prior, simulator, .. } = &mut simulation;
+    let (d, width) = (names.len(), simulator.n_observed());
+    let (mut theta, mut context, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+    let rows = |rows: Range<usize>| prior_rows(&**prior, seed, rows);
+    let (done, ended) = run_simulations(&mut **simulator, n, rows, |rows, given, x| {
+        let end = rows.end;
+        for ((row, given), x) in rows.zip(given.chunks_exact(d)).zip(x.chunks_exact(width)) {
+            if !has_failed(x) {
+                theta.extend_from_slice(given);
+                context.extend_from_slice(x);
+                blocks.push((row / SOBOL_BLOCK) as u32);
+            }
+        }
+        Ok(bar.update(end, n))
+    })?;
+    ended.map_err(|e| of(&task.file, e))?;
+    let succeeded = blocks.len();
+    if succeeded == 0 {
+        let message = format!("{}: none of {done} simulations succeeded", task.file.display());
+        return Err(CommandError::new(Status::Input, message));
+    }
+    let mut notes =
+        vec![format!("{done} simulations with parameters from the prior (scrambled Sobol points)")];
+    if succeeded < done {
+        notes.push(format!("{} of them failed (NaN alone) and are left out", done - succeeded));
+    }
+    let log_weights = vec![0.0; succeeded];
+    let weights = weights::weight_report(&log_weights, None, &theta)?;
+    let supports = prior.supports();
+    let input = FitInput {
+        names: names.clone(),
+        labels: labels.clone(),
+        supports,
+        theta,
+        context,
+        log_weights,
+        log_proposal: None,
+        blocks: Some(blocks),
+        effective: None,
+    };
+    let how = "with context there is no single evidence";
+    let evidence = PairsEvidence { log_z: None, log_z_sd: None, how };
+    Ok(Source { input, target: None, evidence, weights, autocorrelation_ess: None, notes })
 }
 
 /// Loads what the task names.

@@ -38,7 +38,7 @@ pub use error::{Place, TaskError};
 pub use likelihood::{ChainFormat, Likelihood};
 pub use needs::{likelihood_of, prior_of};
 pub use parameters::{Edge, ParameterSection};
-pub use simulator::{SimulatorSection, SimulatorSource};
+pub use simulator::{MAX_SIMULATIONS, Objective, SimulatorSection, SimulatorSource};
 
 use lwflow_host::rounds::RoundsSettings;
 use reader::{Choice, Document, Section};
@@ -72,6 +72,8 @@ const TRAINING_KEYS: &[&str] = &[
     "validation_share",
     "patience",
     "control_variate",
+    "averaging",
+    "weight_decay",
 ];
 const OUTPUT_KEYS: &[&str] = &["n_samples", "precision", "figures"];
 const KEYS: &[(&str, &[&str])] = &[
@@ -176,6 +178,9 @@ pub struct Task {
     pub training: TrainingSection,
     /// What is written.
     pub output: OutputSection,
+    /// `flow`, `base` and `training` as they are where the flow has context, which has other defaults.
+    #[serde(skip)]
+    conditional: (FlowSection, BaseSection, TrainingSection),
 }
 
 /// Layers of the flow.
@@ -202,6 +207,13 @@ impl Default for FlowSection {
             s_max: 2.0,
             mixing: Mixing::Permute,
         }
+    }
+}
+
+impl FlowSection {
+    /// The defaults with context.
+    fn conditional() -> Self {
+        Self { n_layers: 6, hidden: vec![50, 50], activation: Activation::Tanh, ..Self::default() }
     }
 }
 
@@ -261,6 +273,10 @@ pub struct TrainingSection {
     pub patience: usize,
     /// Whether the gradient uses the control variate.
     pub control_variate: ControlVariate,
+    /// Share of all steps over which parameters are averaged before they are judged and kept.
+    pub averaging: f64,
+    /// Decay of the layers' parameters per step, relative to the learning rate.
+    pub weight_decay: f64,
 }
 
 impl Default for TrainingSection {
@@ -274,6 +290,22 @@ impl Default for TrainingSection {
             validation_share: 0.1,
             patience: 0,
             control_variate: ControlVariate::Auto,
+            averaging: 0.0,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl TrainingSection {
+    /// The defaults with context.
+    fn conditional() -> Self {
+        Self {
+            batch_size: 128,
+            max_visits: 3_000_000,
+            learning_rate: 3e-3,
+            averaging: 0.03,
+            weight_decay: 0.3,
+            ..Self::default()
         }
     }
 }
@@ -325,9 +357,19 @@ impl Task {
         })?;
         let root = Section::root(&document, table.get_ref(), SECTIONS)?;
         let open = |name, keys| Section::open(&document, name, root.get(name), keys);
-        let flow = sections::flow(&open("flow", FLOW_KEYS)?)?;
-        let base = sections::base(&open("base", BASE_KEYS)?)?;
-        let training = sections::training(&open("training", TRAINING_KEYS)?)?;
+        let (flow_section, base_section) = (open("flow", FLOW_KEYS)?, open("base", BASE_KEYS)?);
+        let training_section = open("training", TRAINING_KEYS)?;
+        let flow = sections::flow(&flow_section, FlowSection::default())?;
+        let base = sections::base(&base_section, BaseSection::default())?;
+        let training = sections::training(&training_section, TrainingSection::default())?;
+        let conditional = (
+            sections::flow(&flow_section, FlowSection::conditional())?,
+            sections::base(
+                &base_section,
+                BaseSection { kind: BaseKind::Gaussian, ..BaseSection::default() },
+            )?,
+            sections::training(&training_section, TrainingSection::conditional())?,
+        );
         let output = sections::output(&open("output", OUTPUT_KEYS)?)?;
         let source = open("likelihood", likelihood::KEYS)?;
         let likelihood = match (root.get("likelihood"), root.get("simulator")) {
@@ -341,6 +383,22 @@ impl Task {
         let parameters = parameters::parameters(&document, &root, asked)?;
         let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, likelihood.as_ref())?;
         let file = file.to_path_buf();
-        Ok(Self { file, likelihood, simulator, parameters, rounds, flow, base, training, output })
+        Ok(Self {
+            file,
+            likelihood,
+            simulator,
+            parameters,
+            rounds,
+            flow,
+            base,
+            training,
+            output,
+            conditional,
+        })
+    }
+
+    /// Takes the defaults of flow, base and training for a flow with context.
+    pub fn use_context(&mut self) {
+        (self.flow, self.base, self.training) = self.conditional.clone();
     }
 }

@@ -13,7 +13,7 @@ use crate::posterior::Posterior;
 use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, train};
 use crate::{HostError, weights};
 use lwflow_engine::Engine;
-use lwflow_model::{Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout};
+use lwflow_model::{Activation, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout};
 use serde::{Deserialize, Serialize};
 use start::{Effort, N_BROAD, compete, initial_base, mixture_params};
 use std::ops::ControlFlow;
@@ -95,6 +95,29 @@ pub struct FitSettings {
     pub base: BaseSettings,
     /// Training.
     pub training: TrainSettings,
+}
+
+impl FitSettings {
+    /// What suits a flow with context: one density per observation asks for smooth conditioners, and the points of each are
+    /// too few for a mixture of their own.
+    #[must_use]
+    pub fn conditional() -> Self {
+        let flow = FlowSettings {
+            n_layers: 6,
+            hidden: vec![50, 50],
+            activation: Activation::Tanh,
+            ..FlowSettings::default()
+        };
+        let training = TrainSettings {
+            batch_size: 128,
+            max_visits: 3_000_000,
+            learning_rate: 3e-3,
+            averaging: 0.03,
+            weight_decay: 0.3,
+            ..TrainSettings::default()
+        };
+        Self { flow, base: BaseSettings::Gaussian, training }
+    }
 }
 
 /// What a fit did.

@@ -185,7 +185,7 @@ pub fn train(
     let mut schedule = settings.schedule.schedule(settings.learning_rate, n_steps)?;
 
     executor.set_params(&params)?;
-    let mut stepper = Stepper::new(executor, spec, &layout, data, settings, batch, &params)?;
+    let mut stepper = Stepper::new(executor, spec, &layout, data, settings, (batch, n_steps), &params)?;
     let mut best = params.clone();
     let evaluated = evaluate(executor, data, judged, &picked, spec.dim)?;
     let (start, mut best_log_prob) = (evaluated.loss, evaluated.log_prob);
@@ -242,7 +242,9 @@ pub fn train(
         let stop =
             progress(TrainProgress { visits: report.visits, max_visits: n_steps * batch, validation_loss });
         if step % every == 0 || step == n_steps || stop.is_break() {
+            let now = stepper.judged(executor)?;
             let evaluated = evaluate(executor, data, judged, &picked, spec.dim)?;
+            stepper.go_on(executor)?;
             validation_loss = evaluated.loss;
             report.history.push(HistoryRow {
                 step,
@@ -256,7 +258,7 @@ pub fn train(
             if validation_loss < report.best_validation_loss {
                 report.best_validation_loss = validation_loss;
                 report.best_step = step;
-                best = stepper.params(executor)?;
+                best = now;
                 best_log_prob = evaluated.log_prob;
                 waited = 0;
             } else {
@@ -274,9 +276,10 @@ pub fn train(
         }
     }
     // The validation loss has noise of its own; the annealed end of a complete run is kept unless it is clearly worse.
-    let complete = report.stop == StopReason::MaxVisits && waited > 0;
+    // Of averages the best is taken as it is: they have no such noise, and a run on few points ends learning them by heart.
+    let complete = report.stop == StopReason::MaxVisits && waited > 0 && settings.averaging == 0.0;
     if complete && !clearly_better(&best_log_prob, &last_log_prob, judged, &picked, 2.0) {
-        best = stepper.params(executor)?;
+        best = stepper.judged(executor)?;
         best_log_prob = last_log_prob;
         report.best_step = report.steps;
         report.best_validation_loss = validation_loss;

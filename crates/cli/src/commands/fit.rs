@@ -7,8 +7,9 @@ use crate::inference::inference;
 use crate::out_folder::{OutFolder, refuse_results};
 use crate::progress::interrupted;
 use crate::report;
+use crate::simulation::simulation;
 use crate::source::{self, PairsEvidence};
-use crate::task::{self, Task};
+use crate::task::{self, Objective, Task};
 use lwflow_host::files::LogZ;
 use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit};
 use lwflow_host::model_file::Precision;
@@ -20,20 +21,32 @@ use std::time::Instant;
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
     let console = args.console();
-    let task = Task::read(&args.task)?;
+    let mut task = Task::read(&args.task)?;
+    let objective = objective(&mut task, args)?;
     check_counts(&task)?;
     let replace = args.force || args.resume;
     refuse_results(&args.out, replace)?;
-    if let Some(settings) = rounds_settings(&task, args)? {
+    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds_settings(&task, args)?, objective) {
         let _folder = OutFolder::claim(&args.out, replace)?;
         let engine = open_engine(&args.device, console)?;
         let inference = inference(&task, settings, &engine)?;
         return run_rounds(args, &task, &engine, inference, console);
     }
-    let source = source::load(&task, args.seed)?;
-    let _folder = OutFolder::claim(&args.out, replace)?;
+    let (_folder, engine, source) = if objective.is_some() {
+        let folder = OutFolder::claim(&args.out, replace)?;
+        let engine = open_engine(&args.device, console)?;
+        let simulation = simulation(&task, args.seed, || Ok(engine.clone()))?;
+        let n = task.simulator.as_ref().map_or(0, |s| s.simulations);
+        let bar = console.bar("simulating", "simulations");
+        (folder, engine, source::draw_simulations(&task, simulation, n, args.seed, &bar)?)
+    } else {
+        let source = source::load(&task, args.seed)?;
+        (OutFolder::claim(&args.out, replace)?, open_engine(&args.device, console)?, source)
+    };
     source.notes.iter().for_each(|note| console.remark(note));
-    let engine = open_engine(&args.device, console)?;
+    if !source.input.context.is_empty() {
+        task.use_context();
+    }
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
     let (mut posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
@@ -58,6 +71,33 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     };
     report::write(&args.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
+}
+
+/// What a task with a simulator learns, as the command line changed it; `None` for a task without one.
+fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, CommandError> {
+    let file = task.file.display().to_string();
+    let Some(simulator) = &mut task.simulator else {
+        let flags =
+            [("--simulations", args.simulations.is_some()), ("--objective", args.objective.is_some())];
+        return match flags.into_iter().find(|(_, given)| *given) {
+            None => Ok(None),
+            Some((flag, _)) => {
+                let message = format!("{flag} is for a task with a simulator, and {file} has no [simulator]");
+                Err(CommandError::new(Status::Usage, message))
+            }
+        };
+    };
+    simulator.simulations = args.simulations.unwrap_or(simulator.simulations);
+    simulator.objective = args.objective.unwrap_or(simulator.objective);
+    let objective = simulator.objective;
+    if objective != Objective::Npe && task.rounds.is_none() {
+        let message = format!(
+            "{file}: the objective \"{}\" needs a likelihood that can be evaluated: a section [likelihood] with `wgsl` or `command`",
+            objective.word()
+        );
+        return Err(CommandError::new(Status::Input, message));
+    }
+    Ok(Some(objective))
 }
 
 /// How rounds run, if the task asks for them: its own settings, and over them those of the command line.
@@ -184,6 +224,8 @@ pub fn fit_settings(task: &Task) -> FitSettings {
                 task::ControlVariate::On => ControlVariate::On,
                 task::ControlVariate::Off => ControlVariate::Off,
             },
+            averaging: training.averaging,
+            weight_decay: training.weight_decay,
             ..TrainSettings::default()
         },
     }
@@ -198,5 +240,8 @@ mod tests {
     fn a_task_that_says_nothing_has_the_hosts_defaults() {
         let task = Task::parse("[likelihood]\ntarget = \"gauss1\"\n", Path::new("TASK.toml")).unwrap();
         assert_eq!(fit_settings(&task), FitSettings::default());
+        let mut task = task;
+        task.use_context();
+        assert_eq!(fit_settings(&task), FitSettings::conditional());
     }
 }

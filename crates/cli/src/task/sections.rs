@@ -1,7 +1,7 @@
 //! The sections of a task file, one function each: defaults filled in, values checked against each other. The keys were
 //! checked when the section was opened.
 
-use super::reader::{Bounds, OPEN_SHARE, POSITIVE, Section};
+use super::reader::{Bounds, OPEN_SHARE, POSITIVE, SHARE, Section};
 use super::{
     BaseKind, BaseSection, Components, ControlVariate, FlowSection, OutputSection, TaskError, TrainingSection,
 };
@@ -9,8 +9,7 @@ use lwflow_host::mixture::MAX_COMPONENTS;
 use lwflow_model::{BaseSpec, FlowSettings, FlowSpec, ModelError};
 use toml::de::DeValue;
 
-pub(super) fn flow(section: &Section<'_>) -> Result<FlowSection, TaskError> {
-    let default = FlowSection::default();
+pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSection, TaskError> {
     let flow = FlowSection {
         n_layers: section.count("n_layers", 0)?.unwrap_or(default.n_layers),
         hidden: section.counts("hidden")?.unwrap_or(default.hidden),
@@ -33,9 +32,10 @@ pub(super) fn flow(section: &Section<'_>) -> Result<FlowSection, TaskError> {
     }
 }
 
-pub(super) fn base(section: &Section<'_>) -> Result<BaseSection, TaskError> {
-    let default = BaseSection::default();
-    let kind = section.choice("kind")?.unwrap_or(default.kind);
+pub(super) fn base(section: &Section<'_>, default: BaseSection) -> Result<BaseSection, TaskError> {
+    // A key that only a mixture has asks for one.
+    let implied = if section.entries().is_empty() { default.kind } else { BaseKind::Mixture };
+    let kind = section.choice("kind")?.unwrap_or(implied);
     if kind == BaseKind::Gaussian
         && let Some((_, key, _)) = section.entries().into_iter().find(|(_, key, _)| *key != "kind")
     {
@@ -70,8 +70,10 @@ pub(super) fn base(section: &Section<'_>) -> Result<BaseSection, TaskError> {
     })
 }
 
-pub(super) fn training(section: &Section<'_>) -> Result<TrainingSection, TaskError> {
-    let default = TrainingSection::default();
+pub(super) fn training(
+    section: &Section<'_>,
+    default: TrainingSection,
+) -> Result<TrainingSection, TaskError> {
     let control_variate = match section.get("control_variate").map(|v| v.get_ref()) {
         Some(DeValue::Boolean(true)) => Some(ControlVariate::On),
         Some(DeValue::Boolean(false)) => Some(ControlVariate::Off),
@@ -80,6 +82,8 @@ pub(super) fn training(section: &Section<'_>) -> Result<TrainingSection, TaskErr
         }
         _ => section.choice("control_variate")?,
     };
+    const DECAY: Bounds =
+        Bounds { accept: |x| (0.0..=100.0).contains(&x), expected: "a number from 0 to 100" };
     const RATE: Bounds = Bounds { accept: |x| x > 0.0 && x <= 1.0, expected: "a number above 0, at most 1" };
     Ok(TrainingSection {
         batch_size: section.count("batch_size", 1)?.unwrap_or(default.batch_size),
@@ -90,6 +94,8 @@ pub(super) fn training(section: &Section<'_>) -> Result<TrainingSection, TaskErr
         validation_share: section.number("validation_share", OPEN_SHARE)?.unwrap_or(default.validation_share),
         patience: section.count("patience", 1)?.unwrap_or(default.patience),
         control_variate: control_variate.unwrap_or(default.control_variate),
+        averaging: section.number("averaging", SHARE)?.unwrap_or(default.averaging),
+        weight_decay: section.number("weight_decay", DECAY)?.unwrap_or(default.weight_decay),
     })
 }
 

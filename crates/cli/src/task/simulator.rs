@@ -1,19 +1,32 @@
 //! The section [simulator]: a function in WGSL or a command, with the keys that belong to it, and what it simulates.
 
 use super::likelihood::{command_settings, refuse_foreign, table};
-use super::reader::Section;
+use super::reader::{Choice, Section};
 use super::{Likelihood, TaskError};
 use lwflow_host::files::RESERVED_NAMES;
 use lwflow_host::likelihood::CommandSettings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-pub(super) const KEYS: &[&str] =
-    &["wgsl", "data", "command", "protocol", "workers", "timeout", "max_batch", "observed", "n_observed"];
+pub(super) const KEYS: &[&str] = &[
+    "wgsl",
+    "data",
+    "command",
+    "protocol",
+    "workers",
+    "timeout",
+    "max_batch",
+    "observed",
+    "n_observed",
+    "simulations",
+    "objective",
+];
 const SOURCES: &str = "give exactly one of wgsl, command";
 const NAMES: &str = "give exactly one of `observed`, names such as [\"x1\", \"x2\"], and `n_observed`";
 /// Most simulated values: a conditional flow has as many inputs.
 const MAX_OBSERVED: usize = 1_000_000;
+/// Most simulations of a fit, which holds them in memory.
+pub const MAX_SIMULATIONS: usize = 100_000_000;
 
 /// The simulator of a task. Paths are resolved against the folder of the task file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,7 +36,24 @@ pub struct SimulatorSection {
     pub source: SimulatorSource,
     /// Names of the simulated values, `[X]`.
     pub observed: Vec<String>,
+    /// Simulations that a fit makes.
+    pub simulations: usize,
+    /// What a fit learns from them.
+    pub objective: Objective,
 }
+
+choice!(
+    /// What a fit of a task with a simulator learns.
+    #[derive(clap::ValueEnum)]
+    Objective {
+        /// The posterior of every observation from simulations alone (neural posterior estimation).
+        Npe = "npe",
+        /// The same from simulated observations and the likelihood of many parameters for each of them.
+        Likelihood = "likelihood",
+        /// The posterior of the one observation that the likelihood has, in rounds, without simulations.
+        Rounds = "rounds",
+    }
+);
 
 /// What simulates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,7 +118,12 @@ pub(super) fn simulator(
             SimulatorSource::Command { command, folder: folder.to_path_buf(), settings }
         }
     };
-    Ok(Some(SimulatorSection { source, observed: observed(section)? }))
+    let simulations = section.count("simulations", 1)?.unwrap_or(10_000);
+    if simulations > MAX_SIMULATIONS {
+        return Err(section.refuse("simulations", format!("at most {MAX_SIMULATIONS}")));
+    }
+    let objective = section.choice("objective")?.unwrap_or(Objective::Npe);
+    Ok(Some(SimulatorSection { source, observed: observed(section)?, simulations, objective }))
 }
 
 /// Names of the simulated values; that none is a parameter's is checked with the parameters.

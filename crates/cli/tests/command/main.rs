@@ -16,4 +16,5 @@ mod refusals;
 mod report;
 mod results;
 mod rounds;
+mod simulate;
 mod terminal;

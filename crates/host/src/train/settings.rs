@@ -74,6 +74,12 @@ pub struct TrainSettings {
     pub control_variate: ControlVariate,
     /// Share of the visits after which [`ControlVariate::Auto`] begins.
     pub control_start: f64,
+    /// Share of all steps over which parameters are averaged (exponentially) before they are judged and kept; 0: they are
+    /// taken as they are. An average forgives the noise of small batches, and is made on the host.
+    pub averaging: f64,
+    /// Decay of the layers' parameters per step, relative to the learning rate (AdamW, Loshchilov & Hutter 2019); on the
+    /// host.
+    pub weight_decay: f64,
 }
 
 impl TrainSettings {
@@ -103,6 +109,8 @@ impl Default for TrainSettings {
             uniform_share: 0.2,
             control_variate: ControlVariate::Auto,
             control_start: 0.7,
+            averaging: 0.0,
+            weight_decay: 0.0,
         }
     }
 }

@@ -35,8 +35,28 @@ pub(super) struct Stepped {
 /// Where the optimiser is.
 #[derive(Debug)]
 enum Place {
-    Host { adam: Adam, rate_scale: Vec<f32>, params: Vec<f32> },
+    Host { adam: Adam, rate_scale: Vec<f32>, params: Vec<f32>, decay: f64, average: Option<Average> },
     Device,
+}
+
+/// Exponential average of the parameters over the last steps.
+#[derive(Debug)]
+struct Average {
+    /// Steps that it reaches back.
+    horizon: f64,
+    n: usize,
+    params: Vec<f32>,
+}
+
+impl Average {
+    fn add(&mut self, params: &[f32]) {
+        self.n += 1;
+        // Of the first few steps it is the mean.
+        let share = (1.0 / self.horizon).max(1.0 / self.n as f64) as f32;
+        for (mean, &new) in self.params.iter_mut().zip(params) {
+            *mean += share * (new - *mean);
+        }
+    }
 }
 
 /// The steps of one run.
@@ -57,7 +77,7 @@ impl<'a> Stepper<'a> {
         layout: &'a ParamLayout,
         data: &'a TrainingData,
         settings: &TrainSettings,
-        batch: usize,
+        (batch, n_steps): (usize, usize),
         params: &[f32],
     ) -> Result<Self, HostError> {
         let mut rate_scale = vec![1.0f32; layout.len];
@@ -66,7 +86,9 @@ impl<'a> Stepper<'a> {
             AdamSettings { beta2: 0.99, clip_norm: Some(settings.clip_norm), ..AdamSettings::default() };
         let checked = Adam::new(layout.len, adam)?;
         let fits = executor.kernel_choice().is_some_and(|c| c.optimiser == OptimiserPlace::Device)
-            && batch <= executor.piece_samples();
+            && batch <= executor.piece_samples()
+            && settings.averaging == 0.0
+            && settings.weight_decay == 0.0;
         let on_device = fits
             && match executor.set_data(&data.x, &data.context) {
                 Ok(()) => true,
@@ -81,7 +103,10 @@ impl<'a> Stepper<'a> {
             executor.set_optimiser(&settings, &OptimiserState { m, v, step })?;
             Place::Device
         } else {
-            Place::Host { adam: checked, rate_scale, params: params.to_vec() }
+            let horizon = settings.averaging * n_steps as f64;
+            let average = (horizon > 1.0).then(|| Average { horizon, n: 0, params: params.to_vec() });
+            let (params, decay) = (params.to_vec(), settings.weight_decay);
+            Place::Host { adam: checked, rate_scale, params, decay, average }
         };
         Ok(Self { spec, layout, data, batch, place })
     }
@@ -113,7 +138,7 @@ impl<'a> Stepper<'a> {
                 let rows = report.loss.into_iter().zip(report.taken);
                 Ok(rows.map(|(loss, taken)| Stepped { loss: f64::from(loss), taken }).collect())
             }
-            Place::Host { adam, rate_scale, params } => {
+            Place::Host { adam, rate_scale, params, decay, average } => {
                 let mut stepped = Vec::with_capacity(rates.len());
                 for (k, &rate) in rates.iter().enumerate() {
                     let samples = k * self.batch..(k + 1) * self.batch;
@@ -128,6 +153,13 @@ impl<'a> Stepper<'a> {
                             StepOutcome::Taken { .. }
                         );
                     if taken {
+                        if *decay > 0.0 {
+                            let kept = (1.0 - rate * *decay) as f32;
+                            params[..self.layout.base].iter_mut().for_each(|p| *p *= kept);
+                        }
+                        if let Some(average) = average {
+                            average.add(params);
+                        }
                         self.spec.project(self.layout, params);
                         executor.set_params(params)?;
                     }
@@ -138,11 +170,23 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// The parameters as they are now.
-    pub fn params(&self, executor: &mut FlowExecutor) -> Result<Vec<f32>, HostError> {
+    /// The parameters to judge and keep, which the executor now has: their average, or those of now.
+    pub fn judged(&self, executor: &mut FlowExecutor) -> Result<Vec<f32>, HostError> {
         match &self.place {
-            Place::Host { params, .. } => Ok(params.clone()),
+            Place::Host { params, average: None, .. } => Ok(params.clone()),
+            Place::Host { average: Some(Average { params, .. }), .. } => {
+                executor.set_params(params)?;
+                Ok(params.clone())
+            }
             Place::Device => Ok(executor.params()?),
+        }
+    }
+
+    /// Goes back from judging to training.
+    pub fn go_on(&self, executor: &mut FlowExecutor) -> Result<(), HostError> {
+        match &self.place {
+            Place::Host { params, average: Some(_), .. } => Ok(executor.set_params(params)?),
+            Place::Host { .. } | Place::Device => Ok(()),
         }
     }
 }
