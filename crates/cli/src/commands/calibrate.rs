@@ -5,9 +5,10 @@ use super::open_engine;
 use crate::calibration::{Calibration, FILES, Prediction};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
-use crate::progress::{Bar, Console, go_on, interrupted, print};
-use crate::simulation::{Simulation, simulation};
+use crate::progress::{Bar, Console, go_on, print};
+use crate::simulation::{Simulation, run_simulations, simulation};
 use crate::task::{Likelihood, Task};
+use crate::wgsl_file::of;
 use clap::Args;
 use lwflow_engine::{DeviceChoice, FlowExecutor};
 use lwflow_host::diagnostics::calibration::{
@@ -19,9 +20,8 @@ use lwflow_host::posterior::Posterior;
 use lwflow_host::prior::transform_rows;
 use lwflow_host::rng::{CounterField, derived_seed};
 use lwflow_host::simulator::has_failed;
-use std::ops::ControlFlow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// Adjusted p-value below which a test fails.
 const ALPHA: f64 = 0.01;
@@ -31,9 +31,6 @@ const MIN_DRAWS: u64 = 20;
 const PREDICTIONS: (usize, usize, usize) = (400, 1000, 20_000);
 /// Most observations that are predicted.
 const MAX_OBSERVATIONS: usize = 100;
-/// Most simulations between two looks at Ctrl-C; a piece that takes longer than this does not grow.
-const MAX_PIECE: usize = 1 << 14;
-const LONG_PIECE: Duration = Duration::from_millis(250);
 
 /// Arguments of `lwflow calibrate`.
 #[derive(Debug, Args)]
@@ -146,16 +143,13 @@ pub(super) fn run_calibrate(args: &CalibrateArgs) -> Result<Status, CommandError
     let Some(ranks) = ranks else { return ended() };
     let report = calibration_report(&quantities(&posterior.names), &ranks, n_draws, ALPHA)?;
     let mut predictions = Vec::new();
-    if let Some(simulation) = &mut simulation {
-        // Simulations that the pairs have not made.
-        let mut first = args.n.unwrap_or(0);
+    if let (Some(task), Some(simulation)) = (&task, &mut simulation) {
         for (k, observed) in observations.iter().enumerate() {
             let seed = derived_seed(seed, "calibrate/predictions", k as u64);
-            match predict(&posterior, &mut executor, simulation, observed, (first, seed), console)? {
+            match predict(&posterior, &mut executor, (task, simulation), observed, seed, console)? {
                 Some(prediction) => predictions.push(prediction),
                 None => return ended(),
             }
-            first += PREDICTIONS.2 as u64;
         }
     }
     let mut calibration = Calibration {
@@ -229,7 +223,7 @@ fn fresh_pairs(
     let theta = transform_rows(&*simulation.prior, &u);
     let from = format!("{}: simulated", task.file.display());
     let bar = console.bar("simulating pairs", "simulations");
-    let Some((x, kept)) = simulate(simulation, 0, &theta, &bar)? else { return Ok(None) };
+    let Some((x, kept)) = simulate(task, simulation, &theta, &bar)? else { return Ok(None) };
     drop(bar);
     let theta: Vec<f64> = kept.iter().flat_map(|&row| theta[row * dim..][..dim].iter().copied()).collect();
     if kept.len() < n {
@@ -240,31 +234,27 @@ fn fresh_pairs(
 
 /// Data `[m, X]` of `theta`, `[n, D]`, and the rows that have not failed, `[m]`; `None` if the user asked to stop.
 fn simulate(
+    task: &Task,
     simulation: &mut Simulation,
-    first: u64,
     theta: &[f64],
     bar: &Bar,
 ) -> Result<Option<(Vec<f64>, Vec<usize>)>, CommandError> {
     let (dim, width) = (simulation.names.len(), simulation.observed.len());
     let n = theta.len() / dim;
-    let mut x = Vec::new();
-    let (mut done, mut piece) = (0, simulation.simulator.n_parallel().clamp(1, MAX_PIECE));
-    while done < n {
-        if interrupted() {
-            return Ok(None);
+    let (mut x, mut kept) = (Vec::new(), Vec::new());
+    let given = |rows: Range<usize>| theta[rows.start * dim..rows.end * dim].to_vec();
+    let (done, ended) = run_simulations(&mut *simulation.simulator, n, given, |rows, _, piece| {
+        let end = rows.end;
+        for (row, values) in rows.zip(piece.chunks_exact(width)) {
+            if !has_failed(values) {
+                kept.push(row);
+                x.extend_from_slice(values);
+            }
         }
-        let end = (done + piece).min(n);
-        let clock = Instant::now();
-        simulation.simulator.simulate(first + done as u64, &theta[done * dim..end * dim], &mut x)?;
-        if clock.elapsed() < LONG_PIECE {
-            piece = (2 * piece).min(MAX_PIECE);
-        }
-        done = end;
-        let _ = bar.update(done, n);
-    }
-    let kept: Vec<usize> = (0..n).filter(|row| !has_failed(&x[row * width..][..width])).collect();
-    let x = kept.iter().flat_map(|&row| x[row * width..][..width].iter().copied()).collect();
-    Ok(Some((x, kept)))
+        Ok(bar.update(end, n))
+    })?;
+    ended.map_err(|error| of(&task.file, error))?;
+    Ok((done == n).then_some((x, kept)))
 }
 
 /// The observations `[X]` each: what the user gave, or the data of the task's likelihood where they are X values.
@@ -312,14 +302,13 @@ fn observations(
     Ok(vec![table.values])
 }
 
-/// Draws the posterior of `observed`, `[X]`, simulates data for each draw and compares; simulations are numbered from the first
-/// of `numbers`, and the second is the seed of the draws. `None` if the user asked to stop.
+/// Draws the posterior of `observed`, `[X]`, simulates data for each draw and compares; `None` if the user asked to stop.
 fn predict(
     posterior: &Posterior,
     executor: &mut FlowExecutor,
-    simulation: &mut Simulation,
+    (task, simulation): (&Task, &mut Simulation),
     observed: &[f64],
-    (first, seed): (u64, u64),
+    seed: u64,
     console: Console,
 ) -> Result<Option<Prediction>, CommandError> {
     let (each, least, most) = PREDICTIONS;
@@ -329,11 +318,11 @@ fn predict(
         theta.append(&mut piece.theta);
         go_on()
     })?;
-    if theta.len() < n * posterior.dim() || go_on() == ControlFlow::Break(()) {
+    if theta.len() < n * posterior.dim() || go_on().is_break() {
         return Ok(None);
     }
     let bar = console.bar("simulating predictions", "simulations");
-    let Some((x, kept)) = simulate(simulation, first, &theta, &bar)? else { return Ok(None) };
+    let Some((x, kept)) = simulate(task, simulation, &theta, &bar)? else { return Ok(None) };
     drop(bar);
     let check = predictive_check(observed, &x)?;
     let (names, n_failed) = (simulation.observed.clone(), n - kept.len());

@@ -71,8 +71,7 @@ fn simulations_repeat_and_given_parameters_keep_their_weights() {
     run(at, "simulate TASK.toml -n 500 --seed 5 --out other.csv").expect(0, &["written to other.csv"]);
     assert_ne!(read("other.csv"), some);
     std::fs::write(at.join("theta.csv"), "b,log_weight,a\n1,-2.5,0.5\n0,-1,3\n-1,-3,0.25\n").unwrap();
-    run(at, "simulate TASK.toml --theta theta.csv --out given.csv")
-        .expect(0, &["1 of 3 simulations failed"]);
+    run(at, "simulate TASK.toml --theta theta.csv --out given.csv").expect(0, &["1 of 3 simulations failed"]);
     let given = rows(at, "given.csv");
     let kept: Vec<[f64; 3]> = given.iter().map(|row| [row[0], row[1], row[4]]).collect();
     assert_eq!(kept, [[0.5, 1.0, -2.5], [0.25, -1.0, -3.0]]);
