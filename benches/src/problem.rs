@@ -138,7 +138,7 @@ impl Problem {
         let BaseSpec::Mixture(mixture) = &self.spec.base else { anyhow::bail!("expected a mixture base") };
         let mut s_max = 0.0;
         for (l, layer) in self.spec.layers.iter().enumerate() {
-            let LayerSpec::AffineCoupling(layer) = layer;
+            let LayerSpec::AffineCoupling(layer) = layer else { anyhow::bail!("expected affine couplings") };
             s_max = layer.s_max;
             for (name, set) in [("identity", &layer.identity), ("transformed", &layer.transformed)] {
                 let set: Vec<i64> = set.iter().map(|&j| j as i64).collect();

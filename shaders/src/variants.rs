@@ -34,6 +34,9 @@ pub fn variants() -> Vec<(&'static str, Constants)> {
             "affine_coupling_inverse",
             "affine_coupling_forward",
             "affine_coupling_backward",
+            "spline_coupling_inverse",
+            "spline_coupling_forward",
+            "spline_coupling_backward",
         ] {
             rows.push((kernel, base.clone()));
         }

@@ -111,6 +111,16 @@ impl Real for Bounded {
         Self::new(v, self.error / self.value.abs() + FUNCTION * v.abs())
     }
 
+    fn ln_1p(self) -> Self {
+        let v = self.value.ln_1p();
+        Self::new(v, self.error / (1.0 + self.value).abs() + FUNCTION * v.abs())
+    }
+
+    fn sqrt(self) -> Self {
+        let v = self.value.sqrt();
+        Self::new(v, self.error / (2.0 * v) + QUOTIENT * v)
+    }
+
     fn tanh(self) -> Self {
         let v = self.value.tanh();
         Self::new(v, (1.0 - v * v) * self.error + FUNCTION)

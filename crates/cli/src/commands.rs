@@ -8,6 +8,7 @@ mod export;
 mod fit;
 mod init;
 mod manual;
+mod refine;
 mod report;
 mod rounds;
 mod simulate;
@@ -73,10 +74,16 @@ Examples:
   lwflow simulate TASK.toml -n 10000 --out pairs.npz
   lwflow simulate TASK.toml --theta posterior.csv --out predicted.csv --seed 1")]
     Simulate(simulate::SimulateArgs),
+    /// Weight the draws of a conditional model for one observation by the true likelihood, and train further where needed.
+    #[command(after_help = "Examples:
+  lwflow refine runs/npe/model.safetensors --task TASK.toml --context observed.csv --out runs/refined
+  lwflow refine model.safetensors --task TASK.toml --context 0.1,-0.3 --max-evaluations 100000 --out runs/refined")]
+    Refine(refine::RefineArgs),
     /// Draw samples from a trained model: columns or arrays theta and log_prob.
     #[command(after_help = "Examples:
   lwflow sample runs/gauss3/model.safetensors -n 10000 --out samples.parquet
-  lwflow sample model.safetensors -n 1000 --context 0.5,-1 --out - | head")]
+  lwflow sample model.safetensors -n 1000 --context 0.5,-1 --out - | head
+  lwflow sample model.safetensors -n 1000 --context observations.csv --novelty novelty.csv --out draws.npz")]
     Sample(SampleArgs),
     /// Add the model's log density log_prob to a table; its parameters, context and weights are kept.
     #[command(after_help = "Examples:
@@ -136,6 +143,19 @@ Examples:
 struct FitArgs {
     /// Task file.
     task: PathBuf,
+    /// Simulations of a task with a simulator (overrides the task file).
+    #[arg(long, value_name = "N", value_parser = simulations)]
+    simulations: Option<usize>,
+    /// What a task with a simulator learns (overrides the task file).
+    #[arg(long, value_enum)]
+    objective: Option<Objective>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// How a run goes and what it must reach.
+#[derive(Debug, Args)]
+struct RunArgs {
     /// Folder for the results; made if it does not exist.
     #[arg(long)]
     out: PathBuf,
@@ -157,12 +177,6 @@ struct FitArgs {
     /// Go on with the rounds that an earlier call began in the same folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Simulations of a task with a simulator (overrides the task file).
-    #[arg(long, value_name = "N", value_parser = simulations)]
-    simulations: Option<usize>,
-    /// What a task with a simulator learns (overrides the task file).
-    #[arg(long, value_enum)]
-    objective: Option<Objective>,
     /// Effective size that fresh draws must reach (rounds; overrides the task file).
     #[arg(long, value_name = "N")]
     target_ess: Option<f64>,
@@ -180,7 +194,7 @@ struct FitArgs {
     max_time: Option<f64>,
 }
 
-impl FitArgs {
+impl RunArgs {
     fn console(&self) -> Console {
         Console { quiet: self.quiet, log: self.log }
     }
@@ -202,9 +216,14 @@ struct SampleArgs {
     /// Device.
     #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
-    /// Context values, separated by commas, for a conditional model.
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
-    context: Vec<f64>,
+    /// For a conditional model: context values separated by commas, or a table (.npz, .csv, .parquet) with a row for every
+    /// observation, each of which gets -n samples with its context beside them.
+    #[arg(long, allow_hyphen_values = true, value_name = "VALUES|FILE")]
+    context: Option<String>,
+    /// Write how new each observation is to a .csv: observation, distance, tail (share of the training's observations that
+    /// lie as far out).
+    #[arg(long, requires = "context", value_name = "FILE")]
+    novelty: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -266,11 +285,13 @@ pub fn run() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let console = match &cli.command {
-        Command::Fit(args) => args.console(),
+        Command::Fit(args) => args.run.console(),
+        Command::Refine(args) => args.run.console(),
         _ => Console::text(false),
     };
     let result = catch_interrupts().and_then(|()| match cli.command {
         Command::Fit(args) => fit::run_fit(&args),
+        Command::Refine(args) => refine::run_refine(&args),
         Command::Init(args) => init::run_init(&args),
         Command::Check(args) => check::run_check(&args),
         Command::Simulate(args) => simulate::run_simulate(&args),

@@ -12,10 +12,12 @@ use std::path::Path;
 /// What is drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Draws<'a> {
-    /// How many.
-    pub n: usize,
-    /// Context `[C]`.
-    pub context: &'a [f64],
+    /// How many for each context.
+    pub n_each: usize,
+    /// Contexts `[K, C]`; none of a model without context, which has one, the empty one.
+    pub contexts: &'a [f64],
+    /// Names of the context's values, `[C]`, where each draw is written beside its context.
+    pub names: Option<&'a [String]>,
     /// Seed.
     pub seed: u64,
 }
@@ -33,24 +35,33 @@ pub fn write_draws(
     keep: usize,
     bar: &Bar,
 ) -> Result<(usize, SampleTable), CommandError> {
-    let table = |samples: Samples| -> Result<SampleTable, FileError> {
+    let c = posterior.spec().context_dim;
+    let total = draws.n_each.saturating_mul(draws.contexts.len().checked_div(c).unwrap_or(1));
+    let table = |first: usize, samples: Samples| -> Result<SampleTable, FileError> {
         let mut table = SampleTable::new(posterior.names.clone(), samples.theta)?;
+        if let Some(names) = draws.names {
+            table.context_dim = c;
+            table.context_names = names.to_vec();
+            let rows = (first..first + table.n).map(|row| row / draws.n_each);
+            table.context = rows.flat_map(|k| draws.contexts[k * c..][..c].iter().copied()).collect();
+        }
         table.log_prob = Some(samples.log_prob);
         Ok(table)
     };
     let d = posterior.dim();
     let mut kept = Samples { theta: Vec::new(), log_prob: Vec::new() };
     let mut stdout = std::io::stdout().lock();
-    let none = table(kept.clone())?;
+    let none = table(0, kept.clone())?;
     let mut writer = SampleWriter::create(out, &none, &mut stdout)?;
     let (mut n, mut failed) = (0, None);
-    posterior.sample_pieces(executor, draws.n, draws.context, draws.seed, |piece| {
+    posterior.sample_many(executor, draws.n_each, draws.contexts, draws.seed, |piece| {
         let wanted = keep.saturating_sub(n).min(piece.log_prob.len());
         kept.theta.extend_from_slice(&piece.theta[..wanted * d]);
         kept.log_prob.extend_from_slice(&piece.log_prob[..wanted]);
+        let first = n;
         n += piece.log_prob.len();
-        match table(piece).and_then(|piece| writer.append(&piece)) {
-            Ok(()) => bar.update(n, draws.n),
+        match table(first, piece).and_then(|piece| writer.append(&piece)) {
+            Ok(()) => bar.update(n, total),
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
@@ -59,7 +70,7 @@ pub fn write_draws(
     })?;
     let written = failed.map_or(Ok(()), Err).and_then(|()| writer.finish());
     forgive_closed_pipe(out, written.map(|_| ()))?;
-    Ok((n, table(kept)?))
+    Ok((n, table(0, kept)?))
 }
 
 /// A reader of stdout that has seen enough (`head`) is no error.

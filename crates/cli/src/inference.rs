@@ -6,6 +6,7 @@ use crate::task::{Likelihood as LikelihoodSection, Task, likelihood_of, prior_of
 use crate::wgsl_file::{of, parameters, source};
 use lwflow_engine::{Engine, WgslProgram};
 use lwflow_host::likelihood::{CommandLikelihood, Likelihood, WgslLikelihood};
+use lwflow_host::posterior::Posterior;
 use lwflow_host::prior::Prior;
 use lwflow_host::rounds::{Identity, RoundsSettings};
 use lwflow_host::targets::Target;
@@ -26,6 +27,8 @@ pub struct Inference {
     pub settings: RoundsSettings,
     /// The target, where it is known.
     pub target: Option<Target>,
+    /// A flow that is taken for the posterior to begin with.
+    pub start: Option<Posterior>,
 }
 
 /// What `task` asks for; `settings` are its own, as the command line changed them.
@@ -44,6 +47,7 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
                 likelihood: Box::new(target),
                 settings,
                 target: Some(target),
+                start: None,
             });
         }
         LikelihoodSection::Wgsl { path, data, derived } => {
@@ -75,6 +79,7 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
         likelihood,
         settings,
         target: None,
+        start: None,
     })
 }
 
@@ -96,6 +101,11 @@ pub fn identity(
         ("device".into(), engine.info().to_string()),
         ("settings".into(), serde_json::to_string(&settings)?),
     ]);
+    if let Some(start) = &inference.start {
+        let bytes: Vec<u8> = start.flow.params().iter().flat_map(|p| p.to_le_bytes()).collect();
+        identity
+            .insert("the flow to begin with (checksum)".into(), format!("{:08x}", crc32fast::hash(&bytes)));
+    }
     let mut files: Vec<&Path> = vec![&task.file];
     if let Some(LikelihoodSection::Wgsl { path, data, .. }) = &task.likelihood {
         files.push(path);

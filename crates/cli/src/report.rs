@@ -286,7 +286,7 @@ fn write_fit_samples(
         return Ok(None);
     }
     let bar = console.bar("sampling", "samples");
-    let draws = Draws { n, context: &[], seed: run.seed };
+    let draws = Draws { n_each: n, contexts: &[], names: None, seed: run.seed };
     let (written, shown) =
         write_draws(run.posterior, executor, draws, &out.join("samples.npz"), N_SHOWN, &bar)?;
     drop(bar);

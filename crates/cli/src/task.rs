@@ -61,7 +61,8 @@ pub const TARGET_NAMES: &[&str] = &[
 
 const SECTIONS: &[&str] =
     &["likelihood", "simulator", "parameters", "rounds", "flow", "base", "training", "output"];
-const FLOW_KEYS: &[&str] = &["n_layers", "hidden", "activation", "s_max", "mixing"];
+const FLOW_KEYS: &[&str] =
+    &["n_layers", "hidden", "activation", "coupling", "s_max", "n_bins", "bound", "mixing"];
 const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];
 const TRAINING_KEYS: &[&str] = &[
     "batch_size",
@@ -95,6 +96,15 @@ choice!(
         Silu = "silu",
         /// tanh(x)
         Tanh = "tanh",
+    }
+);
+choice!(
+    /// How a layer moves its coordinates.
+    Coupling {
+        /// Scale and shift.
+        Affine = "affine",
+        /// Rational-quadratic splines.
+        Spline = "spline",
     }
 );
 choice!(
@@ -192,8 +202,14 @@ pub struct FlowSection {
     pub hidden: Vec<usize>,
     /// Activation of every conditioner.
     pub activation: Activation,
-    /// Bound of the log scale of one layer.
+    /// How a layer moves its coordinates.
+    pub coupling: Coupling,
+    /// Bound of the log scale of one affine layer.
     pub s_max: f64,
+    /// Bins of each spline of a spline layer.
+    pub n_bins: usize,
+    /// Splines act on [-bound, bound], in standard deviations of the points.
+    pub bound: f64,
     /// How coordinates mix between layers.
     pub mixing: Mixing,
 }
@@ -204,7 +220,10 @@ impl Default for FlowSection {
             n_layers: 8,
             hidden: vec![32, 32],
             activation: Activation::Silu,
+            coupling: Coupling::Affine,
             s_max: 2.0,
+            n_bins: 8,
+            bound: 5.0,
             mixing: Mixing::Permute,
         }
     }
@@ -214,6 +233,15 @@ impl FlowSection {
     /// The defaults with context.
     fn conditional() -> Self {
         Self { n_layers: 6, hidden: vec![50, 50], activation: Activation::Tanh, ..Self::default() }
+    }
+
+    /// The model's kind of coupling.
+    #[must_use]
+    pub fn model_coupling(&self) -> lwflow_model::Coupling {
+        match self.coupling {
+            Coupling::Affine => lwflow_model::Coupling::Affine,
+            Coupling::Spline => lwflow_model::Coupling::Spline { n_bins: self.n_bins, bound: self.bound },
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Samples per second of one training step and of log_prob on the chosen device (`LWFLOW_DEVICE`), for the shapes
 //! that the project's measurements use: D 8, eight layers, two hidden layers, a full mixture of three components.
+//! Arguments: hidden widths, and `spline` for spline couplings instead of affine ones.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use lwflow_engine::{Engine, EngineError, EngineSettings};
-use lwflow_model::{Activation, BaseSpec, Flow, FlowSettings, FlowSpec, MixtureSpec};
+use lwflow_model::{Activation, BaseSpec, Coupling, Flow, FlowSettings, FlowSpec, MixtureSpec};
 
 fn main() -> Result<(), EngineError> {
-    let args: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<usize> = words.iter().filter_map(|a| a.parse().ok()).collect();
+    let is_spline = words.iter().any(|word| word == "spline");
+    let coupling = if is_spline { Coupling::SPLINE } else { Coupling::Affine };
     let engine = Engine::new(&EngineSettings::default())?;
     println!("{}", engine.info());
     let widths = if args.is_empty() { vec![32, 64, 128] } else { args };
@@ -16,6 +20,7 @@ fn main() -> Result<(), EngineError> {
         let settings = FlowSettings {
             hidden: vec![width, width],
             activation: Activation::Relu,
+            coupling,
             ..FlowSettings::default()
         };
         let base = BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() });

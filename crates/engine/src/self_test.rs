@@ -4,7 +4,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec};
+use lwflow_model::{
+    Activation, BaseSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec,
+};
 
 use crate::{Engine, EngineError, EngineSettings};
 
@@ -68,9 +70,15 @@ fn error(got: &[f32], expected: &[f64], magnitude: &[f64]) -> f64 {
 }
 
 /// A flow of the test: odd sizes, all features, deterministic parameters of order one.
-fn flow(base: BaseSpec, hidden: &[usize], activation: Activation) -> Result<Flow<f64>, EngineError> {
+fn flow(
+    base: BaseSpec,
+    hidden: &[usize],
+    activation: Activation,
+    coupling: Coupling,
+) -> Result<Flow<f64>, EngineError> {
     let hidden = hidden.to_vec();
-    let settings = FlowSettings { n_layers: 3, hidden, activation, s_max: 2.0, mixing: Mixing::Alternate };
+    let mixing = Mixing::Alternate;
+    let settings = FlowSettings { n_layers: 3, hidden, activation, s_max: 2.0, mixing, coupling };
     let mut flow = Flow::<f64>::init(FlowSpec::build(5, 2, &settings, base, 1)?, 1)?;
     for (i, p) in flow.params_mut().iter_mut().enumerate() {
         // Through f32, so that both sides have the same parameters.
@@ -109,14 +117,17 @@ pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
         opened: engine.opened.clone(),
         settings: EngineSettings { portable_kernels: true, ..engine.settings.clone() },
     };
-    for (engine, base, hidden, activation) in [
-        (engine, mixture(Covariance::Full), &[9, 6][..], Activation::Silu),
-        (engine, mixture(Covariance::Diagonal), &[9, 6], Activation::Relu),
-        (engine, mixture(Covariance::Full), &[9, 6], Activation::Tanh),
-        (engine, BaseSpec::Gaussian, &[9], Activation::Silu),
-        (&portable, BaseSpec::Gaussian, &[9, 6], Activation::Tanh),
+    let affine = Coupling::Affine;
+    let spline = Coupling::Spline { n_bins: 5, bound: 3.0 };
+    for (engine, base, hidden, activation, coupling) in [
+        (engine, mixture(Covariance::Full), &[9, 6][..], Activation::Silu, affine),
+        (engine, mixture(Covariance::Diagonal), &[9, 6], Activation::Relu, affine),
+        (engine, mixture(Covariance::Full), &[9, 6], Activation::Tanh, affine),
+        (engine, BaseSpec::Gaussian, &[9], Activation::Silu, affine),
+        (&portable, BaseSpec::Gaussian, &[9, 6], Activation::Tanh, affine),
+        (engine, mixture(Covariance::Full), &[9, 6], Activation::Silu, spline),
     ] {
-        check_flow(engine, &flow(base, hidden, activation)?, &mut checks)?;
+        check_flow(engine, &flow(base, hidden, activation, coupling)?, &mut checks)?;
     }
     let report = SelfTestReport { device: engine.info().to_string(), cached: false, checks };
     if report.passed() { Ok(report) } else { Err(EngineError::SelfTest { report: Box::new(report) }) }
@@ -234,7 +245,8 @@ mod tests {
     /// The bound would not survive a relu whose argument rounds to the other side of zero on another device.
     #[test]
     fn relu_arguments_stay_clear_of_zero() {
-        let flow = flow(mixture(Covariance::Diagonal), &[9, 6], Activation::Relu).unwrap();
+        let base = mixture(Covariance::Diagonal);
+        let flow = flow(base, &[9, 6], Activation::Relu, Coupling::Affine).unwrap();
         let (d, c) = (flow.spec().dim, flow.spec().context_dim);
         let (theta, context) = inputs(d, c);
         let mut least = f64::INFINITY;
@@ -250,8 +262,8 @@ mod tests {
                 let context: Vec<f64> = context.iter().map(|&v| f64::from(v)).collect();
                 let (v, _) = part.inverse_and_log_det(&wide, &context).unwrap();
                 assert!(first < rest);
-                let lwflow_model::LayerSpec::AffineCoupling(coupling) = &flow.spec().layers[l];
-                let mut input: Vec<f64> = coupling.identity.iter().map(|&j| v[j]).chain(context).collect();
+                let identity = flow.spec().layers[l].identity();
+                let mut input: Vec<f64> = identity.iter().map(|&j| v[j]).chain(context).collect();
                 let linears = &flow.layout().layers[l];
                 for linear in &linears[..linears.len() - 1] {
                     let p = flow.params();

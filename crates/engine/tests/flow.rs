@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{compare_flow, engines, engines_with, gpu_with, mixture, spec};
+use common::{compare_flow, engines, engines_with, gpu_with, mixture, spec, spec_of};
 use lwflow_engine::{Engine, EngineSettings};
-use lwflow_model::{Activation, BaseSpec, Covariance};
+use lwflow_model::{Activation, BaseSpec, Coupling, Covariance, FlowSettings};
 
 const SIZES: [usize; 12] = [1, 2, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000];
 const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Silu, Activation::Tanh];
@@ -66,6 +66,31 @@ fn every_conditioner() {
     }
 }
 
+/// Splines: bins from one to thirty, one dimension, points outside the interval, awkward batches.
+#[test]
+fn splines() {
+    for engine in engines() {
+        let run = |name: &str, (n_bins, bound), (dim, context), hidden: &[usize], base, n, seed| {
+            let coupling = Coupling::Spline { n_bins, bound };
+            let settings =
+                FlowSettings { n_layers: 3, hidden: hidden.to_vec(), coupling, ..FlowSettings::default() };
+            let spec = spec_of(dim, context, &settings, base);
+            report(&engine, name, compare_flow(&engine, &spec, n, seed, seed % 2 == 0));
+        };
+        for (i, n) in SIZES.into_iter().enumerate() {
+            let base = mixture(3, Covariance::Full, true);
+            run(&format!("splines, n {n}"), (8, 3.0), (3, 3 * (i % 2)), &[16, 16], base, n, 200 + i as u64);
+        }
+        for (i, n_bins) in [1, 2, 3, 30].into_iter().enumerate() {
+            for (d, (dim, bound)) in [(1, 3.0), (2, 1.5), (5, 2.5), (64, 4.0)].into_iter().enumerate() {
+                let base = bases()[(i + d) % 5].clone();
+                let name = format!("{n_bins} bins, D {dim}");
+                run(&name, (n_bins, bound), (dim, 3 * (d % 2)), &[7], base, 67, (10 * i + d) as u64);
+            }
+        }
+    }
+}
+
 #[test]
 fn pieces_add_up() {
     let settings = EngineSettings { piece_samples: Some(64), ..EngineSettings::default() };
@@ -84,7 +109,7 @@ fn self_test_passes_and_is_remembered() {
     for engine in engines_with(&settings) {
         let first = engine.ensure_tested().unwrap();
         println!("{first}");
-        assert!(first.passed() && !first.cached && first.checks.len() == 30);
+        assert!(first.passed() && !first.cached && first.checks.len() == 36);
         assert!(engine.ensure_tested().unwrap().cached);
         // A note of another version counts for nothing.
         for file in std::fs::read_dir(&folder).unwrap() {

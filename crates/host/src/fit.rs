@@ -8,6 +8,7 @@ pub use refit::refit;
 pub use start::visits_of_starts;
 
 use crate::mixture::{GaussianMixture, SelectionRow};
+use crate::novelty::Novelty;
 use crate::outer::{Support, fit_outer};
 use crate::posterior::Posterior;
 use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, train};
@@ -150,6 +151,8 @@ pub struct Prepared {
     pub outer: OuterTransform,
     /// Location and scale of the context, `[C]` each.
     pub context: (Vec<f64>, Vec<f64>),
+    /// How far from the points' context another one lies; `None` without context.
+    pub novelty: Option<Novelty>,
     /// Sentences for people.
     pub notes: Vec<String>,
 }
@@ -253,7 +256,8 @@ pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Pre
             "{n_outside} points of weight zero lie on or outside the bounds and were left out"
         ));
     }
-    Ok(Prepared { data, outer, context: (location, scale), notes })
+    let novelty = Novelty::fit(&data.context, c);
+    Ok(Prepared { data, outer, context: (location, scale), novelty, notes })
 }
 
 /// Fits a flow to weighted pairs.
@@ -368,6 +372,7 @@ fn assemble(input: &FitInput, prepared: Prepared, flow: Flow<f32>, seed: u64) ->
         flow,
         context_location: prepared.context.0,
         context_scale: prepared.context.1,
+        novelty: prepared.novelty,
         seed,
         evidence: None,
     }

@@ -11,6 +11,7 @@ pub mod fit;
 pub mod likelihood;
 pub mod mixture;
 pub mod model_file;
+pub mod novelty;
 pub mod outer;
 pub mod posterior;
 pub mod prior;

@@ -3,9 +3,10 @@
 //! The format is described in docs/model-format.md.
 
 use crate::files::{LogZ, WholeFile};
+use crate::novelty::Novelty;
 use crate::posterior::Posterior;
 use half::f16;
-use lwflow_model::{Flow, FlowSpec, OuterTransform, ParamLayout};
+use lwflow_model::{Flow, FlowSpec, LayerSpec, OuterTransform, ParamLayout};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The newest version; files of versions 1 to this one are read, and the oldest that can say everything is written.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 const ENTRY: &str = "lwflow";
 
 /// Number type of the tensors.
@@ -83,6 +84,9 @@ struct Header {
     /// Since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     evidence: Option<LogZ>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    novelty: Option<Novelty>,
 }
 
 /// Only the version, read first, so that a newer header is named as such and not as damaged.
@@ -112,7 +116,7 @@ pub(crate) fn model_bytes(
 ) -> Result<Vec<u8>, ModelFileError> {
     let damaged = |reason: String| ModelFileError::Damaged { path: path.to_owned(), reason };
     let header = Header {
-        format_version: if posterior.evidence.is_some() { FORMAT_VERSION } else { 1 },
+        format_version: least_version(posterior),
         spec: posterior.spec().clone(),
         names: posterior.names.clone(),
         labels: posterior.labels.clone(),
@@ -121,6 +125,7 @@ pub(crate) fn model_bytes(
         context_scale: posterior.context_scale.clone(),
         seed: posterior.seed,
         evidence: posterior.evidence,
+        novelty: posterior.novelty.clone(),
     };
     let json = serde_json::to_string(&header).map_err(|e| damaged(e.to_string()))?;
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -152,6 +157,21 @@ pub(crate) fn model_bytes(
         .map_err(|e| damaged(e.to_string()))?;
     let metadata = HashMap::from([(ENTRY.to_owned(), json)]);
     safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))
+}
+
+/// The oldest version that can say everything about the model, so that older programs read what they understand.
+fn least_version(posterior: &Posterior) -> u32 {
+    let is_spline = |layer: &LayerSpec| match layer {
+        LayerSpec::AffineCoupling(_) => false,
+        LayerSpec::SplineCoupling(_) => true,
+    };
+    if posterior.novelty.is_some() || posterior.spec().layers.iter().any(is_spline) {
+        3
+    } else if posterior.evidence.is_some() {
+        2
+    } else {
+        1
+    }
 }
 
 /// Writes a file so that a crash leaves either the old content or the new one.
@@ -217,6 +237,9 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
     if header.evidence.is_some_and(|e| !(e.log_z.is_finite() && e.sd.is_finite() && e.sd >= 0.0)) {
         return Err(damaged("header: evidence must be finite, its standard error not negative".into()));
     }
+    if let Some(novelty) = &header.novelty {
+        novelty.validate(c).map_err(|e| damaged(format!("header: {e}")))?;
+    }
     let layout = ParamLayout::new(&header.spec);
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     if tensors.len() != layout.blocks.len() {
@@ -260,13 +283,14 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
         context_scale: header.context_scale,
         seed: header.seed,
         evidence: header.evidence,
+        novelty: header.novelty,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lwflow_model::{BaseSpec, Bijection, Bound, Edge, FlowSettings, MixtureSpec};
+    use lwflow_model::{BaseSpec, Bijection, Bound, Coupling, Edge, FlowSettings, MixtureSpec};
     use proptest::prelude::*;
 
     fn posterior() -> Posterior {
@@ -291,6 +315,7 @@ mod tests {
             flow,
             context_location: vec![0.5],
             context_scale: vec![2.0],
+            novelty: None,
             seed: u64::MAX,
             evidence: None,
         }
@@ -314,6 +339,26 @@ mod tests {
         let bytes = model_bytes(Path::new("m"), &with, Precision::F32).unwrap();
         assert_eq!(parse_model(Path::new("m"), &bytes).unwrap().evidence, with.evidence);
         assert!(bytes.windows(18).any(|w| w == b"format_version\\\":2"), "a field that version 1 refuses");
+    }
+
+    /// A program of versions 1 and 2 would call the layer damage; the number tells it to say "newer".
+    #[test]
+    fn splines_are_version_3_and_read_back() {
+        let affine = posterior();
+        let settings = FlowSettings {
+            n_layers: 2,
+            hidden: vec![4],
+            coupling: Coupling::Spline { n_bins: 5, bound: 1.0 / 3.0 },
+            ..FlowSettings::default()
+        };
+        let spec = FlowSpec::build(2, 1, &settings, BaseSpec::Gaussian, 3).unwrap();
+        let mut flow = Flow::<f32>::init(spec, 3).unwrap();
+        flow.params_mut().iter_mut().enumerate().for_each(|(i, p)| *p += (i as f32 * 0.37).sin());
+        let with = Posterior { flow, ..affine };
+        let bytes = model_bytes(Path::new("m"), &with, Precision::F32).unwrap();
+        assert!(bytes.windows(18).any(|w| w == b"format_version\\\":3"));
+        let back = parse_model(Path::new("m"), &bytes).unwrap();
+        assert_eq!((back.spec(), back.flow.params()), (with.spec(), with.flow.params()));
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl<'a> Fit<'a> {
                 })
             }
         };
-        let problem = Problem { names, labels, prior: &*prior, likelihood: &mut *likelihood };
+        let problem = Problem { names, labels, prior: &*prior, likelihood: &mut *likelihood, start: None };
         let mut watch = watch.unwrap_or_else(|| Box::new(|_: RoundsEvent<'_>| ControlFlow::Continue(())));
         let mut stopped = false;
         let result =

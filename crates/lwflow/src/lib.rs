@@ -37,6 +37,6 @@ pub use lwflow_host::posterior::Samples;
 pub use lwflow_host::prior::{FlowPrior, IndependentPrior, JointPrior, Marginal, Prior};
 pub use lwflow_host::rounds::{RoundsEvent, RoundsReport, RoundsResult, RoundsSettings, StopCause, Verdict};
 pub use lwflow_host::train::{StopReason, TrainSettings};
-pub use lwflow_model::FlowSettings;
+pub use lwflow_model::{Coupling, FlowSettings};
 pub use posterior::Posterior;
 pub use weighted::{WeightedFit, WeightedOutcome};

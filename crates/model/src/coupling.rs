@@ -1,137 +1,105 @@
-//! The affine coupling layer and its conditioner, one sample at a time: the definition, not a fast implementation.
-//! Formulas and signs are those of RealNVP (Dinh et al. 2017) with a bounded log scale.
+//! A coupling layer, one sample at a time: the conditioner, then one map per transformed coordinate. The definition, not a
+//! fast implementation; signs and the affine map are those of RealNVP (Dinh et al. 2017) with a bounded log scale.
 
-use crate::{Activation, AffineCouplingSpec, LinearBlock, Real};
-
-impl Activation {
-    fn value<T: Real>(self, x: T) -> T {
-        match self {
-            Activation::Relu => {
-                if x > T::zero() {
-                    x
-                } else {
-                    T::zero()
-                }
-            }
-            Activation::Silu => x / (T::one() + (-x).exp()),
-            Activation::Tanh => x.tanh(),
-        }
-    }
-
-    fn derivative<T: Real>(self, x: T) -> T {
-        match self {
-            Activation::Relu => {
-                if x > T::zero() {
-                    T::one()
-                } else {
-                    T::zero()
-                }
-            }
-            Activation::Silu => {
-                let sigmoid = T::one() / (T::one() + (-x).exp());
-                sigmoid * (T::one() + x * (T::one() - sigmoid))
-            }
-            Activation::Tanh => {
-                let y = x.tanh();
-                T::one() - y * y
-            }
-        }
-    }
-}
-
-/// What the conditioner computed for one sample, kept for its backward pass.
-struct Tape<T> {
-    /// Input of each linear map (the last hidden activation for the last).
-    inputs: Vec<Vec<T>>,
-    /// Output of each linear map before the activation.
-    outputs: Vec<Vec<T>>,
-}
+use crate::conditioner::{Conditioner, Tape};
+use crate::spline::{Spline, n_raw};
+use crate::{LayerSpec, LinearBlock, Real};
 
 /// One coupling layer with its slice of the layout.
-pub(crate) struct Coupling<'a, T> {
-    pub spec: &'a AffineCouplingSpec,
+pub(crate) struct CouplingLayer<'a, T> {
+    pub spec: &'a LayerSpec,
     pub linears: &'a [LinearBlock],
     pub params: &'a [T],
 }
 
-impl<T: Real> Coupling<'_, T> {
-    fn conditioner(&self, x: &[T], context: &[T]) -> Tape<T> {
-        let mut input: Vec<T> =
-            self.spec.identity.iter().map(|&j| x[j]).chain(context.iter().copied()).collect();
-        let mut tape = Tape { inputs: Vec::new(), outputs: Vec::new() };
-        for (k, linear) in self.linears.iter().enumerate() {
-            let output: Vec<T> = (0..linear.n_out)
-                .map(|o| {
-                    let row = &self.params[linear.weight + o * linear.n_in..][..linear.n_in];
-                    let mut sum = self.params[linear.bias + o];
-                    for (&w, &v) in row.iter().zip(&input) {
-                        sum += w * v;
-                    }
-                    sum
-                })
-                .collect();
-            let next = if k + 1 < self.linears.len() {
-                output.iter().map(|&v| self.spec.activation.value(v)).collect()
-            } else {
-                Vec::new()
-            };
-            tape.inputs.push(std::mem::replace(&mut input, next));
-            tape.outputs.push(output);
-        }
-        tape
+/// `v = u exp(s) + t` of one coordinate.
+struct Affine<T> {
+    /// Log scale, bounded.
+    s: T,
+    t: T,
+    /// ds / ds_raw.
+    slope: T,
+}
+
+/// The map of one coordinate with its parameters.
+enum Map<T> {
+    Affine(Affine<T>),
+    Spline(Spline<T>),
+}
+
+impl<T: Real> Affine<T> {
+    fn new(s_raw: T, t: T, s_max: f64) -> Self {
+        let s_max = T::from_f64(s_max);
+        let bounded = (s_raw / s_max).tanh();
+        Self { s: s_max * bounded, t, slope: T::one() - bounded * bounded }
     }
 
-    /// Adds the parameters' gradient to `grad`; returns the gradient of the conditioner's input.
-    fn conditioner_backward(&self, tape: &Tape<T>, mut delta: Vec<T>, grad: &mut [T]) -> Vec<T> {
-        for (k, linear) in self.linears.iter().enumerate().rev() {
-            if k + 1 < self.linears.len() {
-                for (d, &z) in delta.iter_mut().zip(&tape.outputs[k]) {
-                    *d = *d * self.spec.activation.derivative(z);
-                }
-            }
-            let mut below = vec![T::zero(); linear.n_in];
-            for (o, &d) in delta.iter().enumerate() {
-                grad[linear.bias + o] += d;
-                for i in 0..linear.n_in {
-                    let w = linear.weight + o * linear.n_in + i;
-                    grad[w] += d * tape.inputs[k][i];
-                    below[i] += d * self.params[w];
-                }
-            }
-            delta = below;
-        }
-        delta
+    /// v, its gradient, and the gradients of s_raw and t, from u and its gradient.
+    fn backward(&self, u: T, g_u: T, w: T) -> (T, T, [T; 2]) {
+        let g_v = g_u * (-self.s).exp();
+        (u * self.s.exp() + self.t, g_v, [(w - g_u * u) * self.slope, -g_v])
+    }
+}
+
+impl<T: Real> CouplingLayer<'_, T> {
+    fn conditioner(&self) -> Conditioner<'_, T> {
+        Conditioner { activation: self.spec.activation(), linears: self.linears, params: self.params }
     }
 
-    /// Bounded log scale s and its derivative with respect to s_raw, for transformed coordinate `b`.
-    fn log_scale(&self, out: &[T], b: usize) -> (T, T) {
-        let s_max = T::from_f64(self.spec.s_max);
-        let t = (out[b] / s_max).tanh();
-        (s_max * t, T::one() - t * t)
+    fn run(&self, x: &[T], context: &[T]) -> Tape<T> {
+        let identity = self.spec.identity().iter().map(|&j| x[j]);
+        self.conditioner().run(identity.chain(context.iter().copied()).collect())
+    }
+
+    /// Places of the conditioner's outputs that set the map of transformed coordinate `b`.
+    fn places(&self, b: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+        match self.spec {
+            LayerSpec::AffineCoupling(c) => {
+                let n_b = c.transformed.len();
+                (b..2 * n_b).step_by(n_b)
+            }
+            LayerSpec::SplineCoupling(c) => {
+                let n = n_raw(c.n_bins);
+                (b * n..(b + 1) * n).step_by(1)
+            }
+        }
+    }
+
+    /// The map of transformed coordinate `b`.
+    fn map(&self, out: &[T], b: usize) -> Map<T> {
+        let raw: Vec<T> = self.places(b).map(|i| out[i]).collect();
+        match self.spec {
+            LayerSpec::AffineCoupling(c) => Map::Affine(Affine::new(raw[0], raw[1], c.s_max)),
+            LayerSpec::SplineCoupling(c) => Map::Spline(Spline::new(&raw, c.n_bins, c.bound)),
+        }
     }
 
     /// Base to data, in place; returns log_det.
     pub fn forward(&self, x: &mut [T], context: &[T]) -> T {
-        let tape = self.conditioner(x, context);
-        let out = &tape.outputs[self.linears.len() - 1];
+        let tape = self.run(x, context);
         let mut log_det = T::zero();
-        for (b, &j) in self.spec.transformed.iter().enumerate() {
-            let (s, _) = self.log_scale(out, b);
-            x[j] = x[j] * s.exp() + out[self.spec.transformed.len() + b];
-            log_det += s;
+        for (b, &j) in self.spec.transformed().iter().enumerate() {
+            let (v, d) = match self.map(tape.output(), b) {
+                Map::Affine(affine) => (x[j] * affine.s.exp() + affine.t, affine.s),
+                Map::Spline(spline) => spline.forward(x[j]),
+            };
+            x[j] = v;
+            log_det += d;
         }
         log_det
     }
 
     /// Data to base, in place; returns log_det of the forward map.
     pub fn inverse(&self, x: &mut [T], context: &[T]) -> T {
-        let tape = self.conditioner(x, context);
-        let out = &tape.outputs[self.linears.len() - 1];
+        let tape = self.run(x, context);
         let mut log_det = T::zero();
-        for (b, &j) in self.spec.transformed.iter().enumerate() {
-            let (s, _) = self.log_scale(out, b);
-            x[j] = (x[j] - out[self.spec.transformed.len() + b]) * (-s).exp();
-            log_det += s;
+        for (b, &j) in self.spec.transformed().iter().enumerate() {
+            let (u, d) = match self.map(tape.output(), b) {
+                Map::Affine(affine) => ((x[j] - affine.t) * (-affine.s).exp(), affine.s),
+                Map::Spline(spline) => spline.inverse(x[j]),
+            };
+            x[j] = u;
+            log_det += d;
         }
         log_det
     }
@@ -147,23 +115,32 @@ impl<T: Real> Coupling<'_, T> {
         grad: &mut [T],
         grad_context: &mut [T],
     ) {
-        let tape = self.conditioner(x, context);
-        let out = &tape.outputs[self.linears.len() - 1];
-        let n_b = self.spec.transformed.len();
-        let mut delta = vec![T::zero(); 2 * n_b];
-        for (b, &j) in self.spec.transformed.iter().enumerate() {
-            let (s, ds) = self.log_scale(out, b);
-            let g_v = g[j] * (-s).exp();
-            delta[b] = (w - g[j] * x[j]) * ds;
-            delta[n_b + b] = -g_v;
-            g[j] = g_v;
-            x[j] = x[j] * s.exp() + out[n_b + b];
+        let tape = self.run(x, context);
+        let mut delta = vec![T::zero(); self.spec.n_out()];
+        for (b, &j) in self.spec.transformed().iter().enumerate() {
+            let mut set = |raw: &[T]| {
+                for (i, &d) in self.places(b).zip(raw) {
+                    delta[i] = d;
+                }
+            };
+            (x[j], g[j]) = match self.map(tape.output(), b) {
+                Map::Affine(affine) => {
+                    let (v, g_v, raw) = affine.backward(x[j], g[j], w);
+                    set(&raw);
+                    (v, g_v)
+                }
+                Map::Spline(spline) => {
+                    let (v, g_v, raw) = spline.backward(x[j], g[j], w);
+                    set(&raw);
+                    (v, g_v)
+                }
+            };
         }
-        let below = self.conditioner_backward(&tape, delta, grad);
-        for (&j, &d) in self.spec.identity.iter().zip(&below) {
+        let below = self.conditioner().backward(&tape, delta, grad);
+        for (&j, &d) in self.spec.identity().iter().zip(&below) {
             g[j] += d;
         }
-        for (g, &d) in grad_context.iter_mut().zip(&below[self.spec.identity.len()..]) {
+        for (g, &d) in grad_context.iter_mut().zip(&below[self.spec.identity().len()..]) {
             *g += d;
         }
     }

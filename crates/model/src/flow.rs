@@ -1,8 +1,8 @@
 //! The executable definition of a flow: log density, sampling map and weighted-loss gradient, sample by sample.
 //! It favours being read over being fast; engines are compared with it in `f64`.
 
-use crate::coupling::Coupling;
-use crate::{BaseSpec, FlowSpec, LayerSpec, MixtureBase, MixtureStatistics, ModelError, ParamLayout, Real};
+use crate::coupling::CouplingLayer;
+use crate::{BaseSpec, FlowSpec, MixtureBase, MixtureStatistics, ModelError, ParamLayout, Real};
 use crate::{spec::MAX_DIM, standard_normal_log_prob};
 use rand::{RngExt, SeedableRng};
 
@@ -101,12 +101,8 @@ impl<T: Real> Flow<T> {
         }
     }
 
-    fn coupling(&self, l: usize) -> Coupling<'_, T> {
-        match &self.spec.layers[l] {
-            LayerSpec::AffineCoupling(spec) => {
-                Coupling { spec, linears: &self.layout.layers[l], params: &self.params }
-            }
-        }
+    fn coupling(&self, l: usize) -> CouplingLayer<'_, T> {
+        CouplingLayer { spec: &self.spec.layers[l], linears: &self.layout.layers[l], params: &self.params }
     }
 
     /// Checks the shapes of `[n, D]` and `[n, C]` arrays; returns n.

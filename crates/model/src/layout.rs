@@ -1,7 +1,7 @@
 //! Where each tensor lives in the one flat parameter vector. Layers come first, from the base towards the data, then
 //! the base distribution; blocks are dense, in order and without gaps.
 
-use crate::{BaseSpec, Covariance, FlowSpec, LayerSpec, MixtureSpec};
+use crate::{BaseSpec, Covariance, FlowSpec, MixtureSpec};
 
 /// One tensor of the parameter vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,24 +71,20 @@ impl ParamLayout {
         };
         let mut layers = Vec::with_capacity(spec.layers.len());
         for (l, layer) in spec.layers.iter().enumerate() {
-            match layer {
-                LayerSpec::AffineCoupling(coupling) => {
-                    let mut widths = vec![coupling.n_in(spec.context_dim)];
-                    widths.extend(&coupling.hidden);
-                    widths.push(coupling.n_out());
-                    let linears = widths
-                        .windows(2)
-                        .enumerate()
-                        .map(|(k, w)| LinearBlock {
-                            n_in: w[0],
-                            n_out: w[1],
-                            weight: push(format!("layer{l}/linear{k}/weight"), vec![w[1], w[0]]),
-                            bias: push(format!("layer{l}/linear{k}/bias"), vec![w[1]]),
-                        })
-                        .collect();
-                    layers.push(linears);
-                }
-            }
+            let mut widths = vec![layer.n_in(spec.context_dim)];
+            widths.extend(layer.hidden());
+            widths.push(layer.n_out());
+            let linears = widths
+                .windows(2)
+                .enumerate()
+                .map(|(k, w)| LinearBlock {
+                    n_in: w[0],
+                    n_out: w[1],
+                    weight: push(format!("layer{l}/linear{k}/weight"), vec![w[1], w[0]]),
+                    bias: push(format!("layer{l}/linear{k}/bias"), vec![w[1]]),
+                })
+                .collect();
+            layers.push(linears);
         }
         let mut base = None;
         if let BaseSpec::Mixture(m) = &spec.base {

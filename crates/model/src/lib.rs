@@ -16,22 +16,24 @@
 
 mod base;
 mod bijection;
+mod conditioner;
 mod coupling;
+mod coupling_spec;
 mod error;
 mod flow;
 mod layout;
 mod outer;
 mod real;
 mod spec;
+mod spline;
 
 pub use base::{MixtureBase, MixtureStatistics, standard_normal_log_prob};
 pub use bijection::{Bijection, Bound, Edge};
+pub use coupling_spec::{Activation, AffineCouplingSpec, Coupling, LayerSpec, SplineCouplingSpec};
 pub use error::ModelError;
 pub use flow::{Flow, Gradient};
 pub use layout::{LinearBlock, ParamBlock, ParamLayout};
 pub use outer::OuterTransform;
 pub use real::Real;
-pub use spec::{
-    Activation, AffineCouplingSpec, BaseSpec, Covariance, FlowSettings, FlowSpec, LayerSpec, MAX_DIM, Mixing,
-    MixtureSpec,
-};
+pub use spec::{BaseSpec, Covariance, FlowSettings, FlowSpec, MAX_DIM, Mixing, MixtureSpec};
+pub use spline::{MAX_BINS, MIN_BIN_SHARE, MIN_DERIVATIVE, derivative_shift, n_raw};

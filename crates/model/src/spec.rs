@@ -1,7 +1,7 @@
 //! What a flow is: dimension, context, coupling layers and base distribution. A specification is plain data; it is
 //! validated once, by [`FlowSpec::validate`], and everything else may rely on it.
 
-use crate::ModelError;
+use crate::{Activation, AffineCouplingSpec, Coupling, LayerSpec, ModelError, SplineCouplingSpec};
 use rand::{SeedableRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
@@ -22,45 +22,6 @@ pub struct FlowSpec {
     pub layers: Vec<LayerSpec>,
     /// Base distribution.
     pub base: BaseSpec,
-}
-
-/// One layer. Closed on purpose: a new kind fails to compile wherever it is not handled.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LayerSpec {
-    /// Affine coupling (Dinh et al. 2017, section 3).
-    AffineCoupling(AffineCouplingSpec),
-}
-
-/// Affine coupling `v_A = u_A, v_B = u_B exp(s) + t` with `(s_raw, t) = MLP(u_A, c)` and `s = s_max tanh(s_raw / s_max)`.
-///
-/// The two index sets take the place of a fixed permutation followed by a split in halves: coordinates never move, so
-/// base coordinate j of an identity flow is data coordinate j.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AffineCouplingSpec {
-    /// Coordinates A that pass unchanged and feed the conditioner (empty if D = 1).
-    pub identity: Vec<usize>,
-    /// Coordinates B that are scaled and shifted; with `identity` a partition of `0..dim`.
-    pub transformed: Vec<usize>,
-    /// Hidden widths of the conditioner (may be empty: a linear conditioner).
-    pub hidden: Vec<usize>,
-    /// Activation after each hidden layer.
-    pub activation: Activation,
-    /// Bound of the log scale |s|.
-    pub s_max: f64,
-}
-
-/// Activation of the conditioner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// max(x, 0)
-    Relu,
-    /// x / (1 + exp(-x))
-    Silu,
-    /// tanh(x)
-    Tanh,
 }
 
 /// Base distribution.
@@ -120,10 +81,13 @@ pub struct FlowSettings {
     pub hidden: Vec<usize>,
     /// Activation of every conditioner.
     pub activation: Activation,
-    /// Bound of the log scale of one layer.
+    /// Bound of the log scale of one affine layer.
     pub s_max: f64,
     /// How coordinates are mixed between layers.
     pub mixing: Mixing,
+    /// How a layer moves its coordinates. Affine ones are not written, so that settings read as they did before splines.
+    #[serde(skip_serializing_if = "Coupling::is_affine")]
+    pub coupling: Coupling,
 }
 
 impl Default for FlowSettings {
@@ -134,6 +98,32 @@ impl Default for FlowSettings {
             activation: Activation::Silu,
             s_max: 2.0,
             mixing: Mixing::Permute,
+            coupling: Coupling::Affine,
+        }
+    }
+}
+
+impl FlowSettings {
+    /// One layer of these settings that keeps the coordinates `identity` and moves `transformed`.
+    #[must_use]
+    pub fn layer(&self, identity: Vec<usize>, transformed: Vec<usize>) -> LayerSpec {
+        let (hidden, activation) = (self.hidden.clone(), self.activation);
+        match self.coupling {
+            Coupling::Affine => LayerSpec::AffineCoupling(AffineCouplingSpec {
+                identity,
+                transformed,
+                hidden,
+                activation,
+                s_max: self.s_max,
+            }),
+            Coupling::Spline { n_bins, bound } => LayerSpec::SplineCoupling(SplineCouplingSpec {
+                identity,
+                transformed,
+                hidden,
+                activation,
+                n_bins,
+                bound,
+            }),
         }
     }
 }
@@ -182,13 +172,7 @@ impl FlowSpec {
             }
             identity.sort_unstable();
             transformed.sort_unstable();
-            layers.push(LayerSpec::AffineCoupling(AffineCouplingSpec {
-                identity,
-                transformed,
-                hidden: settings.hidden.clone(),
-                activation: settings.activation,
-                s_max: settings.s_max,
-            }));
+            layers.push(settings.layer(identity, transformed));
         }
         let spec = Self { dim, context_dim, layers, base };
         spec.validate()?;
@@ -214,9 +198,7 @@ impl FlowSpec {
             ));
         }
         for (l, layer) in self.layers.iter().enumerate() {
-            match layer {
-                LayerSpec::AffineCoupling(coupling) => coupling.validate(l, self.dim)?,
-            }
+            layer.validate(l, self.dim)?;
         }
         match &self.base {
             BaseSpec::Gaussian => Ok(()),
@@ -236,52 +218,6 @@ impl FlowSpec {
                 *p = floor;
             }
         }
-    }
-}
-
-impl AffineCouplingSpec {
-    /// Width of the conditioner's input, `|A| + C`.
-    pub fn n_in(&self, context_dim: usize) -> usize {
-        self.identity.len() + context_dim
-    }
-
-    /// Width of the conditioner's output, `2 |B|`: first the raw log scales, then the shifts.
-    pub fn n_out(&self) -> usize {
-        2 * self.transformed.len()
-    }
-
-    fn validate(&self, l: usize, dim: usize) -> Result<(), ModelError> {
-        let field = |name: &str| format!("layers[{l}].{name}");
-        let mut seen = vec![false; dim];
-        for &j in self.identity.iter().chain(&self.transformed) {
-            match seen.get_mut(j) {
-                Some(s) if !*s => *s = true,
-                _ => {
-                    return Err(ModelError::spec(
-                        field("identity and transformed"),
-                        format!("naming coordinate {j} twice or out of range"),
-                        format!("a partition of 0..{dim}"),
-                    ));
-                }
-            }
-        }
-        if self.transformed.is_empty() || self.identity.len() + self.transformed.len() != dim {
-            return Err(ModelError::spec(
-                field("identity and transformed"),
-                format!("{} and {} coordinates", self.identity.len(), self.transformed.len()),
-                format!("a partition of 0..{dim} with at least one transformed"),
-            ));
-        }
-        if let Some(h) = self.hidden.iter().find(|&&h| h == 0 || h > MAX_DIM) {
-            return Err(ModelError::spec(field("hidden"), h, format!("widths from 1 to {MAX_DIM}")));
-        }
-        if self.hidden.len() > 16 {
-            return Err(ModelError::spec(field("hidden"), self.hidden.len(), "at most 16 hidden layers"));
-        }
-        if !(self.s_max > 0.0 && self.s_max <= 20.0) {
-            return Err(ModelError::spec(field("s_max"), self.s_max, "above 0 and at most 20"));
-        }
-        Ok(())
     }
 }
 

@@ -9,7 +9,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn settings(n_layers: usize, hidden: &[usize], activation: Activation, mixing: Mixing) -> FlowSettings {
-    FlowSettings { n_layers, hidden: hidden.to_vec(), activation, s_max: 1.5, mixing }
+    let coupling = Coupling::Affine;
+    FlowSettings { n_layers, hidden: hidden.to_vec(), activation, s_max: 1.5, mixing, coupling }
+}
+
+/// Splines on so narrow an interval that some points lie outside.
+fn splines(n_layers: usize, hidden: &[usize], n_bins: usize, bound: f64) -> FlowSettings {
+    let coupling = Coupling::Spline { n_bins, bound };
+    FlowSettings { coupling, ..settings(n_layers, hidden, Activation::Silu, Mixing::Permute) }
 }
 
 fn mixture(k: usize, covariance: Covariance) -> BaseSpec {
@@ -46,6 +53,12 @@ fn specs() -> Vec<(&'static str, FlowSpec)> {
             row(5, 0, settings(5, &[6, 5, 4], Silu, Mixing::Permute), mixture(2, Covariance::Full)),
         ),
         ("wide", row(64, 3, settings(2, &[8, 8], Silu, Mixing::Permute), BaseSpec::Gaussian)),
+        ("spline, one dimension", row(1, 0, splines(2, &[4], 8, 3.0), mixture(2, Covariance::Full))),
+        ("spline, one dimension, context", row(1, 3, splines(2, &[5], 5, 1.3), BaseSpec::Gaussian)),
+        ("spline, one bin", row(2, 0, splines(2, &[4], 1, 2.0), mixture(2, Covariance::Full))),
+        ("spline, two bins", row(2, 0, splines(3, &[4, 4], 2, 1.2), BaseSpec::Gaussian)),
+        ("spline, plane", row(2, 0, splines(4, &[6, 5], 6, 4.0), mixture(3, Covariance::Full))),
+        ("spline, space, context", row(3, 3, splines(3, &[7], 30, 2.0), mixture(2, Covariance::Diagonal))),
         ("relu", row(4, 3, settings(4, &[8, 8], Relu, Mixing::Permute), mixture(2, Covariance::Full))),
     ]
 }
@@ -74,7 +87,11 @@ fn round_trip() {
         for (a, b) in z.iter().chain(&log_det).zip(back.iter().chain(&log_det_back)) {
             assert_relative_eq!(a, b, epsilon = 1e-10, max_relative = 1e-10);
         }
-        assert!(name == "no layers" || theta.iter().zip(&z).any(|(a, b)| (a - b).abs() > 1e-3), "{name}");
+        assert!(
+            ["no layers", "spline, one bin"].contains(&name)
+                || theta.iter().zip(&z).any(|(a, b)| (a - b).abs() > 1e-3),
+            "{name}"
+        );
     }
 }
 
@@ -264,7 +281,19 @@ fn specification_survives_json_and_refuses_nonsense() {
     };
     let first = |f: &dyn Fn(&mut AffineCouplingSpec), s: &mut FlowSpec| match &mut s.layers[0] {
         LayerSpec::AffineCoupling(c) => f(c),
+        LayerSpec::SplineCoupling(_) => panic!("an affine flow"),
     };
+    for (n_bins, bound, words) in [
+        (0, 5.0, "layers[0].n_bins is 0"),
+        (MAX_BINS + 1, 5.0, "layers[0].n_bins is 65"),
+        (8, f64::NAN, "layers[0].bound is NaN"),
+        (8, 0.0, "layers[0].bound is 0"),
+        (8, 1e9, "layers[0].bound is 1000000000"),
+    ] {
+        let settings = splines(2, &[4], n_bins, bound);
+        let refused = FlowSpec::build(2, 0, &settings, BaseSpec::Gaussian, 1).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
     refuse(&|s| s.dim = 0, "dim is 0");
     refuse(&|s| s.dim = usize::MAX, "dim is");
     refuse(&|s| s.context_dim = usize::MAX, "context_dim");

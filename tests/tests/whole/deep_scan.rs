@@ -33,7 +33,7 @@ fn infer(
     watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
 ) -> Result<RoundsResult, HostError> {
     let names: Vec<String> = (0..likelihood.dim()).map(|j| format!("x{j}")).collect();
-    let problem = Problem { labels: names.clone(), names, prior, likelihood };
+    let problem = Problem { labels: names.clone(), names, prior, likelihood, start: None };
     run(&cores(), problem, &settings(40_000), rounds, 3, journal, watch)
 }
 

@@ -10,4 +10,5 @@ mod optimiser;
 mod passes;
 mod periodic;
 mod rounds;
+mod splines;
 mod training;

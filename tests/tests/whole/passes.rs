@@ -1,7 +1,7 @@
 //! Whole passes of the engine against the definition, with the error bound that the definition itself propagates.
 //! The worst ratio of every pass is printed; one above the constant fails.
 
-use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec};
+use lwflow_model::{Activation, BaseSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec};
 use lwflow_tests::{Batch, Bounded, SLACK, cast, compare, engine, error_in_bounds, random_flow};
 
 fn mixture(covariance: Covariance) -> BaseSpec {
@@ -16,18 +16,22 @@ fn mixture(covariance: Covariance) -> BaseSpec {
 #[test]
 fn passes_stay_within_the_propagated_bound() {
     let Some(engine) = engine() else { return };
-    // dim, context_dim, samples, activation, base, control variate
+    let affine = Coupling::Affine;
+    let spline = |n_bins, bound| Coupling::Spline { n_bins, bound };
+    // dim, context_dim, samples, activation, coupling, base, control variate
     let cases = [
-        (2, 0, 300, Activation::Silu, BaseSpec::Gaussian, false),
-        (2, 0, 300, Activation::Silu, mixture(Covariance::Full), true),
-        (3, 3, 65, Activation::Tanh, mixture(Covariance::Diagonal), true),
-        (5, 3, 33, Activation::Relu, BaseSpec::Gaussian, false),
-        (1, 0, 31, Activation::Silu, mixture(Covariance::Full), false),
-        (1, 3, 1, Activation::Silu, BaseSpec::Gaussian, true),
+        (2, 0, 300, Activation::Silu, affine, BaseSpec::Gaussian, false),
+        (2, 0, 300, Activation::Silu, affine, mixture(Covariance::Full), true),
+        (3, 3, 65, Activation::Tanh, affine, mixture(Covariance::Diagonal), true),
+        (5, 3, 33, Activation::Relu, affine, BaseSpec::Gaussian, false),
+        (1, 0, 31, Activation::Silu, affine, mixture(Covariance::Full), false),
+        (1, 3, 1, Activation::Silu, affine, BaseSpec::Gaussian, true),
+        (3, 3, 65, Activation::Silu, spline(8, 3.0), mixture(Covariance::Full), true),
+        (1, 0, 31, Activation::Silu, spline(2, 1.5), BaseSpec::Gaussian, false),
     ];
-    for (d, c, n, activation, base, control) in cases {
+    for (d, c, n, activation, coupling, base, control) in cases {
         let settings =
-            FlowSettings { n_layers: 2, hidden: vec![8, 8], activation, ..FlowSettings::default() };
+            FlowSettings { n_layers: 2, hidden: vec![8, 8], activation, coupling, ..FlowSettings::default() };
         let spec = FlowSpec::build(d, c, &settings, base, 11).unwrap();
         let flow = random_flow(&spec, 12);
         let exact: Flow<Bounded> = flow.cast();
@@ -59,7 +63,7 @@ fn passes_stay_within_the_propagated_bound() {
         worst.push(("grad_context", compare("grad_context", &got.grad_context, &want.context)));
         worst.push(("loss", compare("loss", &[got.loss as f32], &[want.loss])));
         assert_eq!(got.log_prob, log_prob, "log_prob and gradient give different bits");
-        println!("D {d}, C {c}, n {n}, {activation:?}: error / bound {worst:.3?}");
+        println!("D {d}, C {c}, n {n}, {activation:?}, {coupling:?}: error / bound {worst:.3?}");
     }
 }
 

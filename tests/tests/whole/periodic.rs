@@ -66,7 +66,8 @@ fn rounds(engine: &Engine, periodic: bool) -> RoundsResult {
     let mut likelihood = ClosureLikelihood::new(2, log_likelihood);
     let names = vec!["a".to_owned(), "b".to_owned()];
     let prior = prior(periodic);
-    let problem = Problem { labels: names.clone(), names, prior: &prior, likelihood: &mut likelihood };
+    let problem =
+        Problem { labels: names.clone(), names, prior: &prior, likelihood: &mut likelihood, start: None };
     let rounds = RoundsSettings {
         target_ess: 4000.0,
         max_evaluations: 30_000,

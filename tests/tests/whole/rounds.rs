@@ -37,7 +37,13 @@ fn of_honest(target: &HonestTarget, engine: &Engine) -> Result<RoundsResult, Hos
     let (log_likelihood, dim) = (target.log_likelihood.clone(), target.dim());
     let mut likelihood = ClosureLikelihood::new(dim, move |theta: &[f64]| log_likelihood(theta));
     let names: Vec<String> = (0..dim).map(|j| format!("x{j}")).collect();
-    let problem = Problem { labels: names.clone(), names, prior: &target.prior, likelihood: &mut likelihood };
+    let problem = Problem {
+        labels: names.clone(),
+        names,
+        prior: &target.prior,
+        likelihood: &mut likelihood,
+        start: None,
+    };
     let rounds = RoundsSettings {
         target_ess: 1000.0,
         max_evaluations: 12_000,
@@ -98,6 +104,7 @@ fn of_target(
         labels: target.parameter_labels(),
         prior: &prior,
         likelihood: &mut target,
+        start: None,
     };
     // A target that three rounds do not reach.
     let rounds = RoundsSettings {

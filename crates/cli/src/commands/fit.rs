@@ -1,7 +1,7 @@
 //! `lwflow fit`: reads everything, refuses what it must before it works, fits, and hands the results to the report.
 
 use super::rounds::run_rounds;
-use super::{FitArgs, open_engine};
+use super::{FitArgs, RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
 use crate::out_folder::{OutFolder, refuse_results};
@@ -20,28 +20,29 @@ use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let start = Instant::now();
-    let console = args.console();
+    let console = args.run.console();
     let mut task = Task::read(&args.task)?;
     let objective = objective(&mut task, args)?;
     check_counts(&task)?;
-    let replace = args.force || args.resume;
-    refuse_results(&args.out, replace)?;
-    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds_settings(&task, args)?, objective) {
-        let _folder = OutFolder::claim(&args.out, replace)?;
-        let engine = open_engine(&args.device, console)?;
+    let replace = args.run.force || args.run.resume;
+    refuse_results(&args.run.out, replace)?;
+    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds_settings(&task, &args.run)?, objective)
+    {
+        let _folder = OutFolder::claim(&args.run.out, replace)?;
+        let engine = open_engine(&args.run.device, console)?;
         let inference = inference(&task, settings, &engine)?;
-        return run_rounds(args, &task, &engine, inference, console);
+        return run_rounds(&args.run, &task, &engine, inference, console);
     }
     let (_folder, engine, source) = if objective.is_some() {
-        let folder = OutFolder::claim(&args.out, replace)?;
-        let engine = open_engine(&args.device, console)?;
-        let simulation = simulation(&task, args.seed, || Ok(engine.clone()))?;
+        let folder = OutFolder::claim(&args.run.out, replace)?;
+        let engine = open_engine(&args.run.device, console)?;
+        let simulation = simulation(&task, args.run.seed, || Ok(engine.clone()))?;
         let n = task.simulator.as_ref().map_or(0, |s| s.simulations);
         let bar = console.bar("simulating", "simulations");
-        (folder, engine, source::draw_simulations(&task, simulation, n, args.seed, &bar)?)
+        (folder, engine, source::draw_simulations(&task, simulation, n, args.run.seed, &bar)?)
     } else {
-        let source = source::load(&task, args.seed)?;
-        (OutFolder::claim(&args.out, replace)?, open_engine(&args.device, console)?, source)
+        let source = source::load(&task, args.run.seed)?;
+        (OutFolder::claim(&args.run.out, replace)?, open_engine(&args.run.device, console)?, source)
     };
     source.notes.iter().for_each(|note| console.remark(note));
     if !source.input.context.is_empty() {
@@ -49,8 +50,9 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     }
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
-    let (mut posterior, report) = fit(&engine, &source.input, &settings, args.seed, |p| bar.update_fit(p))
-        .map_err(|error| of_task(&task, error.into()))?;
+    let (mut posterior, report) =
+        fit(&engine, &source.input, &settings, args.run.seed, |p| bar.update_fit(p))
+            .map_err(|error| of_task(&task, error.into()))?;
     drop(bar);
     let PairsEvidence { log_z, log_z_sd, .. } = source.evidence;
     posterior.evidence = log_z.zip(log_z_sd).map(|(log_z, sd)| LogZ { log_z, sd });
@@ -64,12 +66,12 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         source: &source,
         posterior: &posterior,
         report: &report,
-        seed: args.seed,
+        seed: args.run.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
-        replace: args.force,
+        replace: args.run.force,
     };
-    report::write(&args.out, &run, &engine, precision(&task), console)?;
+    report::write(&args.run.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
 }
 
@@ -101,7 +103,7 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
 }
 
 /// How rounds run, if the task asks for them: its own settings, and over them those of the command line.
-fn rounds_settings(task: &Task, args: &FitArgs) -> Result<Option<RoundsSettings>, CommandError> {
+pub(super) fn rounds_settings(task: &Task, args: &RunArgs) -> Result<Option<RoundsSettings>, CommandError> {
     let flags = [
         ("--resume", args.resume),
         ("--target-ess", args.target_ess.is_some()),
@@ -188,6 +190,7 @@ pub fn fit_settings(task: &Task) -> FitSettings {
                 task::Activation::Tanh => Activation::Tanh,
             },
             s_max: flow.s_max,
+            coupling: flow.model_coupling(),
             mixing: match flow.mixing {
                 task::Mixing::Alternate => Mixing::Alternate,
                 task::Mixing::Permute => Mixing::Permute,

@@ -1,7 +1,7 @@
 //! `lwflow fit` where the task gives a prior and a likelihood: rounds until the contract is met or the budget is spent.
 //! Invariant: every evaluation is on the disk before the next piece is asked for, so that `--resume` loses nothing.
 
-use super::FitArgs;
+use super::RunArgs;
 use crate::exit::{CommandError, Status};
 use crate::inference::{Inference, identity};
 use crate::progress::{Console, interrupted};
@@ -12,7 +12,7 @@ use lwflow_host::HostError;
 use lwflow_host::rounds::{FolderJournal, Journal, Problem, RoundsEvent, StopCause, run};
 
 pub(super) fn run_rounds(
-    args: &FitArgs,
+    args: &RunArgs,
     task: &Task,
     engine: &Engine,
     mut inference: Inference,
@@ -36,6 +36,7 @@ pub(super) fn run_rounds(
         labels: inference.labels.clone(),
         prior: &*inference.prior,
         likelihood: &mut *inference.likelihood,
+        start: inference.start.clone(),
     };
     let result =
         run(engine, problem, &settings, &inference.settings, args.seed, &mut journal, &mut |event| {

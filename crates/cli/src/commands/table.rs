@@ -4,34 +4,33 @@ use super::{LogProbArgs, SampleArgs, open_engine};
 use crate::draws::{Draws, forgive_closed_pipe, write_draws};
 use crate::exit::{CommandError, Status};
 use crate::progress::{Console, interrupted};
-use lwflow_host::files::{ColumnChoice, SampleTable, check_output, read_samples, write_samples};
+use crate::report::write_file;
+use lwflow_host::files::{ColumnChoice, SampleTable, check_output, read_samples, read_table, write_samples};
 use lwflow_host::model_file::read_model;
+use lwflow_host::novelty::{NOVEL_TAIL, NoveltyScore};
+use lwflow_host::posterior::Posterior;
 use std::path::Path;
 
 pub(super) fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
     let console = Console::text(args.out == Path::new("-"));
     let posterior = read_model(&args.model)?;
     check_output(&args.out)?;
-    if let Some(x) = args.context.iter().find(|x| !x.is_finite()) {
-        return Err(CommandError::new(
-            Status::Usage,
-            format!("--context holds {x}, expected finite numbers"),
-        ));
+    let observations = observations(args.context.as_deref().unwrap_or_default(), &args.model, &posterior)?;
+    let scores = posterior.novelty_scores(&observations.values)?.unwrap_or_default();
+    warn_of_novel(&posterior, &scores, Console::default());
+    if let Some(file) = &args.novelty {
+        write_novelty(file, &scores)?;
     }
-    let (got, expected) = (args.context.len(), posterior.spec().context_dim);
-    if got != expected {
-        let message =
-            format!("{}: --context has {got} values, the model takes {expected}", args.model.display());
-        return Err(CommandError::new(Status::Input, message));
-    }
-    let n = usize::try_from(args.n).map_err(|_| {
-        CommandError::new(Status::Usage, format!("-n {}: more than this system can count", args.n))
-    })?;
+    let too_many =
+        || CommandError::new(Status::Usage, format!("-n {}: more than this system can count", args.n));
+    let each = usize::try_from(args.n).map_err(|_| too_many())?;
+    let n = each.checked_mul(observations.n).ok_or_else(too_many)?;
     let replaced = replaces(&args.out);
     let engine = open_engine(&args.device, console)?;
     let mut executor = engine.flow(posterior.spec())?;
     let bar = console.bar("sampling", "samples");
-    let draws = Draws { n, context: &args.context, seed: args.seed };
+    let names = observations.beside.then_some(&observations.names[..]);
+    let draws = Draws { n_each: each, contexts: &observations.values, names, seed: args.seed };
     let (written, _) = write_draws(&posterior, &mut executor, draws, &args.out, 0, &bar)?;
     drop(bar);
     let out = args.out.display();
@@ -41,6 +40,93 @@ pub(super) fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
     }
     console.remark(format!("{n} samples written to {out}{replaced}"));
     Ok(Status::Success)
+}
+
+/// What a conditional model is asked about.
+pub(super) struct Observations {
+    /// `[n, C]`.
+    pub values: Vec<f64>,
+    /// How many; one, the empty one, of a model without context.
+    pub n: usize,
+    /// Names of the values, `[C]`, where a file has them.
+    pub names: Vec<String>,
+    /// Whether each draw is written beside its observation.
+    beside: bool,
+}
+
+/// The observations of `--context`: numbers, or a file of them.
+pub(super) fn observations(
+    text: &str,
+    model: &Path,
+    posterior: &Posterior,
+) -> Result<Observations, CommandError> {
+    let expected = posterior.spec().context_dim;
+    let numbers: Result<Vec<f64>, _> =
+        text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::parse).collect();
+    let (found, got) = match numbers {
+        Ok(values) => {
+            if let Some(x) = values.iter().find(|x: &&f64| !x.is_finite()) {
+                let message = format!("--context holds {x}, expected finite numbers");
+                return Err(CommandError::new(Status::Usage, message));
+            }
+            let got = values.len();
+            (Observations { values, n: 1, names: Vec::new(), beside: false }, got)
+        }
+        Err(error) if !Path::new(text).exists() => {
+            let message =
+                format!("--context {text}: neither numbers separated by commas ({error}) nor a file");
+            return Err(CommandError::new(Status::Usage, message));
+        }
+        Err(_) => {
+            let table = read_table(Path::new(text))?;
+            let (n, got, names) = (table.n_rows, table.n_columns, table.names);
+            (Observations { values: table.values, n, names, beside: true }, got)
+        }
+    };
+    if got != expected {
+        let message = format!("{}: --context has {got} values, the model takes {expected}", model.display());
+        return Err(CommandError::new(Status::Input, message));
+    }
+    Ok(found)
+}
+
+/// Names observations far from the training's, of which a flow only extrapolates.
+pub(super) fn warn_of_novel(posterior: &Posterior, scores: &[NoveltyScore], console: Console) {
+    const SHOWN: usize = 5;
+    let Some(novelty) = &posterior.novelty else { return };
+    let novel: Vec<usize> = (0..scores.len()).filter(|&k| scores[k].is_novel()).collect();
+    for &k in novel.iter().take(SHOWN) {
+        let NoveltyScore { distance, tail } = scores[k];
+        let (n, largest) = (novelty.n(), novelty.largest());
+        let words = if tail == 0.0 {
+            format!(
+                "farther out than all {n} of the training (distance {distance:.1}, theirs at most {largest:.1})"
+            )
+        } else {
+            format!(
+                "farther out than all but {:.2} % of the {n} of the training (distance {distance:.1})",
+                100.0 * tail
+            )
+        };
+        console.remark(format!("observation {}: {words}: its posterior is an extrapolation", k + 1));
+    }
+    if novel.len() > SHOWN {
+        console.remark(format!("and {} more of {} observations", novel.len() - SHOWN, scores.len()));
+    }
+}
+
+/// observation, distance, tail.
+fn write_novelty(file: &Path, scores: &[NoveltyScore]) -> Result<(), CommandError> {
+    if scores.is_empty() {
+        let message =
+            format!("{}: the model does not know the contexts that it was trained on", file.display());
+        return Err(CommandError::new(Status::Input, message));
+    }
+    let mut text = String::from("observation,distance,tail\n");
+    for (k, score) in scores.iter().enumerate() {
+        text.push_str(&format!("{},{},{}\n", k + 1, score.distance, score.tail));
+    }
+    write_file(file, text.as_bytes())
 }
 
 /// Says that a file was there before.
@@ -61,6 +147,16 @@ pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
             args.input.display()
         );
         return Err(CommandError::new(Status::Input, message));
+    }
+    if let Some(scores) = posterior.novelty_scores(&table.context)? {
+        let novel = scores.iter().filter(|s| s.is_novel()).count();
+        if novel > 0 {
+            console.remark(format!(
+                "{novel} of {} rows have a context farther out than all but {} % of the training's: extrapolations",
+                table.n,
+                100.0 * NOVEL_TAIL
+            ));
+        }
     }
     refuse_loss(args, &table)?;
     let replaced = replaces(&args.out);

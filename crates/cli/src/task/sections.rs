@@ -3,18 +3,35 @@
 
 use super::reader::{Bounds, OPEN_SHARE, POSITIVE, SHARE, Section};
 use super::{
-    BaseKind, BaseSection, Components, ControlVariate, FlowSection, OutputSection, TaskError, TrainingSection,
+    BaseKind, BaseSection, Components, ControlVariate, Coupling, FlowSection, OutputSection, TaskError,
+    TrainingSection,
 };
 use lwflow_host::mixture::MAX_COMPONENTS;
 use lwflow_model::{BaseSpec, FlowSettings, FlowSpec, ModelError};
 use toml::de::DeValue;
 
 pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSection, TaskError> {
+    let coupling = section.choice("coupling")?.unwrap_or(default.coupling);
+    let foreign: &[&str] = match coupling {
+        Coupling::Affine => &["n_bins", "bound"],
+        Coupling::Spline => &["s_max"],
+    };
+    if let Some((_, key, _)) = section.entries().into_iter().find(|(_, key, _)| foreign.contains(key)) {
+        let reason = match coupling {
+            Coupling::Affine => "only coupling = \"spline\" has it",
+            Coupling::Spline => "only coupling = \"affine\" has it",
+        };
+        return Err(section.conflict(key, format!("coupling = \"{}\"", coupling.word()), reason));
+    }
     let flow = FlowSection {
         n_layers: section.count("n_layers", 0)?.unwrap_or(default.n_layers),
         hidden: section.counts("hidden")?.unwrap_or(default.hidden),
         activation: section.choice("activation")?.unwrap_or(default.activation),
+        coupling,
         s_max: section.number("s_max", POSITIVE)?.unwrap_or(default.s_max),
+        // One bin would be the identity.
+        n_bins: section.count("n_bins", 2)?.unwrap_or(default.n_bins),
+        bound: section.number("bound", POSITIVE)?.unwrap_or(default.bound),
         mixing: section.choice("mixing")?.unwrap_or(default.mixing),
     };
     // The model's own limits, said of the key. What the data add (dimension, context) does not enter them.
@@ -22,6 +39,7 @@ pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSe
         n_layers: flow.n_layers,
         hidden: flow.hidden.clone(),
         s_max: flow.s_max,
+        coupling: flow.model_coupling(),
         ..FlowSettings::default()
     };
     match FlowSpec::build(2, 0, &settings, BaseSpec::Gaussian, 0) {

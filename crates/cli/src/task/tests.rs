@@ -70,6 +70,8 @@ fn every_key_reaches_its_field() {
         clip_norm = 1.0
         validation_share = 0.25
         patience = 7
+        averaging = 0.1
+        weight_decay = 0.5
         control_variate = false
         [output]
         n_samples = 0
@@ -100,7 +102,10 @@ fn every_key_reaches_its_field() {
         n_layers: 4,
         hidden: vec![16, 16],
         activation: Activation::Tanh,
+        coupling: Coupling::Affine,
         s_max: 2.0,
+        n_bins: 8,
+        bound: 5.0,
         mixing: Mixing::Alternate,
     };
     assert_eq!(task.flow, flow);
@@ -120,6 +125,8 @@ fn every_key_reaches_its_field() {
         validation_share: 0.25,
         patience: 7,
         control_variate: ControlVariate::Off,
+        averaging: 0.1,
+        weight_decay: 0.5,
     };
     assert_eq!(task.training, training);
     assert_eq!(task.output, OutputSection { n_samples: 0, precision: Precision::F16, figures: false });
@@ -167,12 +174,13 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("training", "batch_size = 3\nbatchsize = 3"),
         "runs/TASK.toml:5: unknown key `training.batchsize`, did you mean `training.batch_size`?; valid here: \
-         batch_size, max_visits, learning_rate, schedule, clip_norm, validation_share, patience, control_variate"
+         batch_size, max_visits, learning_rate, schedule, clip_norm, validation_share, patience, control_variate, \
+         averaging, weight_decay"
     );
     assert_eq!(
         with("trainning", ""),
         "runs/TASK.toml:3: unknown key `trainning`, did you mean `training`?; valid here: \
-         likelihood, parameters, rounds, flow, base, training, output"
+         likelihood, simulator, parameters, rounds, flow, base, training, output"
     );
     assert_eq!(
         with("parameters.x0", "lowr = 1.0"),
@@ -183,12 +191,12 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("flow", "patience = 1"),
         "runs/TASK.toml:4: unknown key `flow.patience`, did you mean `training.patience`?; valid here: \
-         n_layers, hidden, activation, s_max, mixing"
+         n_layers, hidden, activation, coupling, s_max, n_bins, bound, mixing"
     );
     assert_eq!(
         with("flow", "label = \"x\""),
         "runs/TASK.toml:4: unknown key `flow.label`, did you mean `parameters.<name>.label`?; valid here: \
-         n_layers, hidden, activation, s_max, mixing"
+         n_layers, hidden, activation, coupling, s_max, n_bins, bound, mixing"
     );
     assert_eq!(
         with("output", "zzz = 1"),

@@ -6,8 +6,8 @@ use lwflow_host::files::{ColumnChoice, SampleTable, read_samples, write_samples}
 use lwflow_host::model_file::{Precision, write_model};
 use lwflow_host::posterior::Posterior;
 use lwflow_model::{
-    Activation, BaseSpec, Bijection, Bound, Covariance, Edge, Flow, FlowSettings, FlowSpec, MixtureSpec,
-    OuterTransform,
+    Activation, BaseSpec, Bijection, Bound, Coupling, Covariance, Edge, Flow, FlowSettings, FlowSpec,
+    MixtureSpec, OuterTransform,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,10 +57,11 @@ fn bijections() -> Vec<Bijection> {
 }
 
 /// A posterior over all bijections, four of them of circles, whose parameters are nowhere trivial.
-fn posterior(activation: Activation, base: BaseSpec, context_dim: usize) -> Posterior {
+fn posterior(activation: Activation, coupling: Coupling, base: BaseSpec, context_dim: usize) -> Posterior {
     let bijections = bijections();
     let d = bijections.len();
-    let settings = FlowSettings { n_layers: 3, hidden: vec![8, 8], activation, ..FlowSettings::default() };
+    let settings =
+        FlowSettings { n_layers: 3, hidden: vec![8, 8], activation, coupling, ..FlowSettings::default() };
     let spec = FlowSpec::build(d, context_dim, &settings, base, 5).unwrap();
     let mut flow = Flow::<f32>::init(spec, 5).unwrap();
     for (i, p) in flow.params_mut().iter_mut().enumerate() {
@@ -78,6 +79,7 @@ fn posterior(activation: Activation, base: BaseSpec, context_dim: usize) -> Post
         flow,
         context_location: vec![0.5; context_dim],
         context_scale: vec![2.0; context_dim],
+        novelty: None,
         seed: 5,
         evidence: None,
     }
@@ -150,12 +152,14 @@ fn numpy_program_reproduces_log_prob() {
             ..MixtureSpec::default()
         })
     };
-    for (activation, base, context_dim, precision) in [
-        (Activation::Silu, mixture(Covariance::Full), 2, Precision::F32),
-        (Activation::Tanh, mixture(Covariance::Diagonal), 0, Precision::F16),
-        (Activation::Relu, BaseSpec::Gaussian, 0, Precision::F32),
+    let spline = Coupling::Spline { n_bins: 6, bound: 2.0 };
+    for (activation, coupling, base, context_dim, precision) in [
+        (Activation::Silu, Coupling::Affine, mixture(Covariance::Full), 2, Precision::F32),
+        (Activation::Tanh, Coupling::Affine, mixture(Covariance::Diagonal), 0, Precision::F16),
+        (Activation::Relu, Coupling::Affine, BaseSpec::Gaussian, 0, Precision::F32),
+        (Activation::Silu, spline, mixture(Covariance::Full), 2, Precision::F32),
     ] {
-        let posterior = posterior(activation, base, context_dim);
+        let posterior = posterior(activation, coupling, base, context_dim);
         compare(&python, program("python"), &posterior, precision, true);
     }
 }
@@ -168,7 +172,7 @@ fn short_numpy_program_reproduces_log_prob() {
     }
     let Some(python) = python() else { return };
     let base = BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() });
-    let mut posterior = posterior(Activation::Silu, base, 0);
+    let mut posterior = posterior(Activation::Silu, Coupling::Affine, base, 0);
     let soft = |value| Some(Bound { value, edge: Edge::Soft });
     for b in &mut posterior.outer.bijections {
         *b = match b.lower {

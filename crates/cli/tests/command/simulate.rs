@@ -95,7 +95,9 @@ fn what_is_wrong_is_told_and_what_was_simulated_is_kept() {
     run(at, "simulate TASK.toml --out x.csv").expect(2, &["-n <N>"]);
     run(at, "simulate TASK.toml -n 5 --theta theta.csv --out x.csv").expect(2, &["cannot be used with"]);
     run(at, "simulate TASK.toml -n 5 --out x.txt").expect(3, &["x.txt"]);
-    run(at, "fit TASK.toml --out run").expect(3, &["`likelihood` is missing: there is only a simulator"]);
+    run(at, "fit TASK.toml --out run --objective likelihood")
+        .expect(3, &["\"likelihood\" needs a likelihood that can be evaluated"]);
+    run(at, "fit TASK.toml --out run --simulations 0").expect(2, &["a whole number from 1"]);
     std::fs::write(at.join("twice.wgsl"), WGSL.replace("array<f32, X> {", "f32 {")).unwrap();
     let text = "twice.wgsl:2:1: function `simulate` is declared as";
     run(at, "simulate TASK.toml -n 5 --out x.csv")

@@ -1,14 +1,16 @@
-//! One affine coupling layer on a block of samples: gather the conditioner's input, run its products, move the
-//! transformed coordinates; and the way back with its gradients. Invariant: what the backward pass needs is kept in the
-//! layer's tape; nothing is computed twice.
+//! One coupling layer on a block of samples: gather the conditioner's input, run its products, move the transformed
+//! coordinates by the layer's map; and the way back with its gradients. Invariant: what the backward pass needs is kept
+//! in the layer's tape; nothing is computed twice.
 
-use lwflow_model::{Activation, AffineCouplingSpec, LinearBlock};
+use lwflow_model::{Activation, LayerSpec, LinearBlock};
 
+use super::affine::{AffineBackward, AffineMove};
 use super::linear::{Backward, Hidden, Plain, Product, pack, packed_len};
-use super::math::{self, Relu, Silu, Tanh};
+use super::math::{Relu, Silu, Tanh};
 use super::outer::{AddOuter, Outer};
 use super::panel::{Extent, Panels};
 use super::simd::{Job, Lanes, Level, Simd};
+use super::spline::{SplineBackward, SplineMove, SplinePlan};
 
 /// One linear map of a conditioner: where its packed weights and its gradient sums lie.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub(super) struct LinearPlan {
 /// A layer with the places of its arrays.
 #[derive(Debug)]
 pub(super) struct LayerPlan {
-    pub spec: AffineCouplingSpec,
+    pub spec: LayerSpec,
     context_dim: usize,
     pub linears: Vec<LinearPlan>,
 }
@@ -39,7 +41,7 @@ pub(super) struct Tape {
     hidden: Vec<Panels>,
     /// Derivatives of the activations, where they do not follow from the values.
     derivative: Vec<Panels>,
-    /// u_B, exp(-s), ds / ds_raw.
+    /// What the map's backward pass needs.
     moved: Panels,
 }
 
@@ -76,7 +78,7 @@ pub(super) struct Shared {
     pub g_context: Panels,
     /// Rows of [`sample`].
     pub sample: Panels,
-    /// s_raw and t of a layer, or their gradients.
+    /// What a layer's conditioner says of its map, or the gradients of that.
     output: Panels,
     /// Gradients of hidden values, taking turns.
     delta: [Panels; 2],
@@ -116,7 +118,7 @@ pub(super) enum Direction {
 impl LayerPlan {
     /// A layer whose packed parameters begin at `packed` and whose sums begin at `sums`; both are moved behind it.
     pub fn new(
-        spec: &AffineCouplingSpec,
+        spec: &LayerSpec,
         context_dim: usize,
         linears: &[LinearBlock],
         rows: usize,
@@ -165,22 +167,30 @@ impl LayerPlan {
 
     /// A tape for blocks of that many panels.
     pub fn tape(&self, panels: usize) -> Tape {
-        let keeps = self.spec.activation == Activation::Silu;
-        let hidden = &self.spec.hidden;
+        let keeps = self.spec.activation() == Activation::Silu;
+        let hidden = self.spec.hidden();
         Tape {
             input: Panels::with_ones(panels, self.spec.n_in(self.context_dim)),
             hidden: hidden.iter().map(|&h| Panels::with_ones(panels, h)).collect(),
             derivative: hidden.iter().filter(|_| keeps).map(|&h| Panels::new(panels, h)).collect(),
-            moved: Panels::new(panels, 3 * self.spec.transformed.len()),
+            moved: Panels::new(panels, self.kept_rows()),
+        }
+    }
+
+    /// Rows that the map keeps for its backward pass.
+    fn kept_rows(&self) -> usize {
+        match &self.spec {
+            LayerSpec::AffineCoupling(c) => 3 * c.transformed.len(),
+            LayerSpec::SplineCoupling(c) => SplinePlan::new(c).kept_rows(),
         }
     }
 
     /// Whether the tape of `other` serves this layer as well.
     pub fn same_shape(&self, other: &Self) -> bool {
         self.spec.n_in(self.context_dim) == other.spec.n_in(self.context_dim)
-            && self.spec.hidden == other.spec.hidden
-            && self.spec.activation == other.spec.activation
-            && self.spec.transformed.len() == other.spec.transformed.len()
+            && self.spec.hidden() == other.spec.hidden()
+            && self.spec.activation() == other.spec.activation()
+            && self.kept_rows() == other.kept_rows()
     }
 
     fn conditioner(
@@ -208,7 +218,7 @@ impl LayerPlan {
                     level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
                 }};
             }
-            match self.spec.activation {
+            match self.spec.activation() {
                 Activation::Relu => product!(Relu),
                 Activation::Silu => product!(Silu),
                 Activation::Tanh => product!(Tanh),
@@ -237,7 +247,15 @@ impl LayerPlan {
         self.conditioner(level, packed, tape, &mut shared.output, extent);
         let kept = keep.then_some(&mut tape.moved);
         let Shared { x, output, sample, .. } = shared;
-        level.run(Move { layer: self, direction, output, x, sample, kept, extent });
+        match &self.spec {
+            LayerSpec::AffineCoupling(spec) => {
+                level.run(AffineMove { spec, direction, output, x, sample, kept, extent });
+            }
+            LayerSpec::SplineCoupling(spec) => {
+                let plan = SplinePlan::new(spec);
+                level.run(SplineMove { plan, direction, output, x, sample, kept, extent });
+            }
+        }
     }
 
     /// Gradients through the inverse pass that filled `tape`: adds to the chunk's `sums`, turns `shared.g` from the
@@ -253,7 +271,16 @@ impl LayerPlan {
         (set, wanted): (bool, bool),
     ) {
         let Shared { g, g_context, sample, output, delta, strips, .. } = shared;
-        level.run(MoveBackward { layer: self, kept: &tape.moved, g, sample, delta: output, extent });
+        let kept = &tape.moved;
+        match &self.spec {
+            LayerSpec::AffineCoupling(spec) => {
+                level.run(AffineBackward { spec, kept, g, sample, delta: output, extent });
+            }
+            LayerSpec::SplineCoupling(spec) => {
+                let plan = SplinePlan::new(spec);
+                level.run(SplineBackward { plan, kept, g, sample, delta: output, extent });
+            }
+        }
         let [mut next, mut current] = delta.each_mut();
         for (k, linear) in self.linears.iter().enumerate().rev() {
             let left: &Panels = if k + 1 == self.linears.len() { output } else { current };
@@ -277,7 +304,7 @@ impl LayerPlan {
                     level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
                 }};
             }
-            match self.spec.activation {
+            match self.spec.activation() {
                 Activation::Relu => product!(Relu),
                 Activation::Silu => product!(Silu),
                 Activation::Tanh => product!(Tanh),
@@ -302,101 +329,11 @@ impl Job for Gather<'_> {
     fn run<S: Simd>(self, _: S) {
         for p in 0..self.extent.panels() {
             let (x, input) = (self.x.panel(p), self.input.panel_mut(p));
-            for (to, &j) in input.iter_mut().zip(&self.layer.spec.identity) {
+            for (to, &j) in input.iter_mut().zip(self.layer.spec.identity()) {
                 *to = x[j];
             }
             let context = self.context.panel(p);
-            input[self.layer.spec.identity.len()..][..context.len()].copy_from_slice(context);
-        }
-    }
-}
-
-/// Part B through the layer, with the log scale bounded.
-struct Move<'a> {
-    layer: &'a LayerPlan,
-    direction: Direction,
-    output: &'a Panels,
-    x: &'a mut Panels,
-    sample: &'a mut Panels,
-    kept: Option<&'a mut Panels>,
-    extent: Extent,
-}
-
-impl Job for Move<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let transformed = &self.layer.spec.transformed;
-        let n_b = transformed.len();
-        let s_max = s.splat(self.layer.spec.s_max as f32);
-        let inv_s_max = s.splat((1.0 / self.layer.spec.s_max) as f32);
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        for p in 0..self.extent.panels() {
-            let output = self.output.panel(p);
-            let x = self.x.panel_mut(p);
-            let log_det = &mut self.sample.panel_mut(p)[sample::LOG_DET];
-            for v in 0..self.extent.vectors(p) {
-                let mut sum = s.load(&log_det.0[v]);
-                for (b, &j) in transformed.iter().enumerate() {
-                    let bounded = math::tanh(s, s.mul(s.load(&output[b].0[v]), inv_s_max));
-                    let scale = s.mul(s_max, bounded);
-                    let shift = s.load(&output[n_b + b].0[v]);
-                    let from = s.load(&x[j].0[v]);
-                    sum = s.add(sum, scale);
-                    let to = match self.direction {
-                        Direction::Forward => s.fma(from, math::exp(s, scale), shift),
-                        Direction::Inverse => {
-                            let e = math::exp(s, s.sub(zero, scale));
-                            let u = s.mul(s.sub(from, shift), e);
-                            if let Some(kept) = &mut self.kept {
-                                let kept = kept.panel_mut(p);
-                                s.store(u, &mut kept[b].0[v]);
-                                s.store(e, &mut kept[n_b + b].0[v]);
-                                s.store(s.fnma(bounded, bounded, one), &mut kept[2 * n_b + b].0[v]);
-                            }
-                            u
-                        }
-                    };
-                    s.store(to, &mut x[j].0[v]);
-                }
-                s.store(sum, &mut log_det.0[v]);
-            }
-        }
-    }
-}
-
-/// From the gradient at part B to those of s_raw and t.
-struct MoveBackward<'a> {
-    layer: &'a LayerPlan,
-    kept: &'a Panels,
-    g: &'a mut Panels,
-    sample: &'a Panels,
-    delta: &'a mut Panels,
-    extent: Extent,
-}
-
-impl Job for MoveBackward<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let transformed = &self.layer.spec.transformed;
-        let n_b = transformed.len();
-        for p in 0..self.extent.panels() {
-            let (g, delta) = (self.g.panel_mut(p), self.delta.panel_mut(p));
-            let kept = self.kept.panel(p);
-            let weight = &self.sample.panel(p)[sample::WEIGHT];
-            for v in 0..self.extent.vectors(p) {
-                let w = s.load(&weight.0[v]);
-                for (b, &j) in transformed.iter().enumerate() {
-                    let (u, e) = (s.load(&kept[b].0[v]), s.load(&kept[n_b + b].0[v]));
-                    let ds = s.load(&kept[2 * n_b + b].0[v]);
-                    let g_u = s.load(&g[j].0[v]);
-                    let g_v = s.mul(g_u, e);
-                    s.store(s.mul(s.fnma(g_u, u, w), ds), &mut delta[b].0[v]);
-                    s.store(s.sub(s.splat(0.0), g_v), &mut delta[n_b + b].0[v]);
-                    s.store(g_v, &mut g[j].0[v]);
-                }
-            }
+            input[self.layer.spec.identity().len()..][..context.len()].copy_from_slice(context);
         }
     }
 }
@@ -414,7 +351,7 @@ impl Job for Scatter<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let identity = &self.layer.spec.identity;
+        let identity = self.layer.spec.identity();
         for p in 0..self.extent.panels() {
             let below = self.below.panel(p);
             let (g, g_context) = (self.g.panel_mut(p), self.g_context.panel_mut(p));

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lwflow_model::{FlowSpec, LayerSpec, ParamLayout};
+use lwflow_model::{FlowSpec, ParamLayout};
 
 use super::Cpu;
 use super::base::{BasePlan, BaseWork};
@@ -99,8 +99,8 @@ impl CpuFlow {
             .layers
             .iter()
             .zip(&layout.layers)
-            .map(|(LayerSpec::AffineCoupling(coupling), linears)| {
-                LayerPlan::new(coupling, spec.context_dim, linears, rows, &mut n_packed, &mut n_sums)
+            .map(|(layer, linears)| {
+                LayerPlan::new(layer, spec.context_dim, linears, rows, &mut n_packed, &mut n_sums)
             })
             .collect();
         let base = BasePlan::new(spec, &mut n_sums);

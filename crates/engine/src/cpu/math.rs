@@ -68,6 +68,26 @@ pub(super) fn ln<S: Simd>(s: S, x: S::V) -> S::V {
     s.fma(n, s.splat(0.693_359_4), s.add(f, low))
 }
 
+/// ln(1 + e) of e in [0, 1], relative to itself: 2 atanh(t) with t = e / (2 + e).
+#[inline(always)]
+pub(super) fn ln_1p<S: Simd>(s: S, e: S::V) -> S::V {
+    let t = s.mul(e, s.recip(s.add(s.splat(2.0), e)));
+    let y = s.mul(t, t);
+    let p = polynomial(s, y, [0.333_333_2, 0.200_037_81, 0.141_183_09, 0.134_257_5]);
+    let half = s.fma(s.mul(t, y), p, t);
+    s.add(half, half)
+}
+
+/// ln(1 + e^x) and its derivative.
+#[inline(always)]
+pub(super) fn softplus<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    let zero = s.splat(0.0);
+    let e = exp(s, s.min(x, s.sub(zero, x)));
+    let one = s.splat(1.0);
+    let numerator = s.select_lt(zero, x, one, e);
+    (s.add(s.max(x, zero), ln_1p(s, e)), s.mul(numerator, s.recip(s.add(one, e))))
+}
+
 /// Hyperbolic tangent, at most 1 in magnitude.
 #[inline(always)]
 pub(super) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
@@ -155,6 +175,8 @@ mod tests {
         Sigmoid,
         Complement,
         Ln,
+        Ln1p,
+        Softplus,
         Tanh,
     }
 
@@ -169,6 +191,8 @@ mod tests {
                 Function::Sigmoid => sigmoids(s, x).0,
                 Function::Complement => sigmoids(s, x).1,
                 Function::Ln => ln(s, x),
+                Function::Ln1p => ln_1p(s, x),
+                Function::Softplus => softplus(s, x).0,
                 Function::Tanh => tanh(s, x),
             };
             let mut out = Lanes::ZERO;
@@ -200,6 +224,9 @@ mod tests {
             check(Function::Complement, -79.0, 79.0, |x| 1.0 / (1.0 + x.exp()));
             check(Function::Ln, 0.5, 4096.0, f64::ln);
             check(Function::Ln, 0.9, 1.1001, f64::ln);
+            check(Function::Ln1p, 0.0, 1.0, f64::ln_1p);
+            check(Function::Ln1p, 0.0, 1e-3, f64::ln_1p);
+            check(Function::Softplus, -80.0, 80.0, |x| x.exp().ln_1p());
             check(Function::Tanh, -10.0, 10.0001, f64::tanh);
             check(Function::Tanh, -0.1, 0.10001, f64::tanh);
         }

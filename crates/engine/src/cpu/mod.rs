@@ -2,6 +2,7 @@
 //! through all layers in cache. Invariant: same results as the definition up to f32 rounding, and the same bits
 //! whatever the number of threads.
 
+mod affine;
 mod base;
 mod coupling;
 mod flow;
@@ -13,6 +14,7 @@ mod panel;
 mod peak;
 mod pool;
 mod simd;
+mod spline;
 #[cfg(test)]
 mod tests;
 

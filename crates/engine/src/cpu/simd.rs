@@ -52,6 +52,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// 1 / a of normal a whose reciprocal is normal, to 2 ulp; NaN of NaN.
     fn recip(self, a: Self::V) -> Self::V;
+    /// Square root, rounded once.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// a = m 2^n of positive normal a, m in [1, 2): (m, n).
     fn mantissa_exponent(self, a: Self::V) -> (Self::V, Self::V);
 
@@ -200,7 +202,14 @@ mod tests {
                 s.transpose(&mut rows);
                 let mut out: Vec<f32> = s.stored(&rows).iter().flat_map(|r| r.0).collect();
                 let (m, n) = s.mantissa_exponent(s.add(sums, s.splat(0.5)));
-                for v in [sums, m, n, s.round(s.mul(sums, s.splat(0.1))), s.scale(sums, s.splat(-3.0))] {
+                for v in [
+                    sums,
+                    m,
+                    n,
+                    s.round(s.mul(sums, s.splat(0.1))),
+                    s.scale(sums, s.splat(-3.0)),
+                    s.sqrt(sums),
+                ] {
                     let mut lanes = Lanes::ZERO;
                     s.store(v, &mut lanes);
                     out.extend(lanes.0);
@@ -217,6 +226,7 @@ mod tests {
         expected.extend(sums.iter().map(exponent));
         expected.extend(sums.iter().map(|v| (v * 0.1).round_ties_even()));
         expected.extend(sums.iter().map(|v| v / 8.0));
+        expected.extend(sums.iter().map(|v| v.sqrt()));
         for level in Level::available() {
             assert_eq!(level.run(Move), expected, "{level}");
         }

@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use lwflow_model::{
-    Activation, AffineCouplingSpec, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec,
-    MixtureSpec,
+    Activation, BaseSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec, MixtureSpec,
 };
 
 use super::{Cpu, CpuFlow, Level};
@@ -45,22 +44,24 @@ fn spec(
     activation: Activation,
     base: BaseSpec,
 ) -> FlowSpec {
-    let layers = (0..layers)
-        .map(|l| {
-            let (transformed, identity): (Vec<usize>, Vec<usize>) =
-                (0..dim).partition(|j| dim == 1 || (j + l) % 3 == 0 || (dim == 2 && j % 2 == l % 2));
-            let hidden = hidden.to_vec();
-            LayerSpec::AffineCoupling(AffineCouplingSpec {
-                identity,
-                transformed,
-                hidden,
-                activation,
-                s_max: 2.0,
-            })
-        })
-        .filter(|LayerSpec::AffineCoupling(c)| !c.transformed.is_empty())
+    spec_of(Coupling::Affine, (dim, c), (layers, hidden), activation, base)
+}
+
+fn spec_of(
+    coupling: Coupling,
+    (dim, context_dim): (usize, usize),
+    (n_layers, hidden): (usize, &[usize]),
+    activation: Activation,
+    base: BaseSpec,
+) -> FlowSpec {
+    let hidden = hidden.to_vec();
+    let settings = FlowSettings { n_layers, hidden, activation, coupling, ..FlowSettings::default() };
+    let layers = (0..n_layers)
+        .map(|l| (0..dim).partition(|j| dim == 1 || (j + l) % 3 == 0 || (dim == 2 && j % 2 == l % 2)))
+        .filter(|(transformed, _): &(Vec<usize>, Vec<usize>)| !transformed.is_empty())
+        .map(|(transformed, identity)| settings.layer(identity, transformed))
         .collect();
-    FlowSpec { dim, context_dim: c, layers, base }
+    FlowSpec { dim, context_dim, layers, base }
 }
 
 fn mixture(n_components: usize, covariance: Covariance, trainable: bool) -> BaseSpec {
@@ -144,6 +145,16 @@ fn compare_flow(spec: &FlowSpec, n: usize, seed: u64, control: bool) {
     let (d, c) = (spec.dim, spec.context_dim);
     let (theta64, context64, weights64) = (wide(&theta), wide(&context), wide(&weights));
     let lv64 = lv.as_deref().map(wide);
+    // In a spline of K bins the rounding of a coordinate is K / 2 roundings of the place in a bin.
+    let of = |layer: &LayerSpec| match layer {
+        LayerSpec::AffineCoupling(_) => 1.0,
+        LayerSpec::SplineCoupling(c) => (0.5 * c.n_bins as f64).max(1.0),
+    };
+    let rough = spec.layers.iter().map(of).fold(1.0, f64::max);
+    let compare = |what: &str, got: &[f32], expected: &[f64], magnitude: &[f64]| {
+        let magnitude: Vec<f64> = magnitude.iter().map(|m| rough * m).collect();
+        compare(what, got, expected, &magnitude);
+    };
 
     // Each layer's rounding is of the order of the largest coordinate and passes through the layers after it.
     let spread = |rows: &[f64]| -> Vec<f64> {
@@ -266,6 +277,26 @@ fn relu_no_layers_and_frozen_mixtures() {
     compare_flow(&spec(3, 2, 0, &[], Silu, Gaussian), 60, 2, true);
     compare_flow(&spec(3, 1, 2, &[8], Silu, mixture(3, Full, false)), 60, 3, true);
     compare_flow(&spec(1, 0, 2, &[8], Silu, mixture(3, Diagonal, false)), 60, 4, false);
+}
+
+/// Splines: one, two and many bins, one dimension, points outside the interval, every shape of conditioner.
+#[test]
+fn splines_of_every_shape() {
+    let of = |n_bins, bound| Coupling::Spline { n_bins, bound };
+    for (i, n) in [1, 2, 15, 16, 17, 47, 48, 49, 97, 257].into_iter().enumerate() {
+        let base = if i % 2 == 0 { mixture(3, Full, true) } else { Gaussian };
+        let spec = spec_of(of(8, 3.0), (3, i % 4), (3, &[9, 6]), [Silu, Tanh][i / 2 % 2], base);
+        compare_flow(&spec, n, i as u64, i % 3 == 0);
+    }
+    for (i, n_bins) in [1, 2, 3, 8, 30].into_iter().enumerate() {
+        for (dim, bound) in [(1, 3.0), (2, 1.5), (5, 2.5), (17, 4.0)] {
+            let base = [mixture(2, Diagonal, true), Gaussian][i % 2].clone();
+            let spec = spec_of(of(n_bins, bound), (dim, 3 * (i % 2)), (2, &[20]), Silu, base);
+            compare_flow(&spec, 70, 50 + (10 * i + dim) as u64, i % 2 == 0);
+        }
+    }
+    compare_flow(&spec_of(of(5, 3.0), (4, 2), (2, &[]), Silu, Gaussian), 60, 5, true);
+    compare_flow(&spec_of(of(5, 3.0), (4, 0), (2, &[31, 17, 5]), Relu, mixture(3, Full, true)), 60, 6, false);
 }
 
 fn settled(n_threads: usize, n: usize, d: usize, hidden: &[usize]) -> (Gradient, Vec<f32>) {

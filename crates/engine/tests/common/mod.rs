@@ -5,9 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, OptimiserSettings, OptimiserState, TrainSteps};
-use lwflow_model::{
-    Activation, AffineCouplingSpec, BaseSpec, Covariance, Flow, FlowSpec, LayerSpec, MixtureSpec,
-};
+use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec, MixtureSpec};
 
 /// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
 pub const BOUND: f64 = 64.0;
@@ -76,19 +74,16 @@ pub fn spec(
     activation: Activation,
     base: BaseSpec,
 ) -> FlowSpec {
-    let layers = (0..n_layers)
-        .map(|l| {
-            let (transformed, identity): (Vec<usize>, Vec<usize>) =
-                (0..dim).partition(|j| dim == 1 || (j + l) % 3 == 0 || (dim == 2 && j % 2 == l % 2));
-            LayerSpec::AffineCoupling(AffineCouplingSpec {
-                identity,
-                transformed,
-                hidden: hidden.to_vec(),
-                activation,
-                s_max: 2.0,
-            })
-        })
-        .filter(|LayerSpec::AffineCoupling(c)| !c.transformed.is_empty())
+    let settings = FlowSettings { n_layers, hidden: hidden.to_vec(), activation, ..FlowSettings::default() };
+    spec_of(dim, context_dim, &settings, base)
+}
+
+/// The same for settings of any kind of coupling.
+pub fn spec_of(dim: usize, context_dim: usize, settings: &FlowSettings, base: BaseSpec) -> FlowSpec {
+    let layers = (0..settings.n_layers)
+        .map(|l| (0..dim).partition(|j| dim == 1 || (j + l) % 3 == 0 || (dim == 2 && j % 2 == l % 2)))
+        .filter(|(transformed, _): &(Vec<usize>, Vec<usize>)| !transformed.is_empty())
+        .map(|(transformed, identity)| settings.layer(identity, transformed))
         .collect();
     let spec = FlowSpec { dim, context_dim, layers, base };
     spec.validate().unwrap();
@@ -170,6 +165,16 @@ pub fn batch(spec: &FlowSpec, n: usize, seed: u64) -> Batch {
     }
 }
 
+/// By how much a layer magnifies the rounding of a coordinate: in a spline of K bins it is K / 2 roundings of the place in a
+/// bin (the interval is two bounds wide), of which the log-det and the gradients are functions of order one.
+pub fn roughness(spec: &FlowSpec) -> f64 {
+    let of = |layer: &LayerSpec| match layer {
+        LayerSpec::AffineCoupling(_) => 1.0,
+        LayerSpec::SplineCoupling(c) => (0.5 * c.n_bins as f64).max(1.0),
+    };
+    spec.layers.iter().map(of).fold(1.0, f64::max)
+}
+
 /// Compares every pass of a flow with the f64 definition; returns the worst error of each.
 pub fn compare_flow(
     engine: &Engine,
@@ -186,6 +191,11 @@ pub fn compare_flow(
     let (d, c) = (spec.dim, spec.context_dim);
     let (theta64, context64, weights64) = (wide(&theta), wide(&context), wide(&weights));
     let lv64 = lv.as_deref().map(wide);
+    let rough = roughness(spec);
+    let compare = |what: &str, got: &[f32], expected: &[f64], magnitude: &[f64]| {
+        let magnitude: Vec<f64> = magnitude.iter().map(|m| rough * m).collect();
+        compare(what, got, expected, &magnitude)
+    };
 
     // Each layer's rounding is of the order of the largest coordinate and passes through the layers after it.
     let spread = |rows: &[f64]| -> Vec<f64> {

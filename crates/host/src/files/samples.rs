@@ -169,10 +169,12 @@ impl SampleTable {
     }
 }
 
-/// Names of context columns without what marks them as such; none unless all are marked.
+/// Names of context columns without what marks them as such; none unless all are marked, and none that are numbers.
 fn plain_names(columns: &[String]) -> Vec<String> {
     let plain = columns.iter().map(|name| name.strip_prefix(CONTEXT_PREFIX).map(str::to_owned));
-    plain.collect::<Option<_>>().unwrap_or_default()
+    let plain: Vec<String> = plain.collect::<Option<_>>().unwrap_or_default();
+    let numbered = plain.iter().enumerate().all(|(i, name)| *name == i.to_string());
+    if numbered { Vec::new() } else { plain }
 }
 
 /// Arrays, columns and parameters of the file that were not read.

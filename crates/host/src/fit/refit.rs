@@ -1,5 +1,5 @@
 //! A fit that may go on from an earlier one: rounds train on weighted points that change little from one to the next.
-//! Invariant: the layers' structure depends on the settings and the layer seed alone, so parameters carry over.
+//! Invariant: layers that are gone on from keep their structure, whoever made them, so that their parameters carry over.
 
 use super::start::{Effort, initial_base, mixture_params};
 use super::{FitInput, FitSettings, assemble, prepare};
@@ -87,7 +87,10 @@ fn start(
 ) -> Result<(FlowSpec, Vec<f32>), HostError> {
     let go_on = |_, _| ControlFlow::Continue(());
     let (base, mixture, _) = initial_base(data, dim, &settings.base, Effort::Quick, seed, go_on)?;
-    let spec = FlowSpec::build(dim, 0, &settings.flow, base, layer_seed)?;
+    let spec = match previous {
+        Some(previous) => FlowSpec { base, ..previous.spec().clone() },
+        None => FlowSpec::build(dim, 0, &settings.flow, base, layer_seed)?,
+    };
     let mut params = Flow::<f32>::init(spec.clone(), layer_seed)?.params().to_vec();
     let at = ParamLayout::new(&spec).base;
     if let Some(previous) = previous {

@@ -34,6 +34,7 @@ fn posterior(context_dim: usize, base: BaseSpec) -> Posterior {
         flow: Flow::from_params(spec, params).unwrap(),
         context_location: vec![1.0; context_dim],
         context_scale: vec![2.0; context_dim],
+        novelty: None,
         seed: 3,
         evidence: None,
     }

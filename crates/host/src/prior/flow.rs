@@ -20,7 +20,7 @@ use std::f64::consts::TAU;
 /// # let spec = FlowSpec::build(1, 0, &FlowSettings::default(), BaseSpec::Gaussian, 1)?;
 /// # let posterior = Posterior {
 /// #     names: vec!["a".into()], labels: vec!["a".into()], outer: OuterTransform::new(vec![Bijection::UNBOUNDED]),
-/// #     flow: Flow::init(spec, 1)?, context_location: vec![], context_scale: vec![], seed: 1, evidence: None,
+/// #     flow: Flow::init(spec, 1)?, context_location: vec![], context_scale: vec![], novelty: None, seed: 1, evidence: None,
 /// # };
 /// let prior = FlowPrior::new(&posterior)?;
 /// let mut theta = [0.0];
@@ -231,6 +231,7 @@ mod tests {
             flow,
             context_location: Vec::new(),
             context_scale: Vec::new(),
+            novelty: None,
             seed: 1,
             evidence: None,
         }

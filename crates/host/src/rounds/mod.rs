@@ -17,6 +17,7 @@ mod pool;
 mod report;
 mod run;
 mod settings;
+mod training;
 mod twins;
 mod verdict;
 

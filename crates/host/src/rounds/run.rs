@@ -4,7 +4,7 @@
 use super::audit::{AuditReport, audit};
 use super::coverage::{CoverageReport, Seen, compare, prior_mass_limit};
 use super::deep::{self, DeepScanReport, DeepScanned};
-use super::draws::{Fresh, round_seed};
+use super::draws::Fresh;
 use super::evaluator::Evaluator;
 use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
@@ -13,12 +13,13 @@ use super::policy::{self, Next};
 use super::pool::{Drawn, Pool};
 use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
 use super::settings::RoundsSettings;
+use super::training::Trained;
 use super::twins::with_twins;
 use super::verdict::Verdict;
 use crate::HostError;
 use crate::error::check_length;
 use crate::files::LogZ;
-use crate::fit::{FitSettings, refit};
+use crate::fit::FitSettings;
 use crate::likelihood::{Evaluations, Likelihood};
 use crate::posterior::{Posterior, Samples};
 use crate::prior::{Prior, transform_rows};
@@ -40,6 +41,9 @@ pub struct Problem<'a> {
     pub prior: &'a dyn Prior,
     /// The likelihood.
     pub likelihood: &'a mut dyn Likelihood,
+    /// What the first round draws from, in place of a flow trained on the scan: a flow without context that is taken for the
+    /// posterior, and trained further only where its draws are not worth enough.
+    pub start: Option<Posterior>,
 }
 
 /// Share of the mass that a mode may hold which the verdict does not count.
@@ -63,12 +67,15 @@ pub fn run(
     watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
 ) -> Result<RoundsResult, HostError> {
     settings.check()?;
-    let Problem { names, labels, prior, likelihood } = problem;
+    let Problem { names, labels, prior, likelihood, start } = problem;
     let d = prior.dim();
     for (what, got) in [("names", names.len()), ("labels", labels.len()), ("likelihood", likelihood.dim())] {
         check_length(what, got, d, "the parameters of the prior")?;
     }
-    let supports = prior.supports();
+    if let Some(start) = &start {
+        check_length("start: parameters", start.dim(), d, "the parameters of the prior")?;
+        check_length("start: context values", start.spec().context_dim, 0, "a flow without context")?;
+    }
     let mut rounds = Rounds {
         engine,
         names,
@@ -96,52 +103,12 @@ pub fn run(
             break;
         }
         let clock = Instant::now();
-        let log_proposal = rounds.pool.log_proposal();
-        let beta = rounds.pool.temper(&log_proposal, 0.0, policy::temper_ess(first_round, &rows));
-        let input = rounds.pool.weighted(&rounds.names, &rounds.labels, &supports, log_proposal, beta);
-        let pooled_ess = kish_ess(&input.log_weights);
-        let mut training = fit.clone();
-        training.training.max_visits = policy::visits(fit.training.max_visits, beta);
-        let mut visits = 0;
-        let trained = match rounds.evaluator.journal().flow(round)? {
-            Some(flow) => flow,
+        let started = start.as_ref().filter(|_| round == 1);
+        let Trained { posterior: trained, beta, pooled_ess, visits } = match started {
+            Some(start) => Trained { posterior: start.clone(), beta: 1.0, pooled_ess: 0.0, visits: 0 },
             None => {
-                let mut attempt = 0;
-                let (trained, report) = loop {
-                    let stopped = &mut rounds.stopped;
-                    let result = refit(
-                        engine,
-                        &input,
-                        &training,
-                        flow.as_ref(),
-                        seed,
-                        round_seed(seed, round),
-                        |visits, max_visits, validation_loss| {
-                            let event =
-                                RoundsEvent::Training { round, beta, visits, max_visits, validation_loss };
-                            if watch(event).is_break() {
-                                *stopped = Some(StopCause::Interrupted);
-                            }
-                            if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                        },
-                    );
-                    match result {
-                        Err(HostError::NonFinite { .. }) if attempt < policy::MAX_RETRIES => {
-                            attempt += 1;
-                            training.training.learning_rate /= 3.0;
-                        }
-                        other => break other?,
-                    }
-                };
-                visits = report.visits;
-                let trained_now = RoundsEvent::Trained { round, history: &report.history };
-                if watch(trained_now).is_break() {
-                    rounds.stopped.get_or_insert(StopCause::Interrupted);
-                }
-                if rounds.stopped.is_none() {
-                    rounds.evaluator.journal().keep_flow(round, &trained)?;
-                }
-                trained
+                let temper_ess = policy::temper_ess(first_round, &rows);
+                rounds.train(fit, round, flow.as_ref(), temper_ess, watch)?
             }
         };
         let seconds_training = clock.elapsed().as_secs_f64();
@@ -258,15 +225,15 @@ struct Trust {
 
 pub(super) struct Rounds<'a> {
     pub(super) engine: &'a Engine,
-    names: Vec<String>,
-    labels: Vec<String>,
+    pub(super) names: Vec<String>,
+    pub(super) labels: Vec<String>,
     pub(super) prior: &'a dyn Prior,
     pub(super) evaluator: Evaluator<'a>,
     pub(super) pool: Pool,
     settings: &'a RoundsSettings,
     pub(super) seed: u64,
     start: Instant,
-    stopped: Option<StopCause>,
+    pub(super) stopped: Option<StopCause>,
     /// Draws of the scan that are the pool's first points.
     n_whole: usize,
     /// The scan beyond them; the draws that it kept come next in the pool.

@@ -72,6 +72,7 @@ pub(super) mod tests {
             flow: Flow::from_params(spec, params).unwrap(),
             context_location: Vec::new(),
             context_scale: Vec::new(),
+            novelty: None,
             seed: 1,
             evidence: None,
         }

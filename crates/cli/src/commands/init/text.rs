@@ -178,6 +178,10 @@ fn defaults() -> String {
     let mut text = String::from("\n# Further settings with their defaults.\n# [flow]\n");
     text.push_str(&line(&format!("# n_layers = {}", flow.n_layers), "coupling layers"));
     text.push_str(&line(&format!("# hidden = {:?}", flow.hidden), "widths of every conditioner"));
+    text.push_str(&line(
+        "# coupling = \"affine\"",
+        "or \"spline\", with n_bins and bound: see docs/guide.md",
+    ));
     text.push_str("# [training]\n");
     text.push_str(&line(&format!("# batch_size = {}", training.batch_size), "points per step"));
     text.push_str(&line(

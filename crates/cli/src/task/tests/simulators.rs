@@ -13,12 +13,17 @@ fn wrong(keys: &str) -> String {
     message(&format!("[simulator]\n{keys}\n{A}"))
 }
 
+/// A simulator with the defaults of a fit.
+fn section(source: SimulatorSource, observed: Vec<String>) -> SimulatorSection {
+    SimulatorSection { source, observed, simulations: 10_000, objective: Objective::Npe }
+}
+
 #[test]
 fn every_key_of_a_simulator_reaches_its_field() {
     let plain = task("wgsl = \"a.wgsl\"\nn_observed = 3");
     let source = SimulatorSource::Wgsl { path: "runs/a.wgsl".into(), data: None };
     let observed = ["x1", "x2", "x3"].map(str::to_owned).to_vec();
-    assert_eq!(plain.simulator, Some(SimulatorSection { source, observed }));
+    assert_eq!(plain.simulator, Some(section(source, observed)));
     assert_eq!((&plain.likelihood, &plain.rounds), (&None, &None));
     assert!(prior_of(&plain).is_ok());
     let error = likelihood_of(&plain).unwrap_err().to_string();
@@ -27,7 +32,7 @@ fn every_key_of_a_simulator_reaches_its_field() {
     let source = SimulatorSource::Wgsl { path: "runs/a.wgsl".into(), data: Some("runs/design.npz".into()) };
     assert_eq!(source.key(), "wgsl");
     let observed = ["count", "mean"].map(str::to_owned).to_vec();
-    assert_eq!(full.simulator, Some(SimulatorSection { source, observed }));
+    assert_eq!(full.simulator, Some(section(source, observed)));
     let asked = task(
         "command = [\"./s\", \"-x\"]\nprotocol = \"csv\"\nworkers = 3\ntimeout = 1.5\nmax_batch = 10\nobserved = [\"y\"]",
     );
@@ -43,7 +48,7 @@ fn every_key_of_a_simulator_reaches_its_field() {
         },
     };
     assert_eq!(source.key(), "command");
-    assert_eq!(asked.simulator, Some(SimulatorSection { source, observed: vec!["y".into()] }));
+    assert_eq!(asked.simulator, Some(section(source, vec!["y".into()])));
     let record = serde_json::to_value(&asked).unwrap();
     assert_eq!(record["simulator"]["command"]["settings"]["workers"], 3);
     assert_eq!(record["simulator"]["observed"][0], "y");

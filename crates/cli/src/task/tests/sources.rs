@@ -131,7 +131,7 @@ fn senseless_rounds_are_refused() {
     assert_eq!(
         with("flow", "target_ess = 3"),
         "runs/TASK.toml:4: unknown key `flow.target_ess`, did you mean `rounds.target_ess`?; valid here: n_layers, \
-         hidden, activation, s_max, mixing"
+         hidden, activation, coupling, s_max, n_bins, bound, mixing"
     );
 }
 

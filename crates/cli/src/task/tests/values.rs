@@ -154,6 +154,31 @@ fn senseless_numbers_are_refused() {
 }
 
 #[test]
+fn splines_have_keys_of_their_own() {
+    let task =
+        parse("[likelihood]\ntarget = \"gauss1\"\n[flow]\ncoupling = \"spline\"\nbound = 4\n").unwrap();
+    let spline = lwflow_model::Coupling::Spline { n_bins: 8, bound: 4.0 };
+    assert_eq!(task.flow.model_coupling(), spline);
+    for (body, expected) in [
+        ("n_bins = 1", "`flow.n_bins` is 1, expected a whole number of at least 2"),
+        ("n_bins = 65", "`flow.n_bins` is 65, expected 1 to 64"),
+        ("bound = -1", "`flow.bound` is -1, expected a finite number above 0"),
+        ("bound = 1e9", "`flow.bound` is 1e9, expected at least 0.1 and at most 1000"),
+        (
+            "s_max = 2.0",
+            "`flow.s_max` cannot stand beside coupling = \"spline\": only coupling = \"affine\" has it",
+        ),
+    ] {
+        let text = with("flow", &format!("coupling = \"spline\"\n{body}"));
+        assert_eq!(text, format!("runs/TASK.toml:5: {expected}"));
+    }
+    assert_eq!(
+        with("flow", "n_bins = 8"),
+        "runs/TASK.toml:4: `flow.n_bins` cannot stand beside coupling = \"affine\": only coupling = \"spline\" has it"
+    );
+}
+
+#[test]
 fn exactly_one_source() {
     let sources = "give exactly one of target, pairs, chain, wgsl, command";
     assert_eq!(message(""), format!("runs/TASK.toml:1: `likelihood` is missing: {sources}"));

@@ -113,6 +113,10 @@ impl Simd for Neon {
         quarters!(i => vdivq_f32(vdupq_n_f32(1.0), a[i]))
     }
     #[inline(always)]
+    fn sqrt(self, a: V) -> V {
+        quarters!(i => vsqrtq_f32(a[i]))
+    }
+    #[inline(always)]
     fn mantissa_exponent(self, a: V) -> (V, V) {
         let m = quarters!(i => {
             let fraction = vandq_u32(vreinterpretq_u32_f32(a[i]), vdupq_n_u32(0x007f_ffff));

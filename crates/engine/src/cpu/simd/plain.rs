@@ -92,6 +92,10 @@ impl Simd for Plain {
         zip(a, a, |a, _| 1.0 / a)
     }
     #[inline(always)]
+    fn sqrt(self, a: V) -> V {
+        zip(a, a, |a, _| a.sqrt())
+    }
+    #[inline(always)]
     fn mantissa_exponent(self, a: V) -> (V, V) {
         (
             zip(a, a, |a, _| f32::from_bits(a.to_bits() & 0x007f_ffff | 0x3f80_0000)),

@@ -124,6 +124,10 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        x86!(_mm512_sqrt_ps(a))
+    }
+    #[inline(always)]
     fn mantissa_exponent(self, a: __m512) -> (__m512, __m512) {
         x86!((_mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(a), _mm512_getexp_ps(a)))
     }
@@ -262,6 +266,10 @@ impl Simd for Avx2 {
                 _mm256_fmadd_ps(z, _mm256_fnmadd_ps(a[1], z, one), z),
             ]
         })
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_sqrt_ps, a)
     }
     #[inline(always)]
     fn mantissa_exponent(self, a: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {

@@ -47,8 +47,13 @@ impl GpuFlow {
 
 /// A flow with odd sizes everywhere and parameters of order one.
 fn executor(engine: &Engine, activation: Activation) -> GpuFlow {
-    let settings =
-        FlowSettings { n_layers: 2, hidden: vec![9, 3], activation, s_max: 2.0, mixing: Mixing::Alternate };
+    let settings = FlowSettings {
+        n_layers: 2,
+        hidden: vec![9, 3],
+        activation,
+        mixing: Mixing::Alternate,
+        ..FlowSettings::default()
+    };
     let mixture = MixtureSpec { n_components: 3, covariance: Covariance::Full, ..MixtureSpec::default() };
     let spec = FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 3).unwrap();
     let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();

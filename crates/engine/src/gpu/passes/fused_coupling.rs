@@ -6,8 +6,8 @@ use lwflow_model::{AffineCouplingSpec, LinearBlock};
 use lwflow_shaders::Constants;
 
 use super::Place;
-use super::affine_coupling::index_buffer;
 use super::conditioner::{activation_name, reduce};
+use super::tiled_coupling::index_buffer;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::{Gpu, Need, round_up};

@@ -2,19 +2,19 @@
 //! Invariant: a plan states its needs before any buffer exists; a pass owns bind groups only and records in place
 //! on the batch's arrays, so that paths can be mixed freely from layer to layer.
 
-mod affine_coupling;
 mod base;
 mod conditioner;
 mod fused_coupling;
+mod tiled_coupling;
 
 use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
 
 use super::recording::{BatchDims, Recorder, StepBuilder};
 use super::{Gpu, Need, Region};
 use crate::{EngineError, KernelChoice};
-use affine_coupling::{TiledCoupling, TiledCouplingPlan};
 pub(crate) use base::{BasePass, BasePlan, BaseTraining};
 use fused_coupling::{FusedCoupling, FusedCouplingPlan};
+use tiled_coupling::{TiledCoupling, TiledCouplingPlan};
 
 /// The regions of the flow's buffers that belong to one layer or to the base.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ pub(crate) struct Place<'a> {
 pub(crate) enum LayerPlan {
     /// Any shape, any adapter.
     Tiled(TiledCouplingPlan),
-    /// Two hidden layers on a software adapter.
+    /// Affine couplings with two hidden layers on a software adapter.
     Fused(FusedCouplingPlan),
 }
 
@@ -42,15 +42,15 @@ impl LayerPlan {
         gpu: &Gpu,
         choice: &KernelChoice,
     ) -> Self {
-        match layer {
+        let fused = match layer {
             LayerSpec::AffineCoupling(coupling) => {
-                match FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu, choice) {
-                    Some(plan) => Self::Fused(plan),
-                    None => {
-                        Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, coupling, linears, choice))
-                    }
-                }
+                FusedCouplingPlan::new(spec.context_dim, l, coupling, linears, gpu, choice)
             }
+            LayerSpec::SplineCoupling(_) => None,
+        };
+        match fused {
+            Some(plan) => Self::Fused(plan),
+            None => Self::Tiled(TiledCouplingPlan::new(spec.context_dim, l, layer, linears, choice)),
         }
     }
 
@@ -114,7 +114,7 @@ impl LayerPlan {
 pub(crate) enum LayerPass {
     /// Any shape, any adapter.
     Tiled(TiledCoupling),
-    /// Two hidden layers on a software adapter.
+    /// Affine couplings with two hidden layers on a software adapter.
     Fused(FusedCoupling),
 }
 

@@ -1,13 +1,14 @@
-//! The tiled path of an affine coupling layer: gather the conditioner's input, run its linear maps one dispatch each,
+//! The tiled path of a coupling layer of any kind: gather the conditioner's input, run its linear maps one dispatch each,
 //! then transform part B in place. Works for every shape; memory does not grow with depth.
 
-use lwflow_model::{AffineCouplingSpec, LinearBlock};
+use lwflow_model::{LayerSpec, LinearBlock, MIN_BIN_SHARE, MIN_DERIVATIVE, derivative_shift};
 use lwflow_shaders::Constants;
 
 use super::Place;
 use super::conditioner::Conditioner;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
+use crate::gpu::uniform::Value;
 use crate::gpu::{Gpu, Need, round_up};
 use crate::{EngineError, KernelChoice};
 
@@ -17,9 +18,48 @@ pub(crate) struct TiledCouplingPlan {
     layer: usize,
     identity: Vec<u32>,
     transformed: Vec<u32>,
-    s_max: f32,
+    map: Map,
     conditioner: Conditioner,
     workgroup: u32,
+}
+
+/// The kernels of a map of part B, and what they need to know of it beside the index sets.
+#[derive(Debug)]
+struct Map {
+    inverse: &'static str,
+    forward: &'static str,
+    backward: &'static str,
+    shape: Vec<(&'static str, Value)>,
+}
+
+impl Map {
+    fn new(layer: &LayerSpec) -> Self {
+        match layer {
+            LayerSpec::AffineCoupling(c) => Self {
+                inverse: "affine_coupling_inverse",
+                forward: "affine_coupling_forward",
+                backward: "affine_coupling_backward",
+                shape: vec![("s_max", (c.s_max as f32).into()), ("inv_s_max", (1.0 / c.s_max as f32).into())],
+            },
+            LayerSpec::SplineCoupling(c) => {
+                let span = 2.0 * c.bound;
+                let scale = span * (1.0 - c.n_bins as f64 * MIN_BIN_SHARE);
+                Self {
+                    inverse: "spline_coupling_inverse",
+                    forward: "spline_coupling_forward",
+                    backward: "spline_coupling_backward",
+                    shape: vec![
+                        ("n_bins", (c.n_bins as u32).into()),
+                        ("bound", (c.bound as f32).into()),
+                        ("least_size", ((span * MIN_BIN_SHARE) as f32).into()),
+                        ("size_scale", (scale as f32).into()),
+                        ("shift", (derivative_shift() as f32).into()),
+                        ("least_derivative", (MIN_DERIVATIVE as f32).into()),
+                    ],
+                }
+            }
+        }
+    }
 }
 
 impl TiledCouplingPlan {
@@ -27,17 +67,17 @@ impl TiledCouplingPlan {
     pub fn new(
         context_dim: usize,
         l: usize,
-        spec: &AffineCouplingSpec,
+        spec: &LayerSpec,
         linears: &[LinearBlock],
         choice: &KernelChoice,
     ) -> Self {
         debug_assert_eq!(linears.first().map(|b| b.n_in), Some(spec.n_in(context_dim)));
         Self {
             layer: l,
-            identity: spec.identity.iter().map(|&j| j as u32).collect(),
-            transformed: spec.transformed.iter().map(|&j| j as u32).collect(),
-            s_max: spec.s_max as f32,
-            conditioner: Conditioner::new(spec.activation, linears, choice),
+            identity: spec.identity().iter().map(|&j| j as u32).collect(),
+            transformed: spec.transformed().iter().map(|&j| j as u32).collect(),
+            map: Map::new(spec),
+            conditioner: Conditioner::new(spec.activation(), linears, choice),
             workgroup: choice.workgroup,
         }
     }
@@ -82,12 +122,11 @@ impl TiledCouplingPlan {
         let rows = |rows: usize| Grid::Samples { vec4s: self.workgroup, rows: rows as u32 };
         let input_shape =
             [("n_identity", (self.identity.len() as u32).into()), ("n_in", (n_in as u32).into())];
-        let coupling_shape = [
+        let mut coupling_shape: Vec<(&str, Value)> = vec![
             ("n_identity", (self.identity.len() as u32).into()),
             ("n_transformed", (self.transformed.len() as u32).into()),
-            ("s_max", self.s_max.into()),
-            ("inv_s_max", (1.0 / self.s_max).into()),
         ];
+        coupling_shape.extend(&self.map.shape);
         let output = ("output", Bound::Read(batch.scratch("conditioner/output")?));
         let (x, log_det) = (("x", Bound::Write(&batch.x)), ("log_det", Bound::Write(&batch.log_det)));
 
@@ -106,8 +145,8 @@ impl TiledCouplingPlan {
             let buffers = [("index", index), output, x, log_det];
             builder.step(kernel, &constants, rows(1), &coupling_shape, &buffers)
         };
-        let inverse = map("affine_coupling_inverse")?;
-        let forward = map("affine_coupling_forward")?;
+        let inverse = map(self.map.inverse)?;
+        let forward = map(self.map.forward)?;
         let conditioner = self.conditioner.forward(builder, place, false)?;
 
         let mut backward = self.conditioner.forward(builder, place, true)?;
@@ -119,7 +158,7 @@ impl TiledCouplingPlan {
             ("g", Bound::Write(&batch.g)),
             ("delta", Bound::Write(batch.scratch("conditioner/delta0")?)),
         ];
-        let kernel = "affine_coupling_backward";
+        let kernel = self.map.backward;
         backward.push(builder.step(kernel, &constants, rows(1), &coupling_shape, &buffers)?);
         let (steps, delta) = self.conditioner.backward(builder, place)?;
         backward.extend(steps);
