@@ -2,6 +2,7 @@
 //! an observation looks as its own posterior predicts. Invariant: everything follows from model, pairs or task, and seed.
 
 use super::open_engine;
+use super::table::{observations, warn_of_novel};
 use crate::calibration::{Calibration, FILES, Prediction};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
@@ -88,8 +89,8 @@ pub(super) fn run_calibrate(args: &CalibrateArgs) -> Result<Status, CommandError
         return Err(input(format!("{}: {message}", args.model.display())));
     }
     let task = args.task.as_deref().map(Task::read).transpose()?;
-    let observations = match &task {
-        Some(task) => observations(args, task, width, console)?,
+    let to_predict = match &task {
+        Some(task) => observed(args, task, &posterior, console)?,
         None => Vec::new(),
     };
     let given = match &args.input {
@@ -144,7 +145,7 @@ pub(super) fn run_calibrate(args: &CalibrateArgs) -> Result<Status, CommandError
     let report = calibration_report(&quantities(&posterior.names), &ranks, n_draws, ALPHA)?;
     let mut predictions = Vec::new();
     if let (Some(task), Some(simulation)) = (&task, &mut simulation) {
-        for (k, observed) in observations.iter().enumerate() {
+        for (k, observed) in to_predict.iter().enumerate() {
             let seed = derived_seed(seed, "calibrate/predictions", k as u64);
             match predict(&posterior, &mut executor, (task, simulation), observed, seed, console)? {
                 Some(prediction) => predictions.push(prediction),
@@ -258,48 +259,38 @@ fn simulate(
 }
 
 /// The observations `[X]` each: what the user gave, or the data of the task's likelihood where they are X values.
-fn observations(
+fn observed(
     args: &CalibrateArgs,
     task: &Task,
-    width: usize,
+    posterior: &Posterior,
     console: Console,
 ) -> Result<Vec<Vec<f64>>, CommandError> {
-    let input = |message: String| CommandError::new(Status::Input, message);
-    if let Some(text) = &args.context {
-        let values: Option<Vec<f64>> = text.split(',').map(|word| word.trim().parse().ok()).collect();
-        let (values, n_columns) = match values {
-            Some(values) => (values, width),
-            None => {
-                let table = read_table(Path::new(text))?;
-                let n_columns = if table.values.len() == width { width } else { table.n_columns };
-                (table.values, n_columns)
+    let width = posterior.spec().context_dim;
+    let values = match (&args.context, &task.likelihood) {
+        (Some(text), _) => observations(text, &args.model, posterior)?.values,
+        (None, Some(Likelihood::Wgsl { data: Some(data), .. })) => {
+            let table = read_table(data)?;
+            let (file, got) = (data.display(), table.values.len());
+            if got != width {
+                let words = "are not an observation of";
+                console.remark(format!(
+                    "{file}: {got} values {words} {width}; without --context no prediction is checked"
+                ));
+                return Ok(Vec::new());
             }
-        };
-        if n_columns != width || values.is_empty() || !values.len().is_multiple_of(width) {
-            let got = values.len();
-            return Err(input(format!(
-                "{text}: holds {got} values, the model takes {width} for each observation"
-            )));
+            table.values
         }
-        if let Some(value) = values.iter().find(|x| !x.is_finite()) {
-            return Err(input(format!("--context holds {value}, expected finite numbers")));
-        }
-        if values.len() / width > MAX_OBSERVATIONS {
-            let got = values.len() / width;
-            return Err(input(format!("{text}: {got} observations, expected at most {MAX_OBSERVATIONS}")));
-        }
-        return Ok(values.chunks_exact(width).map(<[f64]>::to_vec).collect());
+        (None, _) => return Ok(Vec::new()),
+    };
+    let got = values.len() / width;
+    if got > MAX_OBSERVATIONS {
+        let message = format!("--context has {got} observations, expected at most {MAX_OBSERVATIONS}");
+        return Err(CommandError::new(Status::Input, message));
     }
-    let Some(Likelihood::Wgsl { data: Some(data), .. }) = &task.likelihood else { return Ok(Vec::new()) };
-    let table = read_table(data)?;
-    if table.values.len() != width {
-        let (file, got) = (data.display(), table.values.len());
-        console.remark(format!(
-            "{file}: {got} values are not an observation of {width}; without --context no prediction is checked"
-        ));
-        return Ok(Vec::new());
+    if let Some(scores) = posterior.novelty_scores(&values)? {
+        warn_of_novel(posterior, &scores, console);
     }
-    Ok(vec![table.values])
+    Ok(values.chunks_exact(width).map(<[f64]>::to_vec).collect())
 }
 
 /// Draws the posterior of `observed`, `[X]`, simulates data for each draw and compares; `None` if the user asked to stop.

@@ -115,7 +115,7 @@ fn what_does_not_fit_is_refused() {
     std::fs::write(at.join("narrow.csv"), format!("a,b,context_u\n{}", "0.1,0.2,0.3\n".repeat(60))).unwrap();
     run(at, &format!("{model} --in narrow.csv")).expect(3, &["holds 1 context values", "takes 2"]);
     run(at, &format!("{model} --task TASK.toml -n 60 --context 1,2,3"))
-        .expect(3, &["holds 3 values", "takes 2"]);
+        .expect(3, &["--context has 3 values", "takes 2"]);
     let renamed = TASK.replace("[parameters.a]", "[parameters.c]");
     std::fs::write(at.join("RENAMED.toml"), renamed).unwrap();
     run(at, &format!("{model} --task RENAMED.toml -n 60")).expect(3, &["c, b", "of the model a, b"]);

@@ -8,6 +8,8 @@ use crate::HostError;
 const MAX_PLACES: usize = 100;
 /// Pointwise tail below which the union bound takes the place of the exact sum.
 const LEAST_TAIL: f64 = 1e-9;
+/// Relative difference up to which two tails are the same.
+const SAME: f64 = 1e-9;
 /// Standard deviations after which a binomial or Poisson term is nothing.
 const REACH: f64 = 9.0;
 
@@ -64,6 +66,8 @@ impl Tails {
 
     /// The counts whose tail on either side is more than `tail` / 2: first and last, the last below the first for none.
     fn inner(&self, tail: f64) -> (usize, usize) {
+        // Tails that are equal by symmetry differ by rounding.
+        let tail = tail * (1.0 + SAME);
         let below = self.at_most.partition_point(|p| 2.0 * p <= tail);
         let above = self.at_least.partition_point(|p| 2.0 * p > tail);
         (self.first + below, (self.first + above).saturating_sub(1))
@@ -120,7 +124,7 @@ impl UniformRanks {
     /// their worst (Säilynoja, Bürkner & Vehtari 2022, section 2: the level of the narrowest band that holds the curve).
     pub fn band_p_value(&self, counts: &[usize]) -> f64 {
         let tails = self.tails.iter().zip(counts).map(|(tails, count)| tails.two_sided(*count));
-        let least = tails.fold(1.0, f64::min);
+        let least = tails.fold(f64::INFINITY, f64::min);
         if least < LEAST_TAIL {
             return (least * self.tails.len() as f64).min(1.0);
         }
