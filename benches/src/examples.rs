@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 use npyz::npz::NpzArchive;
 use serde_json::Value;
 
+use crate::observed::task_with_observation;
+use crate::script::answer;
+
 /// Shares of the weighted draws whose truth is known.
 #[derive(Debug, Clone, Copy)]
 pub enum Masses {
@@ -139,21 +142,8 @@ pub fn run(
 ) -> Result<Reached> {
     let mut task = examples.join(example.task);
     if let Some((number, _)) = example.observation.filter(|(number, _)| *number != 1) {
-        // A task file beside the other's files, which it names relative to itself.
-        let folder = task.parent().context("no folder")?;
-        let copy = out.with_extension("task");
-        fs::create_dir_all(&copy)?;
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            fs::copy(entry.path(), copy.join(entry.file_name()))?;
-        }
-        let text = fs::read_to_string(&task)?;
-        let other = text.replace("observation_1.csv", &format!("observation_{number}.csv"));
-        if other == text {
-            bail!("{} does not name observation_1.csv", task.display());
-        }
-        task = copy.join("TASK.toml");
-        fs::write(&task, other)?;
+        let observation = task.with_file_name(format!("observation_{number}.csv"));
+        task = task_with_observation(&task, &observation, &out.with_extension("task").join("TASK.toml"))?;
     }
     let start = Instant::now();
     let mut command = Command::new(lwflow);
@@ -222,14 +212,8 @@ fn compare((number, name): (usize, &str), out: &Path, (python, references): (&Pa
     command
         .arg(references.join("c2st.py"))
         .arg(format!("{}:theta", out.join("equal_weight.npz").display()))
-        .arg(format!("{}:observation_{number}", references.join(format!("results/{name}.npz")).display()))
-        .env("OMP_NUM_THREADS", "1")
-        .env("OPENBLAS_NUM_THREADS", "1");
-    let output = command.stderr(Stdio::inherit()).output().context("cannot start Python")?;
-    if !output.status.success() {
-        bail!("c2st.py: {}", output.status);
-    }
-    let answer: Value = serde_json::from_slice(&output.stdout)?;
+        .arg(format!("{}:observation_{number}", references.join(format!("results/{name}.npz")).display()));
+    let answer = answer(&mut command)?;
     answer["c2st"].as_f64().context("c2st.py gave no figure")
 }
 

@@ -48,7 +48,13 @@ fn valid_python(name: &str) {
 
 #[test]
 fn every_package_has_an_exact_version() {
-    for file in ["peers/requirements.txt", "peers/requirements-cuda.txt", "references/requirements.txt"] {
+    let files = [
+        "peers/requirements.txt",
+        "peers/requirements-cuda.txt",
+        "references/requirements.txt",
+        "references/sbibm.txt",
+    ];
+    for file in files {
         let text = std::fs::read_to_string(folder(file)).unwrap();
         let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).collect();
         assert!(!lines.is_empty());

@@ -14,3 +14,11 @@ fn log_likelihood(theta: array<f32, D>) -> f32 {
     // 2.5415017669 = -log(0.01 sqrt(2 pi) pi)
     return 2.5415017669 - 0.5 * z * z - log(r);
 }
+
+fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, 2> {
+    let angle = PI * (uniform01(stream) - 0.5);
+    let r = 0.1 + 0.01 * normal(stream);
+    let u = r * cos(angle) + 0.25;
+    let v = r * sin(angle);
+    return array<f32, 2>(u - SQRT_HALF * abs(theta[0] + theta[1]), v + SQRT_HALF * (theta[1] - theta[0]));
+}

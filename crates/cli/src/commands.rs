@@ -1,5 +1,6 @@
 //! The subcommands. Each reads its input completely before it writes anything, and writes files atomically.
 
+mod calibrate;
 mod check;
 mod devices;
 mod doctor;
@@ -89,6 +90,15 @@ Examples:
   lwflow log-prob model.safetensors --in points.csv --out -
   lwflow log-prob model.safetensors --in points.parquet --out points.parquet")]
     LogProb(LogProbArgs),
+    /// Test a conditional model on pairs that trained nothing: ranks of the truth, expected coverage, TARP, predictions.
+    #[command(
+        after_help = "Exit status: 0 if no test fails at 0.01, adjusted for their number (Holm), 6 if one does.
+
+Examples:
+  lwflow calibrate model.safetensors --in fresh.npz --out runs/calibration
+  lwflow calibrate model.safetensors --task TASK.toml -n 1000 --context 61,37,22,14,8"
+    )]
+    Calibrate(calibrate::CalibrateArgs),
     /// Write the draws of a fit for GetDist, anesthetic or ArviZ, or as a table with weights.
     #[command(after_help = "Examples:
   lwflow export runs/gauss3 --to getdist --out chains/gauss3
@@ -287,6 +297,7 @@ pub fn run() -> ExitCode {
         Command::Simulate(args) => simulate::run_simulate(&args),
         Command::Sample(args) => table::run_sample(&args),
         Command::LogProb(args) => table::run_log_prob(&args),
+        Command::Calibrate(args) => calibrate::run_calibrate(&args),
         Command::Export(args) => export::run_export(&args),
         Command::Report(args) => report::run_report(&args),
         Command::Devices(args) => devices::run_devices(&args),

@@ -2,6 +2,7 @@
 //! something for every input that has the right shape: values that are not finite are left out and counted in the figure.
 
 mod axis;
+mod calibration;
 mod canvas;
 mod colour;
 mod contour;
@@ -16,6 +17,7 @@ mod panel;
 mod tests;
 pub mod vector;
 
+pub use calibration::{CalibrationPanel, calibration_panels};
 pub use corner::{CornerSeries, MAX_CORNER_PARAMETERS, SeriesRole, corner};
 pub use density_map::{DensityMapSettings, GridCell, GridRow, LogDensityGrid, density_grid, density_map};
 pub use label::Label;

@@ -1,6 +1,7 @@
 //! The command `lwflow`: reads tasks and files, calls the host crate, writes results and figures.
 //! Results go to stdout, progress and remarks to stderr; every failure has its own exit status ([`exit::Status`]).
 
+pub mod calibration;
 pub mod commands;
 pub mod demo;
 pub mod draws;

@@ -2,11 +2,13 @@
 //! fit has written; machine-readable figures stay in the JSON files.
 //! Invariant: the page refers to nothing outside itself, and every text that comes from a file is escaped.
 
+mod calibration;
 mod folder;
 mod panels;
 mod tables;
 mod words;
 
+pub use calibration::of_calibration;
 pub use folder::read_folder_model;
 
 use crate::exit::{CommandError, Status};
@@ -19,7 +21,13 @@ use words::Verdict;
 
 /// Name of the page in the folder of results.
 pub const PAGE_FILE: &str = "report.html";
-const TEMPLATE: &str = include_str!("../assets/report.html");
+/// The pages, and what they share.
+const TEMPLATES: [(&str, &str); 4] = [
+    ("report.html", include_str!("../assets/report.html")),
+    ("calibration.html", include_str!("../assets/calibration.html")),
+    ("parts.html", include_str!("../assets/parts.html")),
+    ("style.css", include_str!("../assets/style.css")),
+];
 
 /// A figure, or why there is none.
 #[derive(Debug)]
@@ -90,8 +98,7 @@ pub fn of_folders(folders: &[&Path]) -> Result<String, CommandError> {
     let corner = Figure::new("corner", "Corner plot", panels::corner_plot(&folders));
     let runs: Vec<RunPart> = folders.iter().enumerate().map(|(k, folder)| run_part(k, folder)).collect();
     let title = folders.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
-    render(&title, &corner, &runs)
-        .map_err(|error| CommandError::new(Status::Other, format!("the page cannot be made: {error:#}")))
+    render(&title, &corner, &runs).map_err(page_failed)
 }
 
 fn run_part(number: usize, folder: &ResultFolder) -> RunPart {
@@ -117,12 +124,22 @@ fn run_part(number: usize, folder: &ResultFolder) -> RunPart {
     }
 }
 
-fn render(title: &str, corner: &Figure, runs: &[RunPart]) -> Result<String, minijinja::Error> {
+fn page_failed(error: minijinja::Error) -> CommandError {
+    CommandError::new(Status::Other, format!("the page cannot be made: {error:#}"))
+}
+
+fn environment() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    environment.add_template("report.html", TEMPLATE)?;
+    for (name, template) in TEMPLATES {
+        environment.add_template(name, template)?;
+    }
+    Ok(environment)
+}
+
+fn render(title: &str, corner: &Figure, runs: &[RunPart]) -> Result<String, minijinja::Error> {
     let version = env!("CARGO_PKG_VERSION");
     let runs: Value = runs.iter().collect();
-    environment.get_template("report.html")?.render(context! { title, corner, runs, version })
+    environment()?.get_template("report.html")?.render(context! { title, corner, runs, version })
 }

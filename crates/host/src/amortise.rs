@@ -87,12 +87,13 @@ pub fn fit_likelihood_weighted(
     let n_each =
         (how.evaluations_per_simulation / how.n_rounds.max(1)).min(MAX_NUMBERS / (n * width).max(1)).max(2);
     let mut done = AmortiseReport { n_simulations: n, n_evaluations: 0, rounds: Vec::new() };
+    let mut points = Points { observation_ess: vec![0.0; n], ..Points::default() };
     for round in 0..how.n_rounds {
         if report.training.stop == StopReason::Interrupted {
             break;
         }
         let seed = stream(seed, "amortise", round as u64).next_u64();
-        let mut points = Points::default();
+        (points.ess, points.n_without) = (0.0, 0);
         let mut executor = engine.flow(posterior.spec())?;
         for first in (0..n).step_by(CHUNK) {
             let observations = first..(first + CHUNK).min(n);
@@ -107,7 +108,7 @@ pub fn fit_likelihood_weighted(
             }
         }
         done.n_evaluations += n * n_each;
-        let data = points.data(&posterior)?;
+        let data = points.data(&posterior, input);
         let spec = posterior.spec().clone();
         let start = posterior.flow.params().to_vec();
         executor.set_params(&start)?;
@@ -189,20 +190,21 @@ fn draw(
     Ok(drawn)
 }
 
-/// Weighted points of a round.
+/// Weighted points of all rounds.
 #[derive(Default)]
 struct Points {
     theta: Vec<f64>,
-    context: Vec<f64>,
+    /// Weight among the draws of its round for its observation, times their effective number.
     weights: Vec<f64>,
     observation: Vec<u32>,
-    /// Sum of the effective numbers.
+    /// Effective number of points of each observation, all rounds together.
+    observation_ess: Vec<f64>,
+    /// Sum of the effective numbers of this round.
     ess: f64,
     n_without: usize,
 }
 
-/// Weights draws by the likelihood of their observation and adds those that weigh anything, with the parameters that the
-/// observation was simulated from.
+/// Weights draws by the likelihood of their observation and adds those that weigh anything.
 fn weigh(
     likelihood: &mut dyn Likelihood,
     input: &FitInput,
@@ -228,18 +230,13 @@ fn weigh(
         let ess = if square > 0.0 { 1.0 / square } else { 0.0 };
         points.ess += ess;
         points.n_without += usize::from(ess == 0.0);
-        let context = &input.context[observation * c..][..c];
-        let mut add = |theta: &[f64], w: f64| {
-            points.theta.extend_from_slice(theta);
-            points.context.extend_from_slice(context);
-            points.weights.push(w);
-            points.observation.push(observation as u32);
-        };
-        add(&input.theta[observation * d..][..d], 1.0 / (1.0 + ess));
+        points.observation_ess[observation] += ess;
         for (i, w) in rows.zip(w) {
             // Less than a millionth of an observation moves no gradient.
             if w > 1e-6 {
-                add(&drawn.theta[i * d..][..d], w * ess / (1.0 + ess));
+                points.theta.extend_from_slice(&drawn.theta[i * d..][..d]);
+                points.weights.push(w * ess);
+                points.observation.push(observation as u32);
             }
         }
     }
@@ -247,26 +244,33 @@ fn weigh(
 }
 
 impl Points {
-    /// As training data in the coordinates of `posterior`, observations on one side of the split each.
-    fn data(&self, posterior: &Posterior) -> Result<TrainingData, HostError> {
+    /// As training data in the coordinates of `posterior`, with the parameters that the observations were simulated from; each
+    /// observation weighs one and lies on one side of the split.
+    fn data(&self, posterior: &Posterior, input: &FitInput) -> TrainingData {
         let (d, c) = (posterior.dim(), posterior.spec().context_dim);
-        let total: f64 = self.weights.iter().sum();
+        let n = self.observation_ess.len();
         let mut data = TrainingData { blocks: Some(Vec::new()), ..TrainingData::default() };
-        let context = posterior.standardised_context(&self.context);
+        let context = posterior.standardised_context(&input.context);
         let mut x = vec![0.0; d];
-        for (i, theta) in self.theta.chunks_exact(d).enumerate() {
+        let mut add = |theta: &[f64], observation: usize, w: f64| {
             if posterior.outer.to_flow(theta, &mut x).is_none() {
-                continue;
+                return;
             }
             data.n += 1;
             data.x.extend(x.iter().map(|&v| v as f32));
-            data.context.extend_from_slice(&context[i * c..][..c]);
-            data.weights.push(self.weights[i] / total);
+            data.context.extend_from_slice(&context[observation * c..][..c]);
+            data.weights.push(w / ((1.0 + self.observation_ess[observation]) * n as f64));
             if let Some(blocks) = &mut data.blocks {
-                blocks.push(self.observation[i]);
+                blocks.push(observation as u32);
             }
+        };
+        for (observation, theta) in input.theta.chunks_exact(d).enumerate() {
+            add(theta, observation, 1.0);
         }
-        Ok(data)
+        for (i, theta) in self.theta.chunks_exact(d).enumerate() {
+            add(theta, self.observation[i] as usize, self.weights[i]);
+        }
+        data
     }
 }
 

@@ -2,6 +2,7 @@
 //! shares of modes and bridges. Every figure carries the number of draws that made it; an infinite term makes its
 //! figure infinite (null in JSON) and is counted, never dropped. Sums run in a fixed order.
 
+pub mod calibration;
 mod distance;
 mod evaluate;
 #[cfg(test)]

@@ -37,6 +37,11 @@ pub fn stream(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
     rng
 }
 
+/// Seed number `index` of `purpose` under `seed`, for what takes a seed of its own.
+pub fn derived_seed(seed: u64, purpose: &str, index: u64) -> u64 {
+    stream(seed, purpose, index).next_u64()
+}
+
 /// A uniform number strictly inside (0, 1), on a grid of 2^-53.
 pub fn open_uniform<R: Rng>(rng: &mut R) -> f64 {
     ((rng.next_u64() >> 11) as f64 + 0.5) * (1.0 / (1u64 << 53) as f64)

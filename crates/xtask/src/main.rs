@@ -59,7 +59,8 @@ enum Task {
     /// runs are killed a hundred times, and the report is opened in a browser (Chromium). What these need is installed on the
     /// same terms as the driver, and missing it is a failure, as is a missing network.
     Test(TestArgs),
-    /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow
+    /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow;
+    /// --examples and --sbibm: what posteriors reach
     Bench(BenchArgs),
     /// Only installs the software driver
     Setup(DriverArgs),
@@ -130,6 +131,17 @@ struct BenchArgs {
     /// Makes a Python environment in target/references with the pinned packages of benches/references, for C2ST.
     #[arg(long, conflicts_with_all = ["peers", "scaling", "tiny"])]
     examples: bool,
+    /// Run the ten tasks of sbibm instead, beside the published figures; takes every option after it, see --sbibm --help
+    ///
+    /// As --examples, with the wheel of sbibm from PyPI for observations and reference posteriors. Needs hours for all.
+    #[arg(
+        long,
+        value_name = "OPTIONS",
+        num_args = 0..,
+        allow_hyphen_values = true,
+        conflicts_with_all = ["peers", "scaling", "tiny", "examples"]
+    )]
+    sbibm: Option<Vec<OsString>>,
     /// Passed on to the bench program
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -204,12 +216,18 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Bench(args) => {
             warn_without_linker();
             ensure_driver_of(args.device(), args.driver.yes)?;
-            let python = match (args.peers, args.examples) {
-                (true, _) => Some(peers::environment()?),
-                (_, true) => Some(peers::references()?),
+            let python = if args.peers {
+                Some(peers::environment()?)
+            } else if args.runs_lwflow() {
+                Some(peers::references()?)
+            } else {
+                None
+            };
+            let wheel = match &python {
+                Some(python) if args.sbibm.is_some() => Some(peers::sbibm_wheel(python)?),
                 _ => None,
             };
-            if args.examples {
+            if args.runs_lwflow() {
                 let mut build = cargo("build");
                 python::run(build.args(["--release", "--package", "lwflow-cli", "--bin", "lwflow"]))?;
             }
@@ -217,7 +235,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             let mut command = cargo("run");
             command
                 .args(["--release", "--package", "lwflow-benches", "--bin", args.program(), "--"])
-                .args(args.for_bench(python));
+                .args(args.for_bench(python, wheel));
             replace_with(&mut if paired { peers::on_two_cores(command) } else { command })?;
         }
     }
@@ -245,28 +263,37 @@ impl DemoArgs {
 impl BenchArgs {
     /// The device that was asked for, or the one for what is measured.
     fn device(&self) -> &str {
-        let default = if self.examples { "cpu" } else { default_device() };
+        let default = if self.runs_lwflow() { "cpu" } else { default_device() };
         self.device.as_deref().unwrap_or(default)
+    }
+
+    /// Whether the program runs the command `lwflow`.
+    fn runs_lwflow(&self) -> bool {
+        self.examples || self.sbibm.is_some()
     }
 
     /// The program of the benches package.
     fn program(&self) -> &'static str {
-        match (self.peers, self.scaling, self.examples) {
+        match (self.peers, self.scaling, self.examples, self.sbibm.is_some()) {
             (true, ..) => "peers",
-            (_, true, _) => "scaling",
-            (_, _, true) => "example_runs",
+            (_, true, ..) => "scaling",
+            (_, _, true, _) => "example_runs",
+            (.., true) => "sbibm",
             _ => "bench",
         }
     }
 
-    /// The arguments of that program; `python` is that of the environment, for --peers.
-    fn for_bench(self, python: Option<PathBuf>) -> Vec<OsString> {
+    /// The arguments of that program; `python` is that of the environment, `wheel` that of sbibm, where it needs them.
+    fn for_bench(self, python: Option<PathBuf>, wheel: Option<PathBuf>) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--device".into(), self.device().into()];
         if self.tiny {
             args.push("--tiny".into());
         }
         if let Some(python) = python {
             args.extend(["--python".into(), python.into()]);
+        }
+        if let Some(wheel) = wheel {
+            args.extend(["--wheel".into(), wheel.into()]);
         }
         if self.peers {
             args.extend([
@@ -276,6 +303,7 @@ impl BenchArgs {
                 peers::folder().into(),
             ]);
         }
+        args.extend(self.sbibm.unwrap_or_default());
         args.extend(self.rest);
         args
     }
@@ -317,19 +345,28 @@ mod tests {
         };
         assert_eq!(need_of(args.device()), Some(Need::Software));
         assert_eq!(args.program(), "bench");
-        assert_eq!(args.for_bench(None), ["--device", "software", "--tiny", "--filter", "linear"]);
+        assert_eq!(args.for_bench(None, None), ["--device", "software", "--tiny", "--filter", "linear"]);
 
         let Task::Bench(args) = parse("xtask bench --peers -- --parts like") else { panic!("not a bench") };
         assert_eq!(args.program(), "peers");
-        let words = args.for_bench(Some("py".into()));
+        let words = args.for_bench(Some("py".into()), None);
         assert_eq!(words[2..4], ["--python", "py"]);
         assert_eq!(words[words.len() - 2..], ["--parts", "like"]);
         assert!(PathBuf::from(&words[5]).join("worker.py").is_file());
 
         let Task::Bench(args) = parse("xtask bench --examples -- --seeds 0") else { panic!("not a bench") };
         assert_eq!(args.program(), "example_runs");
-        let words = args.for_bench(Some("py".into()));
+        let words = args.for_bench(Some("py".into()), None);
         assert_eq!(words, ["--device", "cpu", "--python", "py", "--seeds", "0"]);
+
+        let line = "xtask bench --yes --sbibm --task slcp --refine --seed 1 --help";
+        let Task::Bench(args) = parse(line) else { panic!("not a bench") };
+        assert!(args.driver.yes);
+        assert_eq!((args.program(), need_of(args.device())), ("sbibm", None));
+        let words = args.for_bench(Some("py".into()), Some("sbibm.whl".into()));
+        assert_eq!(words[..6], ["--device", "cpu", "--python", "py", "--wheel", "sbibm.whl"]);
+        assert_eq!(words[6..], ["--task", "slcp", "--refine", "--seed", "1", "--help"]);
+        assert!(Cli::try_parse_from(["xtask", "bench", "--peers", "--sbibm"]).is_err());
 
         let Task::Bench(args) = parse("xtask bench --scaling --tiny") else { panic!("not a bench") };
         assert_eq!(args.program(), "scaling");

@@ -1,10 +1,16 @@
-//! What `cargo xtask bench --peers` and `--examples` need: their Python environments, and two cores for each contestant.
+//! What `cargo xtask bench --peers`, `--examples` and `--sbibm` need: their Python environments, the wheel of sbibm, and two
+//! cores for each contestant.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::python::Environment;
+use anyhow::bail;
+
+use crate::python::{Environment, run};
 use crate::tools::{in_path, workspace_root};
+
+/// The wheel that benches/references/sbibm.txt names.
+const SBIBM_WHEEL: &str = "sbibm-1.1.0-py2.py3-none-any.whl";
 
 /// The folder of the Python scripts and of their requirements.
 pub fn scripts() -> PathBuf {
@@ -40,6 +46,26 @@ pub fn references() -> anyhow::Result<PathBuf> {
     let requirements = vec![workspace_root().join("benches").join("references").join("requirements.txt")];
     let folder = workspace_root().join("target").join("references");
     Environment { folder, requirements, options: &["--no-deps"], cost: "200 MB from PyPI" }.make()
+}
+
+/// The wheel of sbibm, fetched now with the pip of `python` if it is not there.
+///
+/// # Errors
+/// When pip fails, or brings another file than that of benches/references/sbibm.txt.
+pub fn sbibm_wheel(python: &Path) -> anyhow::Result<PathBuf> {
+    let wheel = workspace_root().join("target").join("references").join(SBIBM_WHEEL);
+    if !wheel.is_file() {
+        let requirement = workspace_root().join("benches").join("references").join("sbibm.txt");
+        eprintln!("xtask: fetching {SBIBM_WHEEL} (19 MB from PyPI, read and not installed)");
+        let mut command = Command::new(python);
+        // With --require-hashes a file under this name is the one, and complete.
+        command.args(["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest"]);
+        run(command.arg(wheel.with_file_name("")).arg("--requirement").arg(requirement))?;
+    }
+    if !wheel.is_file() {
+        bail!("pip did not leave {}", wheel.display());
+    }
+    Ok(wheel)
 }
 
 /// The command on two cores where `taskset` is at hand, so that no contestant has more than another.

@@ -3,12 +3,14 @@
 //! and labels into real text with sub- and superscripts.
 //! Invariant: a line is told from the others by its dashes or its markers too, never by its colour alone.
 
+mod calibration;
 mod chart;
 mod corner;
 mod curves;
 mod ink;
 mod weights;
 
+pub use calibration::calibration_panels;
 pub use chart::Drawing;
 pub use corner::{CornerAxis, CornerLayer, LayerStyle, corner};
 pub use curves::{EvidenceMark, RoundPoint, TrainingCurve, evidence_and_rounds, training_curves};

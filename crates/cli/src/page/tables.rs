@@ -20,7 +20,7 @@ pub(super) struct Part {
 /// Text with sub- and superscripts.
 pub(super) type Cell = Vec<Part>;
 
-fn plain(text: impl Into<String>) -> Cell {
+pub(super) fn plain(text: impl Into<String>) -> Cell {
     vec![Part { text: text.into(), script: 0 }]
 }
 

@@ -109,6 +109,21 @@ fn the_page_on_amortised_inference_runs() {
 }
 
 #[test]
+fn the_page_on_calibration_runs() {
+    let (folder, n_files, n_commands) = follow("calibration.md");
+    assert_eq!((n_files, n_commands), (4, 6));
+    // What the text says: the model passes, and the noisier world finds it too narrow.
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join(name)).unwrap()).unwrap()
+    };
+    assert_eq!(read("runs/line/calibration.json")["passed"], true);
+    let noisy = read("runs/noisy/calibration.json");
+    for k in 0..3 {
+        assert_eq!(noisy["ranks"]["quantities"][k]["departure"], "too_narrow", "quantity {k}");
+    }
+}
+
+#[test]
 fn the_guide_runs() {
     let (folder, n_files, n_commands) = follow("guide.md");
     assert!(n_files >= 5 && n_commands >= 10, "{n_files} files, {n_commands} commands");

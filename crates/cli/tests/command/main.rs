@@ -2,6 +2,7 @@
 //! Every test uses the software adapter where there is one, small fits and a folder of its own.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod calibrate;
 mod edges;
 mod export;
 mod first;
