@@ -86,7 +86,9 @@ fn likelihoods() -> Vec<(&'static str, Constants)> {
         let given = constants.clone().with("scan", false);
         if reads_data {
             rows.push(("evaluate_likelihood", given.clone().with("observed", true)));
-            rows.push(("evaluate_likelihood", given.clone().with("observed", true).with("n_derived", 0)));
+            let alone = user.split("fn derived").next().unwrap_or(user);
+            let given = given.clone().with("n_derived", 0).with("user", alone);
+            rows.push(("evaluate_likelihood", given.with("observed", true)));
         }
         rows.push(("evaluate_likelihood", given));
         let scan = constants.with("scan", true).with("block", 8192).with("n_cubics", 2048);

@@ -64,7 +64,7 @@ fn a_disk_that_fills_up_is_status_1_and_leaves_no_torn_file() {
     let full = |blocks: u32, rest: &str| {
         shell(at, &format!("trap '' XFSZ; ulimit -f {blocks}; exec $LWFLOW {rest}"))
     };
-    full(16, "fit fit.toml --out out").expect(1, &["out/samples.npz", "cannot write"]);
+    full(24, "fit fit.toml --out out").expect(1, &["out/samples.npz", "cannot write"]);
     assert!(names(&at.join("out")).iter().all(|n| n != "samples.npz" && !n.starts_with(".lwflow-")));
     // What there is can be replaced once there is room.
     lwflow(at, "fit fit.toml --out out --force --device cpu").expect(0, &["results in out"]);
