@@ -51,8 +51,10 @@ pub(crate) struct Spline<T> {
 ///
 /// With xi = (v - x_k) / w, q = xi (1 - xi):
 ///
-///     A = s xi^2 + d0 q,  C = s (xi^2 + (1 - xi)^2) + (d0 + d1) q,  u = y_k + h A / C
-///     N = d1 xi^2 + 2 s q + d0 (1 - xi)^2,  du/dv = s^2 N / C^2
+/// ```text
+/// A = s xi^2 + d0 q,  C = s (xi^2 + (1 - xi)^2) + (d0 + d1) q,  u = y_k + h A / C
+/// N = d1 xi^2 + 2 s q + d0 (1 - xi)^2,  du/dv = s^2 N / C^2
+/// ```
 ///
 /// which are equations 4 and 5 of the paper, its s + (d0 + d1 - 2 s) q written as C, without a difference.
 struct Point<T> {
@@ -188,7 +190,9 @@ impl<T: Real> Spline<T> {
     /// Equation 29 of the paper, with eta = (u - y_k) / h and p = d0 (1 - eta) - d1 eta: the discriminant is
     /// p^2 + 4 s^2 eta (1 - eta), a sum of squares, and with t = |p| + its root
     ///
-    ///     xi = 2 s eta / (t + 2 s eta) if p >= 0,   1 - xi = 2 s (1 - eta) / (t + 2 s (1 - eta)) if p < 0
+    /// ```text
+    /// xi = 2 s eta / (t + 2 s eta) if p >= 0,   1 - xi = 2 s (1 - eta) / (t + 2 s (1 - eta)) if p < 0
+    /// ```
     ///
     /// so that the smaller of xi and 1 - xi keeps its relative precision.
     fn solve(&self, k: usize, u: T) -> Point<T> {
@@ -230,7 +234,9 @@ impl<T: Real> Spline<T> {
     /// v, its gradient, and the raw values' gradients `[3 K - 1]`, from u, its gradient and the sample's weight: those of
     /// `g_u u(v) - w ln du/dv`. With the signs of [`Point`],
     ///
-    ///     dr/ds = q (d1 xi^2 - d0 (1 - xi)^2) / C^2,  dr/dd0 = q (1 - r) / C,  dr/dd1 = -q r / C
+    /// ```text
+    /// dr/ds = q (d1 xi^2 - d0 (1 - xi)^2) / C^2,  dr/dd0 = q (1 - r) / C,  dr/dd1 = -q r / C
+    /// ```
     pub fn backward(&self, u: T, g_u: T, w: T) -> (T, T, Vec<T>) {
         let n_bins = self.widths.size.len();
         let mut raw = vec![T::zero(); n_raw(n_bins)];

@@ -102,12 +102,16 @@ fn compare(rows: impl Iterator<Item = Row>) {
         let expected: Vec<f64> =
             rows("log_likelihood").iter().map(|v| v.as_f64().unwrap_or(f64::NEG_INFINITY)).collect();
         let dim = theta.len() / expected.len();
+        let text = std::fs::read_to_string(&row.wgsl).unwrap();
+        let data = row.data.as_deref().map(data);
         let source = WgslSource {
             file: format!("{name}.wgsl"),
-            text: std::fs::read_to_string(&row.wgsl).unwrap(),
             dim,
-            data: row.data.as_deref().map(data),
-            ..WgslSource::default()
+            // A file that also simulates has as many values as its observation; the bernoulli tasks derive the paper's theta.
+            n_observed: data.as_ref().filter(|_| text.contains("fn simulate(")).map_or(0, |d| d.n_columns),
+            n_derived: if text.contains("fn derived(") { dim } else { 0 },
+            text,
+            data,
         };
         let program = WgslProgram::new(&source).unwrap_or_else(|e| panic!("{e}"));
         let (audit, _) = program.audit(&theta, Duration::from_secs(60)).unwrap().unwrap();
