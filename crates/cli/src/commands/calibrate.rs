@@ -233,13 +233,16 @@ fn fresh_pairs(
     Ok(Some(Pairs { theta, x, from }))
 }
 
-/// Data `[m, X]` of `theta`, `[n, D]`, and the rows that have not failed, `[m]`; `None` if the user asked to stop.
+/// Data `[m, X]` and the rows `[m]` of the theta that they are of.
+type Simulated = (Vec<f64>, Vec<usize>);
+
+/// Data of `theta`, `[n, D]`, those left out that failed; `None` if the user asked to stop.
 fn simulate(
     task: &Task,
     simulation: &mut Simulation,
     theta: &[f64],
     bar: &Bar,
-) -> Result<Option<(Vec<f64>, Vec<usize>)>, CommandError> {
+) -> Result<Option<Simulated>, CommandError> {
     let (dim, width) = (simulation.names.len(), simulation.observed.len());
     let n = theta.len() / dim;
     let (mut x, mut kept) = (Vec::new(), Vec::new());
