@@ -172,6 +172,12 @@ fn compare_flow(spec: &FlowSpec, n: usize, seed: u64, control: bool) {
         .map(|(z, p)| d as f64 + z.iter().map(|z| z * z).sum::<f64>() + p.abs())
         .collect();
     let mut magnitude = vec![0.0; flow.layout().len];
+    // The gradients of the raw values of a spline cancel in their sum over W: softmax alone makes two thirds of them add to zero.
+    let summed = spec.layers.iter().map(|layer| match layer {
+        LayerSpec::AffineCoupling(_) => 1.0,
+        LayerSpec::SplineCoupling(c) => (3 * c.n_bins - 1) as f64,
+    });
+    let summed = summed.fold(1.0, f64::max);
     let mut context_magnitude = Vec::new();
     for i in 0..n {
         let lv = lv64.as_ref().map(|lv| &lv[i..=i]);
@@ -179,7 +185,7 @@ fn compare_flow(spec: &FlowSpec, n: usize, seed: u64, control: bool) {
         let one = flow.gradient(theta, context, &weights64[i..=i], lv).unwrap();
         magnitude.iter_mut().zip(&one.params).for_each(|(m, g)| *m += g.abs());
         let size = one.theta.iter().chain(&one.context).fold(weights64[i].max(1e-30), |a, v| a.max(v.abs()));
-        context_magnitude.extend(std::iter::repeat_n(size, c));
+        context_magnitude.extend(std::iter::repeat_n(summed * size, c));
     }
     // Terms that cancel within a sample carry the rounding of what they are made of; the block's mean stands for it.
     for block in &flow.layout().blocks {
