@@ -2,13 +2,14 @@
 //! Everything that can be wrong with a task is found here, before any simulation.
 
 use crate::exit::CommandError;
+use crate::progress::Bar;
 use crate::task::{Place, SimulatorSource, Task, TaskError, prior_of};
 use crate::wgsl_file::{of, parameters, source};
 use lwflow_engine::{Engine, SimulatorProgram};
 use lwflow_host::HostError;
 use lwflow_host::prior::{Prior, transform_rows};
 use lwflow_host::rng::{SOBOL_BLOCK, sobol_rows};
-use lwflow_host::simulator::{CommandSimulator, Simulator, WgslSimulator};
+use lwflow_host::simulator::{CommandSimulator, Simulator, WgslSimulator, has_failed};
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,48 @@ pub fn run_simulations(
         }
     }
     Ok((done, Ok(())))
+}
+
+/// Simulations that have not failed.
+#[derive(Debug, Default)]
+pub struct Simulated {
+    /// Simulations made, those that failed among them.
+    pub done: usize,
+    /// Numbers of those that have not failed, `[m]`.
+    pub rows: Vec<usize>,
+    /// Their parameters, `[m, D]`.
+    pub theta: Vec<f64>,
+    /// Their data, `[m, X]`.
+    pub x: Vec<f64>,
+}
+
+/// Makes simulations `0..n` and keeps in memory those that have not failed; fewer are done where the user asks to stop.
+///
+/// # Errors
+/// [`CommandError`] naming the task file and the simulation that went wrong.
+pub fn simulate_rows(
+    task: &Task,
+    simulator: &mut dyn Simulator,
+    n: usize,
+    theta: impl FnMut(Range<usize>) -> Vec<f64>,
+    bar: &Bar,
+) -> Result<Simulated, CommandError> {
+    let (dim, width) = (simulator.dim(), simulator.n_observed());
+    let mut kept = Simulated::default();
+    let (done, ended) = run_simulations(simulator, n, theta, |rows, theta, x| {
+        let end = rows.end;
+        for ((row, theta), x) in rows.zip(theta.chunks_exact(dim)).zip(x.chunks_exact(width)) {
+            if !has_failed(x) {
+                kept.rows.push(row);
+                kept.theta.extend_from_slice(theta);
+                kept.x.extend_from_slice(x);
+            }
+        }
+        Ok(bar.update(end, n))
+    })?;
+    ended.map_err(|error| of(&task.file, error))?;
+    kept.done = done;
+    Ok(kept)
 }
 
 /// Rows of the prior's scrambled Sobol points through its quantiles, `[n, D]`.

@@ -3,11 +3,10 @@
 
 use crate::exit::{CommandError, Status};
 use crate::progress::Bar;
-use crate::simulation::{Simulation, prior_rows, run_simulations};
+use crate::simulation::{Simulated, Simulation, prior_rows, simulate_rows};
 use crate::task::{
     ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, likelihood_of, prior_of,
 };
-use crate::wgsl_file::of;
 use lwflow_host::files::{
     ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
     chain_format, read_chains, read_pairs,
@@ -16,7 +15,6 @@ use lwflow_host::fit::FitInput;
 use lwflow_host::outer::{EdgeChoice, Support};
 use lwflow_host::prior::{IndependentPrior, Marginal};
 use lwflow_host::rng::{SOBOL_BLOCK, sobol_blocks};
-use lwflow_host::simulator::has_failed;
 use lwflow_host::targets::Target;
 use lwflow_host::weights::{self, WeightReport};
 use serde::Serialize;
@@ -109,22 +107,9 @@ pub fn draw_simulations(
     bar: &Bar,
 ) -> Result<Source, CommandError> {
     let Simulation { names, labels, prior, simulator, .. } = &mut simulation;
-    let (d, width) = (names.len(), simulator.n_observed());
-    let (mut theta, mut context, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
     let rows = |rows: Range<usize>| prior_rows(&**prior, seed, rows);
-    let (done, ended) = run_simulations(&mut **simulator, n, rows, |rows, given, x| {
-        let end = rows.end;
-        for ((row, given), x) in rows.zip(given.chunks_exact(d)).zip(x.chunks_exact(width)) {
-            if !has_failed(x) {
-                theta.extend_from_slice(given);
-                context.extend_from_slice(x);
-                blocks.push((row / SOBOL_BLOCK) as u32);
-            }
-        }
-        Ok(bar.update(end, n))
-    })?;
-    ended.map_err(|e| of(&task.file, e))?;
-    let succeeded = blocks.len();
+    let Simulated { done, rows, theta, x } = simulate_rows(task, &mut **simulator, n, rows, bar)?;
+    let succeeded = rows.len();
     if succeeded == 0 {
         let message = format!("{}: none of {done} simulations succeeded", task.file.display());
         return Err(CommandError::new(Status::Input, message));
@@ -142,10 +127,10 @@ pub fn draw_simulations(
         labels: labels.clone(),
         supports,
         theta,
-        context,
+        context: x,
         log_weights,
         log_proposal: None,
-        blocks: Some(blocks),
+        blocks: Some(rows.iter().map(|row| (row / SOBOL_BLOCK) as u32).collect()),
         effective: None,
     };
     let how = "with context there is no single evidence";

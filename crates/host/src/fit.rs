@@ -261,7 +261,9 @@ pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Pre
             "{n_outside} points of weight zero lie on or outside the bounds and were left out"
         ));
     }
-    let novelty = Novelty::fit(&data.context, c);
+    let rows = data.context.chunks_exact(c.max(1)).zip(&data.weights);
+    let weighted: Vec<f32> = rows.filter(|(_, w)| **w > 0.0).flat_map(|(x, _)| x).copied().collect();
+    let novelty = Novelty::fit(&weighted, c);
     Ok(Prepared { data, outer, context: (location, scale), novelty, notes })
 }
 

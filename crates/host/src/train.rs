@@ -242,7 +242,7 @@ pub fn train(
         let stop =
             progress(TrainProgress { visits: report.visits, max_visits: n_steps * batch, validation_loss });
         if step % every == 0 || step == n_steps || stop.is_break() {
-            let now = stepper.judged(executor)?;
+            stepper.judge(executor)?;
             let evaluated = evaluate(executor, data, judged, &picked, spec.dim)?;
             stepper.go_on(executor)?;
             validation_loss = evaluated.loss;
@@ -258,7 +258,7 @@ pub fn train(
             if validation_loss < report.best_validation_loss {
                 report.best_validation_loss = validation_loss;
                 report.best_step = step;
-                best = now;
+                best = stepper.judged(executor)?;
                 best_log_prob = evaluated.log_prob;
                 waited = 0;
             } else {

@@ -2,14 +2,13 @@
 //! an observation looks as its own posterior predicts. Invariant: everything follows from model, pairs or task, and seed.
 
 use super::open_engine;
-use super::table::{observations, warn_of_novel};
+use super::table::{observations, same_parameters, warn_of_novel};
 use crate::calibration::{Calibration, FILES, Prediction};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
 use crate::progress::{Bar, Console, go_on, print};
-use crate::simulation::{Simulation, run_simulations, simulation};
+use crate::simulation::{Simulated, Simulation, simulate_rows, simulation};
 use crate::task::{Likelihood, Task};
-use crate::wgsl_file::of;
 use clap::Args;
 use lwflow_engine::{DeviceChoice, FlowExecutor};
 use lwflow_host::diagnostics::calibration::{
@@ -20,7 +19,6 @@ use lwflow_host::model_file::read_model;
 use lwflow_host::posterior::Posterior;
 use lwflow_host::prior::transform_rows;
 use lwflow_host::rng::{CounterField, derived_seed};
-use lwflow_host::simulator::has_failed;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -198,10 +196,7 @@ fn pairs_of(file: &Path, posterior: &Posterior) -> Result<Pairs, CommandError> {
 fn fits(simulation: &Simulation, posterior: &Posterior, task: &Task) -> Result<(), CommandError> {
     let file = task.file.display();
     let input = |message: String| Err(CommandError::new(Status::Input, format!("{file}: {message}")));
-    if simulation.names != posterior.names {
-        let (got, expected) = (simulation.names.join(", "), posterior.names.join(", "));
-        return input(format!("its parameters are {got}, those of the model {expected}"));
-    }
+    same_parameters(task, posterior)?;
     let (got, expected) = (simulation.observed.len(), posterior.spec().context_dim);
     if got != expected {
         return input(format!("its simulator gives {got} values, the model takes {expected}"));
@@ -224,17 +219,14 @@ fn fresh_pairs(
     let theta = transform_rows(&*simulation.prior, &u);
     let from = format!("{}: simulated", task.file.display());
     let bar = console.bar("simulating pairs", "simulations");
-    let Some((x, kept)) = simulate(task, simulation, &theta, &bar)? else { return Ok(None) };
+    let Some(kept) = simulate(task, simulation, &theta, &bar)? else { return Ok(None) };
     drop(bar);
-    let theta: Vec<f64> = kept.iter().flat_map(|&row| theta[row * dim..][..dim].iter().copied()).collect();
-    if kept.len() < n {
-        console.remark(format!("{} of {n} simulations failed (NaN alone) and are left out", n - kept.len()));
+    let m = kept.rows.len();
+    if m < n {
+        console.remark(format!("{} of {n} simulations failed (NaN alone) and are left out", n - m));
     }
-    Ok(Some(Pairs { theta, x, from }))
+    Ok(Some(Pairs { theta: kept.theta, x: kept.x, from }))
 }
-
-/// Data `[m, X]` and the rows `[m]` of the theta that they are of.
-type Simulated = (Vec<f64>, Vec<usize>);
 
 /// Data of `theta`, `[n, D]`, those left out that failed; `None` if the user asked to stop.
 fn simulate(
@@ -243,22 +235,11 @@ fn simulate(
     theta: &[f64],
     bar: &Bar,
 ) -> Result<Option<Simulated>, CommandError> {
-    let (dim, width) = (simulation.names.len(), simulation.observed.len());
+    let dim = simulation.names.len();
     let n = theta.len() / dim;
-    let (mut x, mut kept) = (Vec::new(), Vec::new());
     let given = |rows: Range<usize>| theta[rows.start * dim..rows.end * dim].to_vec();
-    let (done, ended) = run_simulations(&mut *simulation.simulator, n, given, |rows, _, piece| {
-        let end = rows.end;
-        for (row, values) in rows.zip(piece.chunks_exact(width)) {
-            if !has_failed(values) {
-                kept.push(row);
-                x.extend_from_slice(values);
-            }
-        }
-        Ok(bar.update(end, n))
-    })?;
-    ended.map_err(|error| of(&task.file, error))?;
-    Ok((done == n).then_some((x, kept)))
+    let kept = simulate_rows(task, &mut *simulation.simulator, n, given, bar)?;
+    Ok((kept.done == n).then_some(kept))
 }
 
 /// The observations `[X]` each: what the user gave, or the data of the task's likelihood where they are X values.
@@ -316,9 +297,9 @@ fn predict(
         return Ok(None);
     }
     let bar = console.bar("simulating predictions", "simulations");
-    let Some((x, kept)) = simulate(task, simulation, &theta, &bar)? else { return Ok(None) };
+    let Some(kept) = simulate(task, simulation, &theta, &bar)? else { return Ok(None) };
     drop(bar);
-    let check = predictive_check(observed, &x)?;
-    let (names, n_failed) = (simulation.observed.clone(), n - kept.len());
+    let check = predictive_check(observed, &kept.x)?;
+    let (names, n_failed) = (simulation.observed.clone(), n - kept.rows.len());
     Ok(Some(Prediction { names, observed: observed.to_vec(), n_failed, check }))
 }

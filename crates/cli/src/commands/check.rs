@@ -2,6 +2,7 @@
 //! Invariant: nothing is written (but the note of a passed self-test), and what a fit would refuse is refused with the
 //! same words and the same status.
 
+mod pieces;
 mod prior_draws;
 mod prior_simulations;
 mod text;

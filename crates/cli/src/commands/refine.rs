@@ -3,7 +3,7 @@
 
 use super::fit::rounds_settings;
 use super::rounds::run_rounds;
-use super::table::{observations, warn_of_novel};
+use super::table::{observations, same_parameters, warn_of_novel};
 use super::{RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;
@@ -46,15 +46,7 @@ pub(super) fn run_refine(args: &RefineArgs) -> Result<Status, CommandError> {
         return Err(input(format!("{}: {message}", args.model.display())));
     }
     let mut task = Task::read(&args.task)?;
-    let names: Vec<String> = task.parameters.iter().map(|p| p.name.clone()).collect();
-    if names != posterior.names {
-        let (model, task) = (posterior.names.join(", "), names.join(", "));
-        return Err(input(format!(
-            "{}: its parameters are {task}, those of {} are {model}",
-            args.task.display(),
-            args.model.display()
-        )));
-    }
+    same_parameters(&task, &posterior)?;
     let found = observations(&args.context, &args.model, &posterior)?;
     let row = match args.observation {
         None if found.n == 1 => 0,

@@ -5,6 +5,7 @@ use crate::draws::{Draws, forgive_closed_pipe, write_draws};
 use crate::exit::{CommandError, Status};
 use crate::progress::{Console, interrupted};
 use crate::report::write_file;
+use crate::task::Task;
 use lwflow_host::files::{ColumnChoice, SampleTable, check_output, read_samples, read_table, write_samples};
 use lwflow_host::model_file::read_model;
 use lwflow_host::novelty::{NOVEL_TAIL, NoveltyScore};
@@ -88,6 +89,17 @@ pub(super) fn observations(
         return Err(CommandError::new(Status::Input, message));
     }
     Ok(found)
+}
+
+/// Refuses a task with other parameters than the model's.
+pub(super) fn same_parameters(task: &Task, posterior: &Posterior) -> Result<(), CommandError> {
+    let names: Vec<String> = task.parameters.iter().map(|p| p.name.clone()).collect();
+    if names == posterior.names {
+        return Ok(());
+    }
+    let (got, expected) = (names.join(", "), posterior.names.join(", "));
+    let message = format!("{}: its parameters are {got}, those of the model {expected}", task.file.display());
+    Err(CommandError::new(Status::Input, message))
 }
 
 /// Names observations far from the training's, of which a flow only extrapolates.

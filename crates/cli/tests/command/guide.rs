@@ -99,6 +99,24 @@ fn the_page_on_amortised_inference_runs() {
     let json = |name: &str| serde_json::from_str::<serde_json::Value>(&read(name)).unwrap();
     assert_eq!(json("runs/refined/verdict.json")["met"], true);
     assert_eq!(read("runs/refined/observation.csv"), "x1,x2,x3,x4,x5\n61,37,22,14,8\n");
+    // What cannot be refined.
+    let refuse = |arguments: &str, words: &[&str]| {
+        let line = format!("refine runs/npe/model.safetensors --out runs/none {arguments}");
+        let output = command(folder.path()).args(line.split_whitespace()).output().unwrap();
+        Run::from(output).expect(3, words);
+        assert!(!folder.path().join("runs/none").exists(), "{arguments}");
+    };
+    refuse("--task TASK.toml --context observed.csv", &["no --observation, expected a row from 1 to 3"]);
+    refuse(
+        "--task TASK.toml --context observed.csv --observation 4",
+        &["--observation 4, expected a row from 1 to 3"],
+    );
+    refuse("--task TASK.toml --context 1,2", &["--context has 2 values, the model takes 5"]);
+    std::fs::write(folder.path().join("OTHER.toml"), "[likelihood]\ntarget = \"gauss1\"\n").unwrap();
+    refuse(
+        "--task OTHER.toml --context 61,37,22,14,8",
+        &["OTHER.toml: its parameters are ", "amplitude, rate"],
+    );
     let weighted = json("runs/weighted/metrics.json");
     assert_eq!(weighted["amortised"]["n_evaluations"], 64_000);
     assert!(

@@ -8,13 +8,13 @@ use super::uniform::fill;
 use super::{Gpu, GpuScan, Staging, Wait};
 use crate::scan::QuantileTable;
 use crate::wgsl::WORKGROUP;
-use crate::{EngineError, EngineSettings, WgslProgram};
+use crate::{EngineError, EngineSettings, WgslData, WgslProgram};
 
 /// Theta of a piece, if memory allows: a dispatch of a quarter of a second at a million evaluations per second.
 const PIECE: usize = 1 << 18;
 
 /// What buffers of numbers are used as.
-const STORAGE: wgpu::BufferUsages =
+pub(super) const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
 
 /// A likelihood and its buffers for one piece.
@@ -58,24 +58,12 @@ impl GpuLikelihood {
         let (dim, n_derived) = (source.dim, source.n_derived);
         // The file's mistakes were found before, so what fails here is the driver's.
         let pipeline = gpu.pipeline("evaluate_likelihood", &program.constants())?;
-        let row = 4 * (dim.max(n_derived) as u64).max(1);
-        let binding = u64::from(u32::MAX).min(gpu.limits.max_storage_buffer_binding_size);
-        let groups = gpu.limits.max_compute_workgroups_per_dimension as usize * WORKGROUP as usize;
-        let fits = (binding.min(settings.scratch_bytes / 4) / row).max(WORKGROUP.into()) as usize;
-        let piece = settings.piece_samples.unwrap_or(PIECE).clamp(1, PIECE.min(groups).min(fits));
+        let piece = piece_rows(&gpu, settings, dim.max(n_derived), PIECE);
         let shape = gpu.buffer("likelihood/shape", 4, Usage::UNIFORM | Usage::COPY_DST)?;
         let theta = gpu.buffer("likelihood/theta", piece * dim, STORAGE)?;
         let log_likelihood = gpu.buffer("likelihood/log_likelihood", piece, STORAGE)?;
         let derived = gpu.buffer("likelihood/derived", (piece * n_derived).max(1), STORAGE)?;
-        let values: Vec<f32> = match &source.data {
-            Some(data) => data.values.iter().map(|v| *v as f32).collect(),
-            None => vec![0.0],
-        };
-        let data = gpu.buffer("likelihood/data", values.len(), STORAGE)?;
-        gpu.scoped("uploading the data of a likelihood", || {
-            gpu.queue.write_buffer(&data, 0, bytemuck::cast_slice(&values));
-            Ok(())
-        })?;
+        let data = data_buffer(&gpu, "likelihood/data", source.data.as_ref())?;
         let mut buffers = own(n_derived, &shape, &theta, &log_likelihood, &derived);
         if program.reads_data() {
             buffers.push(("lwflow_data", Bound::Read(&data)));
@@ -188,6 +176,30 @@ impl GpuLikelihood {
         }
         pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, values))
     }
+}
+
+/// Rows of a piece of at most `most`, of so many floats in the widest buffer.
+pub(super) fn piece_rows(gpu: &Gpu, settings: &EngineSettings, floats: usize, most: usize) -> usize {
+    let row = 4 * (floats as u64).max(1);
+    let binding = u64::from(u32::MAX).min(gpu.limits.max_storage_buffer_binding_size);
+    let groups = gpu.limits.max_compute_workgroups_per_dimension as usize * WORKGROUP as usize;
+    let fits = (binding.min(settings.scratch_bytes / 4) / row).max(WORKGROUP.into()) as usize;
+    settings.piece_samples.unwrap_or(most).clamp(1, most.min(groups).min(fits))
+}
+
+/// A user's data on the device; one zero where there is none.
+pub(super) fn data_buffer(
+    gpu: &Gpu,
+    label: &'static str,
+    data: Option<&WgslData>,
+) -> Result<wgpu::Buffer, EngineError> {
+    let values: Vec<f32> = data.map_or(vec![0.0], |data| data.values.iter().map(|v| *v as f32).collect());
+    let buffer = gpu.buffer(label, values.len(), STORAGE)?;
+    gpu.scoped("uploading a user's data", || {
+        gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&values));
+        Ok(())
+    })?;
+    Ok(buffer)
 }
 
 /// The buffers that every kernel is bound to.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::likelihood::{STORAGE, data_buffer, piece_rows};
 use super::pipeline::Bound;
 use super::uniform::fill;
 use super::{Gpu, Staging, Wait};
@@ -38,24 +39,11 @@ impl GpuSimulator {
         let (dim, n_observed) = (source.dim, source.n_observed);
         // The file's mistakes were found before, so what fails here is the driver's.
         let pipeline = gpu.pipeline("evaluate_simulator", &program.constants())?;
-        let row = 4 * dim.max(n_observed) as u64;
-        let binding = u64::from(u32::MAX).min(gpu.limits.max_storage_buffer_binding_size);
-        let groups = gpu.limits.max_compute_workgroups_per_dimension as usize * WORKGROUP as usize;
-        let fits = (binding.min(settings.scratch_bytes / 4) / row).max(WORKGROUP.into()) as usize;
-        let piece = settings.piece_samples.unwrap_or(PIECE).clamp(1, PIECE.min(groups).min(fits));
-        let storage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let piece = piece_rows(&gpu, settings, dim.max(n_observed), PIECE);
         let shape = gpu.buffer("simulator/shape", 20, Usage::UNIFORM | Usage::COPY_DST)?;
-        let theta = gpu.buffer("simulator/theta", piece * dim, storage)?;
-        let x = gpu.buffer("simulator/x", piece * n_observed, storage)?;
-        let values: Vec<f32> = match &source.data {
-            Some(data) => data.values.iter().map(|v| *v as f32).collect(),
-            None => vec![0.0],
-        };
-        let data = gpu.buffer("simulator/data", values.len(), storage)?;
-        gpu.scoped("uploading the data of a simulator", || {
-            gpu.queue.write_buffer(&data, 0, bytemuck::cast_slice(&values));
-            Ok(())
-        })?;
+        let theta = gpu.buffer("simulator/theta", piece * dim, STORAGE)?;
+        let x = gpu.buffer("simulator/x", piece * n_observed, STORAGE)?;
+        let data = data_buffer(&gpu, "simulator/data", source.data.as_ref())?;
         let mut buffers = vec![
             ("lwflow_shape", Bound::Uniform(&shape)),
             ("lwflow_theta", Bound::Read(&theta)),

@@ -4,7 +4,7 @@
 use super::*;
 use crate::rng::CounterField;
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
-use lwflow_model::{BaseSpec, Bijection, Bound, Edge, FlowSettings, FlowSpec, MixtureSpec};
+use lwflow_model::{BaseSpec, Bijection, Bound, Coupling, Edge, FlowSettings, FlowSpec, MixtureSpec};
 
 fn engine() -> Engine {
     Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..EngineSettings::default() }).unwrap()
@@ -12,7 +12,11 @@ fn engine() -> Engine {
 
 /// Four parameters, with soft, hard and mixed edges and none, of `context_dim` context values.
 fn posterior(context_dim: usize, base: BaseSpec) -> Posterior {
-    let settings = FlowSettings { n_layers: 4, hidden: vec![8, 8], ..FlowSettings::default() };
+    posterior_of(context_dim, base, Coupling::Affine)
+}
+
+fn posterior_of(context_dim: usize, base: BaseSpec, coupling: Coupling) -> Posterior {
+    let settings = FlowSettings { n_layers: 4, hidden: vec![8, 8], coupling, ..FlowSettings::default() };
     let spec = FlowSpec::build(4, context_dim, &settings, base, 3).unwrap();
     let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();
     for (i, value) in params.iter_mut().enumerate() {
@@ -42,6 +46,31 @@ fn posterior(context_dim: usize, base: BaseSpec) -> Posterior {
 
 fn mixture() -> BaseSpec {
     BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() })
+}
+
+#[test]
+fn the_posterior_of_one_observation_is_the_same_without_context() {
+    for coupling in [Coupling::Affine, Coupling::Spline { n_bins: 5, bound: 3.0 }] {
+        let with = posterior_of(2, mixture(), coupling);
+        let observation = [1.7, -0.4];
+        let alone = with.given(&observation).unwrap();
+        assert_eq!((alone.spec().context_dim, alone.spec().dim), (0, 4));
+        let draws = many(&with, 300, &observation, 9);
+        let same = many(&alone, 300, &[], 9);
+        for (a, b) in draws.log_prob.iter().zip(&same.log_prob) {
+            assert!((a - b).abs() < 1e-3 * (1.0 + a.abs()), "{a} {b}");
+        }
+        let mut executor = engine().flow(alone.spec()).unwrap();
+        let log_q = alone.log_prob(&mut executor, &draws.theta, &[]).unwrap();
+        let mut executor = engine().flow(with.spec()).unwrap();
+        let repeated: Vec<f64> = (0..300).flat_map(|_| observation).collect();
+        let expected = with.log_prob(&mut executor, &draws.theta, &repeated).unwrap();
+        let error = log_q.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(error < 0.01, "{coupling:?}: log q off by {error}");
+        let other = with.given(&[-1.7, 0.4]).unwrap();
+        assert_ne!(many(&other, 300, &[], 9).log_prob, same.log_prob);
+        assert!(with.given(&[1.0]).is_err() && with.given(&[1.0, f64::NAN]).is_err());
+    }
 }
 
 fn many(posterior: &Posterior, n_each: usize, contexts: &[f64], seed: u64) -> Samples {

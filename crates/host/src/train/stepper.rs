@@ -182,17 +182,27 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// The parameters to judge and keep, which the executor now has: their average, or those of now.
+    /// Gives the executor the parameters that are judged: their average, where there is one.
+    pub fn judge(&self, executor: &mut FlowExecutor) -> Result<(), HostError> {
+        match self.average() {
+            Some(average) => Ok(executor.set_params(average)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The parameters that are judged, to be kept.
     pub fn judged(&self, executor: &mut FlowExecutor) -> Result<Vec<f32>, HostError> {
+        match (&self.place, self.average()) {
+            (_, Some(average)) => Ok(average.to_vec()),
+            (Place::Host(on_host), None) => Ok(on_host.params.clone()),
+            (Place::Device, None) => Ok(executor.params()?),
+        }
+    }
+
+    fn average(&self) -> Option<&[f32]> {
         match &self.place {
-            Place::Host(on_host) => match &on_host.average {
-                None => Ok(on_host.params.clone()),
-                Some(average) => {
-                    executor.set_params(&average.params)?;
-                    Ok(average.params.clone())
-                }
-            },
-            Place::Device => Ok(executor.params()?),
+            Place::Host(on_host) => on_host.average.as_ref().map(|average| &average.params[..]),
+            Place::Device => None,
         }
     }
 

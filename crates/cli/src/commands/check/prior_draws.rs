@@ -1,22 +1,18 @@
 //! Evaluates a likelihood at draws from the prior, as the first round of a fit does: whether it can be had at all, how much
 //! of the prior is impossible, and how fast it is. Invariant: it ends soon, unless one point per worker takes long.
 
-use crate::progress::interrupted;
+use super::pieces::try_pieces;
 use lwflow_host::HostError;
 use lwflow_host::likelihood::{Evaluations, Likelihood};
 use lwflow_host::prior::{Prior, transform_rows};
 use lwflow_host::rng::sobol_blocks;
 use serde::Serialize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Most draws.
 const MAX_DRAWS: usize = 65_536;
-/// Draws that are evaluated unless they take too long.
-const WANTED_DRAWS: usize = 256;
 /// After so long no further piece should be begun.
 pub const MAX_TIME: Duration = Duration::from_secs(10);
-/// A piece that takes so long tells the speed of a run, whose pieces do as well.
-const LONG_PIECE: Duration = Duration::from_millis(250);
 
 /// What draws from the prior say about a likelihood.
 #[derive(Debug, PartialEq, Serialize)]
@@ -46,25 +42,9 @@ pub fn try_prior_draws(
     let d = prior.dim();
     let theta = transform_rows(prior, &sobol_blocks(seed, MAX_DRAWS, d).points);
     let mut out = Evaluations::default();
-    let mut piece = likelihood.n_parallel().clamp(1, MAX_DRAWS);
-    let (start, mut done) = (Instant::now(), 0);
-    let rate = loop {
-        let end = (done + piece).min(MAX_DRAWS);
-        let clock = Instant::now();
-        likelihood.evaluate(&theta[done * d..end * d], &mut out)?;
-        let took = clock.elapsed();
-        let rate = (end - done) as f64 / took.as_secs_f64().max(1e-9);
-        done = end;
-        // A piece of a slow likelihood stays small; one of a fast one becomes large, as in a run.
-        if took < LONG_PIECE {
-            piece *= 2;
-        }
-        let enough = done >= WANTED_DRAWS && took > LONG_PIECE;
-        // A last piece that is cut short would not tell the speed.
-        if enough || done + piece > MAX_DRAWS || start.elapsed() > limit || interrupted() {
-            break rate;
-        }
-    };
+    let (done, rate) = try_pieces(likelihood.n_parallel(), MAX_DRAWS, limit, |rows| {
+        likelihood.evaluate(&theta[rows.start * d..rows.end * d], &mut out)
+    })?;
     let mut finite: Vec<f64> = out.log_likelihood.iter().copied().filter(|v| v.is_finite()).collect();
     finite.sort_by(f64::total_cmp);
     let log_likelihood = match (finite.first(), finite.last()) {
@@ -82,9 +62,11 @@ pub fn try_prior_draws(
 
 #[cfg(test)]
 mod tests {
+    use super::super::pieces::WANTED_DRAWS;
     use super::*;
     use lwflow_host::likelihood::ClosureLikelihood;
     use lwflow_host::prior::{IndependentPrior, Marginal};
+    use std::time::Instant;
 
     fn unit() -> IndependentPrior {
         IndependentPrior::new(vec![Marginal::Uniform { lower: 0.0, upper: 1.0 }]).unwrap()

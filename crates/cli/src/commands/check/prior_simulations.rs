@@ -1,23 +1,18 @@
 //! Runs a simulator at draws from the prior: whether it can be had at all, what range its values have, and how fast it is.
 //! Invariant: it ends soon, unless one simulation per worker takes long.
 
-use crate::progress::interrupted;
+use super::pieces::try_pieces;
 use crate::simulation::Simulation;
 use lwflow_host::HostError;
 use lwflow_host::prior::transform_rows;
 use lwflow_host::rng::sobol_blocks;
 use lwflow_host::simulator::has_failed;
 use serde::Serialize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Most simulations, and numbers of x.
 const MAX_DRAWS: usize = 65_536;
 const MAX_NUMBERS: usize = 10_000_000;
-/// Simulations that are made unless they take too long.
-const WANTED_DRAWS: usize = 256;
-/// A piece that takes so long tells the speed of a run, whose pieces do as well.
-const LONG_PIECE: Duration = Duration::from_millis(250);
-
 /// What simulations at draws from the prior say.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct PriorSimulations {
@@ -57,24 +52,10 @@ pub fn try_prior_simulations(
     let most = (MAX_NUMBERS / width).clamp(1, MAX_DRAWS);
     let theta = transform_rows(&*simulation.prior, &sobol_blocks(seed, most, d).points);
     let mut x = Vec::new();
-    let mut piece = simulation.simulator.n_parallel().clamp(1, most);
-    let (start, mut done) = (Instant::now(), 0);
-    let rate = loop {
-        let end = (done + piece).min(most);
-        let clock = Instant::now();
-        simulation.simulator.simulate(done as u64, &theta[done * d..end * d], &mut x)?;
-        let took = clock.elapsed();
-        let rate = (end - done) as f64 / took.as_secs_f64().max(1e-9);
-        done = end;
-        if took < LONG_PIECE {
-            piece *= 2;
-        }
-        let enough = done >= WANTED_DRAWS && took > LONG_PIECE;
-        // A last piece that is cut short would not tell the speed.
-        if enough || done + piece > most || start.elapsed() > limit || interrupted() {
-            break rate;
-        }
-    };
+    let simulator = &mut simulation.simulator;
+    let (done, rate) = try_pieces(simulator.n_parallel(), most, limit, |rows| {
+        simulator.simulate(rows.start as u64, &theta[rows.start * d..rows.end * d], &mut x)
+    })?;
     let good: Vec<&[f64]> = x.chunks_exact(width).filter(|row| !has_failed(row)).collect();
     let range = |(j, name): (usize, &String)| {
         let mut values: Vec<f64> = good.iter().map(|row| row[j]).collect();
