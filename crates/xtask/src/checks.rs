@@ -188,6 +188,9 @@ fn python_package(python: &Path, counts: &mut TestCounts) -> anyhow::Result<Outc
         "no:cacheprovider",
         "--durations=5",
         "--import-mode=prepend",
+        // Two at a time: most of them wait for one thread.
+        "--numprocesses=2",
+        "--dist=loadfile",
     ]);
     counted(command.arg(crate::python::package_source().join("tests")), counts)
 }

@@ -16,6 +16,8 @@ use lwflow_model::{Covariance, FlowSettings};
 use lwflow_tests::honest::{Claim, HonestTarget, suite};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) fn cores() -> Engine {
     Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..EngineSettings::default() }).unwrap()
@@ -51,30 +53,35 @@ fn of_honest(target: &HonestTarget, engine: &Engine) -> Result<RoundsResult, Hos
         n_scan: Some(2000),
         ..RoundsSettings::default()
     };
-    run(engine, problem, &settings(40_000), &rounds, 1, &mut NoJournal, &mut |_| ControlFlow::Continue(()))
+    run(engine, problem, &settings(20_000), &rounds, 1, &mut NoJournal, &mut |_| ControlFlow::Continue(()))
 }
 
-#[test]
-fn no_verdict_is_good_unless_the_truth_agrees() {
-    let engine = cores();
-    let mut wrong = Vec::new();
-    let (mut n_met, mut n_refused, mut n_errors) = (0, 0, 0);
-    for target in suite() {
-        let result = match of_honest(&target, &engine) {
+/// What a run of the suite comes to.
+#[derive(Default)]
+struct Tally {
+    n_met: usize,
+    n_refused: usize,
+    n_errors: usize,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, target: &HonestTarget, result: Result<RoundsResult, HostError>) {
+        let result = match result {
             Ok(result) => result,
             Err(error) => {
                 println!("{:28} error: {error}", target.name);
-                n_errors += 1;
-                continue;
+                self.n_errors += 1;
+                return;
             }
         };
         let verdict = &result.report.verdict;
         if !verdict.met {
             println!("{:28} not met: {}", target.name, verdict.reasons.join("; "));
-            n_refused += 1;
-            continue;
+            self.n_refused += 1;
+            return;
         }
-        n_met += 1;
+        self.n_met += 1;
         let fresh = &result.report.fresh.as_ref().unwrap().weights;
         let claim = Claim {
             log_z: fresh.log_z,
@@ -84,8 +91,26 @@ fn no_verdict_is_good_unless_the_truth_agrees() {
             prior_mass_limit: result.report.coverage.as_ref().unwrap().prior_mass_limit,
         };
         println!("{:28} met: log Z {:.4} +- {:.4}", target.name, claim.log_z, claim.log_z_sd);
-        wrong.extend(target.refute(&claim));
+        self.wrong.extend(target.refute(&claim));
     }
+}
+
+#[test]
+fn no_verdict_is_good_unless_the_truth_agrees() {
+    let engine = cores();
+    let targets = suite();
+    let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = of_honest(target, &engine);
+                    tally.lock().unwrap().add(target, result);
+                }
+            });
+        }
+    });
+    let Tally { n_met, n_refused, n_errors, wrong } = tally.into_inner().unwrap();
     println!("{n_met} met, {n_refused} not met, {n_errors} errors");
     assert!(wrong.is_empty(), "good verdicts on wrong results:\n{}", wrong.join("\n"));
     // A judge that refuses everything would be honest and of no use.

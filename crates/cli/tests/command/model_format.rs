@@ -16,14 +16,15 @@ use std::process::Command;
 /// Allowed difference of log q in nats.
 const TOLERANCE: f64 = 1e-4;
 
-/// A Python with NumPy: the system's, or that of an environment made once under the target folder.
+/// A Python with NumPy: that of `cargo xtask test`, the system's, or that of an environment made once under the target folder.
 fn python() -> Option<PathBuf> {
     let works = |python: &Path| {
         Command::new(python).args(["-c", "import numpy"]).output().is_ok_and(|o| o.status.success())
     };
     let system = PathBuf::from("python3");
-    if works(&system) {
-        return Some(system);
+    let made = std::env::var_os("LWFLOW_READERS_PYTHON").map(PathBuf::from);
+    if let Some(python) = made.into_iter().chain([system.clone()]).find(|python| works(python)) {
+        return Some(python);
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("numpy");
     let inside = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python3" });
