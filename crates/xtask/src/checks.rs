@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use crate::counts::TestCounts;
 use crate::long::{self, Long};
 use crate::setup::MissingDriver;
-use crate::tools::{cargo, display, missing_component};
+use crate::tools::{cargo, display, missing_component, workspace_root};
 
 /// How one step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct Pythons {
     pub readers: anyhow::Result<PathBuf>,
     /// The one that the Python package is tested in, or why there is none.
     pub package: anyhow::Result<PathBuf>,
+    /// The wheel of sbibm, or why it is not there.
+    pub wheel: anyhow::Result<PathBuf>,
     /// Whether the absence of one is a failure.
     pub required: bool,
 }
@@ -117,9 +119,11 @@ pub fn run(
                 .env("RUSTDOCFLAGS", format!("{flags} -D warnings")),
         )
     });
-    let Pythons { readers, package, required } = pythons.join().unwrap_or_else(|_| Pythons {
-        readers: Err(anyhow::anyhow!("making it failed")),
-        package: Err(anyhow::anyhow!("making it failed")),
+    let failed = || Err(anyhow::anyhow!("making it failed"));
+    let Pythons { readers, package, wheel, required } = pythons.join().unwrap_or_else(|_| Pythons {
+        readers: failed(),
+        package: failed(),
+        wheel: failed(),
         required: true,
     });
     let python = readers.as_ref().ok().cloned();
@@ -139,11 +143,15 @@ pub fn run(
         counted(command.args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
     });
     summary.step("python", |counts| match found(package, required, "the Python package is not tested")? {
-        Some(python) => python_package(&python, counts),
+        Some(python) => python_package(&python, long.as_ref(), counts),
         None => Ok(Outcome::Skipped),
     });
     summary.step("bench", |_| {
         if no_driver && !require_adapter { Ok(Outcome::Skipped) } else { tiny_bench(device) }
+    });
+    summary.step("sbibm", |_| match (&python, found(wheel, required, "the tasks of sbibm are not tried")?) {
+        (Some(python), Some(wheel)) => tiny_sbibm(python, &wheel),
+        _ => Ok(Outcome::Skipped),
     });
     if let Some(long) = long {
         summary.step("browser", |_| long.browser_outcome());
@@ -176,10 +184,13 @@ fn found(python: anyhow::Result<PathBuf>, required: bool, without: &str) -> anyh
 }
 
 /// Builds the wheel, installs it beside NumPy and the samplers, and runs its tests.
-fn python_package(python: &Path, counts: &mut TestCounts) -> anyhow::Result<Outcome> {
+fn python_package(python: &Path, long: Option<&Long>, counts: &mut TestCounts) -> anyhow::Result<Outcome> {
     crate::python::install_package(python)?;
     let mut command = Command::new(python);
     crate::tools::quiet_driver(&mut command);
+    if let Some(long) = long {
+        long.set_variables(&mut command);
+    }
     command.args([
         "-m",
         "pytest",
@@ -205,6 +216,19 @@ fn tiny_bench(device: &str) -> anyhow::Result<Outcome> {
     let mut command = Command::new(built_program("bench")?);
     crate::tools::quiet_driver(&mut command);
     status(command.args(["--device", device, "--tiny"]))
+}
+
+/// The smallest run of the ten tasks: it shows that trainings, draws, references and classifier still fit together.
+fn tiny_sbibm(python: &Path, wheel: &Path) -> anyhow::Result<Outcome> {
+    let built = status(cargo("build").args(["--workspace", "--tests", "--bin", "lwflow", "--bin", "sbibm"]))?;
+    if built != Outcome::Passed {
+        return Ok(built);
+    }
+    let out = workspace_root().join("target").join("tiny_sbibm");
+    let mut command = Command::new(built_program("sbibm")?);
+    command.args(["--task", "two_moons", "--simulations", "300", "--observations", "1", "--fold-seeds", "1"]);
+    command.args(["--draws", "500", "--python"]).arg(python).arg("--wheel").arg(wheel).arg("--out").arg(out);
+    status(&mut command)
 }
 
 /// A program of this workspace that cargo has just built in the development profile.

@@ -35,7 +35,7 @@ impl Long {
 
     /// Tells the tests of what they may do.
     pub fn set_variables(&self, command: &mut Command) {
-        command.env("LWFLOW_KILLS", KILLS);
+        command.env("LWFLOW_KILLS", KILLS).env("LWFLOW_TYPES", "1");
         if let Ok(browser) = &self.browser {
             command.env("LWFLOW_BROWSER", browser);
         }

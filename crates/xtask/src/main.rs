@@ -191,11 +191,12 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
                 let environment = |make: fn() -> anyhow::Result<PathBuf>| {
                     there.clone().map_err(anyhow::Error::msg).and_then(|()| make())
                 };
-                Pythons {
-                    readers: environment(python::readers),
-                    package: environment(python::package),
-                    required,
-                }
+                let readers = environment(python::readers);
+                let wheel = match &readers {
+                    Ok(python) => peers::sbibm_wheel(python),
+                    Err(_) => Err(anyhow::anyhow!("there is no Python to fetch it with")),
+                };
+                Pythons { readers, package: environment(python::package), wheel, required }
             };
             let long = args.long.then(|| Long::prepare(yes, args.fuzz_seconds));
             return Ok(if checks::run(driver, require, default_device(), pythons, long) {

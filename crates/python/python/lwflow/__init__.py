@@ -55,12 +55,14 @@ __all__ = [
 ]
 
 Prior = Union[Mapping[str, Union[Marginal, Mapping[str, Any]]], Posterior]
-Progress = Union[bool, Callable[[dict], Any]]
+#: Lower and upper; None where there is none.
+Bound = tuple[Optional[float], Optional[float]]
+Progress = Union[bool, Callable[[dict[str, Any]], Any]]
 
 
 def fit(
     prior: Prior,
-    log_likelihood: Union[Callable[[Any], Any], str, os.PathLike],
+    log_likelihood: Union[Callable[[Any], Any], str, os.PathLike[str]],
     *,
     data: Any = None,
     derived: Sequence[str] = (),
@@ -79,7 +81,7 @@ def fit(
     batch_size: Optional[int] = None,
     max_visits: Optional[int] = None,
     learning_rate: Optional[float] = None,
-    journal: Union[None, str, os.PathLike] = None,
+    journal: Union[None, str, os.PathLike[str]] = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = True,
@@ -197,7 +199,7 @@ def fit_weighted(
     log_weights: Any = None,
     names: Optional[Sequence[str]] = None,
     labels: Optional[Sequence[str]] = None,
-    bounds: Union[None, Mapping[str, tuple], Sequence[tuple]] = None,
+    bounds: Union[None, Mapping[str, Bound], Sequence[Bound]] = None,
     effective_size: Optional[float] = None,
     n_layers: Optional[int] = None,
     hidden: Optional[Sequence[int]] = None,
@@ -261,7 +263,7 @@ def fit_weighted(
         learning_rate=learning_rate,
     )
     labels = None if labels is None else list(labels)
-    pairs = None if bounds is None else [tuple(pair) for pair in bounds]
+    pairs: Any = None if bounds is None else [tuple(pair) for pair in bounds]
     report, close = _reporter(progress)
     try:
         made = _fit_weighted(

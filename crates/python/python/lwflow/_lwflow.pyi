@@ -1,13 +1,16 @@
 from os import PathLike
-from typing import Any, Callable, Optional, Union, overload, Literal
+from typing import Any, Callable, Literal, Optional, Union, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._evidence import Evidence
 
-Path = Union[str, PathLike[str]]
+_Path = Union[str, PathLike[str]]
 
+__all__ = ["Posterior", "fit", "fit_weighted"]
+
+@final
 class Posterior:
     @property
     def names(self) -> list[str]: ...
@@ -37,9 +40,9 @@ class Posterior:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
     def log_prob(self, theta: ArrayLike) -> Union[float, NDArray[np.float64]]: ...
     def prior_transform(self, u: ArrayLike) -> NDArray[np.float64]: ...
-    def save(self, path: Path) -> None: ...
+    def save(self, path: _Path) -> None: ...
     @staticmethod
-    def load(path: Path, *, device: str = "auto") -> Posterior: ...
+    def load(path: _Path, *, device: str = "auto") -> Posterior: ...
 
 def fit(
     prior: Any,
@@ -49,7 +52,7 @@ def fit(
     derived: list[str],
     offsets: Optional[list[float]],
     labels: Optional[list[str]],
-    journal: Optional[Path],
+    journal: Optional[_Path],
     seed: int,
     device: str,
     options: dict[str, Any],

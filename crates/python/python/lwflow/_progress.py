@@ -17,7 +17,7 @@ def in_notebook() -> bool:
 def name(event: dict[str, Any]) -> str:
     """What a stage is called."""
     if event["round"] == 0:
-        return event["stage"]
+        return str(event["stage"])
     beta = f" (beta {event['beta']:.3f})" if "beta" in event else ""
     return f"round {event['round']}: {event['stage']}{beta}"
 
@@ -26,7 +26,9 @@ class Bars:
     """A tqdm bar per stage; only those of the current stage are on the screen."""
 
     def __init__(self, tqdm: Any) -> None:
-        self.tqdm, self.bar, self.stage = tqdm, None, None
+        self.tqdm = tqdm
+        self.bar: Any = None
+        self.stage: Optional[tuple[str, int]] = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["stage"] == "round":
@@ -53,7 +55,7 @@ class Lines:
     """A line on stderr for every stage."""
 
     def __init__(self) -> None:
-        self.stage = None
+        self.stage: Optional[tuple[str, int]] = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         stage = (event["stage"], event["round"])
