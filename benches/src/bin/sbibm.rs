@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use lwflow_benches::sbibm::{Bench, Figure, Method, Published, RULES, Setup, TASKS, bound_of_exact, table};
+use lwflow_benches::sbibm::{
+    Bench, Figure, Method, Published, RULES, Setup, TASKS, bound_of_exact, table, tables,
+};
 use lwflow_benches::{commit, date};
 use serde_json::json;
 
@@ -52,11 +54,22 @@ struct Args {
     /// Folder for what is trained and drawn, and for rows.jsonl, to which rows are added
     #[arg(long, default_value = "target/sbibm")]
     out: PathBuf,
+    /// Prints the tables of rows that runs have left, and runs nothing
+    #[arg(long, value_name = "FILE")]
+    show: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?;
+    let published = Published::read(&root.join("benches").join("references"))?;
+    if let Some(file) = args.show {
+        let place = file.display().to_string();
+        let text = std::fs::read_to_string(&file).with_context(|| place.clone())?;
+        println!("{RULES}");
+        tables(&text, &published).context(place)?.iter().for_each(|line| println!("{line}"));
+        return Ok(ExitCode::SUCCESS);
+    }
     for task in &args.task {
         anyhow::ensure!(
             TASKS.contains(&task.as_str()),
@@ -77,7 +90,6 @@ fn main() -> Result<ExitCode> {
         out: args.out,
         device: args.device,
     };
-    let published = Published::read(&root.join("benches").join("references"))?;
     println!("{RULES}");
     println!("{} {}, device {}, seed {}", date(), commit().unwrap_or_default(), bench.device, args.seed);
     std::fs::create_dir_all(&bench.out).with_context(|| format!("{}", bench.out.display()))?;

@@ -8,7 +8,7 @@ mod table;
 
 pub use published::Published;
 pub use run::{Bench, Figure, Method, Setup};
-pub use table::table;
+pub use table::{table, tables};
 
 /// The tasks, as they are named in the package, under examples/sbibm and in the tables.
 pub const TASKS: [&str; 10] = [

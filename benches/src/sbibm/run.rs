@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::observed::task_with_observation;
 use crate::script::answer;
 
 /// How a posterior is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Amortised, by neural posterior estimation.
@@ -55,7 +55,7 @@ pub struct Bench {
 }
 
 /// What one row is about.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     /// One of [`super::TASKS`].
     pub task: String,
@@ -74,7 +74,7 @@ pub struct Setup {
 }
 
 /// What one observation came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
     /// What was run.
     #[serde(flatten)]

@@ -1,7 +1,8 @@
 //! The table of a bench: a line for each task, ours beside the published one, and the means.
 //! Invariant: a mean over tasks is over the same tasks on both sides.
 
-use super::{Figure, Method, Published, bound_of_exact};
+use super::{Figure, Method, Published, Setup, TASKS, bound_of_exact};
+use anyhow::Context as _;
 
 /// The lines of the table of figures of one method, number of simulations and seed.
 pub fn table(figures: &[Figure], published: &Published) -> Vec<String> {
@@ -59,13 +60,37 @@ pub fn table(figures: &[Figure], published: &Published) -> Vec<String> {
     lines
 }
 
+/// The tables of rows that runs have left, one for each method, number of simulations and seed, the tasks in their usual order.
+///
+/// # Errors
+/// If a line of `text` is no row.
+pub fn tables(text: &str, published: &Published) -> anyhow::Result<Vec<String>> {
+    let mut groups: Vec<Vec<Figure>> = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let figure: Figure = serde_json::from_str(line).with_context(|| format!("row {}", i + 1))?;
+        let key = |f: &Figure| Setup { task: String::new(), ..f.setup.clone() };
+        match groups.iter_mut().find(|group| group.first().is_some_and(|f| key(f) == key(&figure))) {
+            Some(group) => group.push(figure),
+            None => groups.push(vec![figure]),
+        }
+    }
+    let mut lines = Vec::new();
+    for group in &mut groups {
+        group.sort_by_key(|f| (TASKS.iter().position(|task| *task == f.setup.task), f.observation));
+        if let Some(Setup { seed, fold_seeds, draws, .. }) = group.first().map(|f| &f.setup) {
+            lines.push(format!("\nseed {seed}, {draws} draws, fold seeds {fold_seeds:?}"));
+        }
+        lines.extend(table(group, published));
+    }
+    Ok(lines)
+}
+
 fn optional(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Setup, TASKS};
     use super::*;
     use std::path::Path;
 
@@ -104,6 +129,23 @@ mod tests {
             assert!(lines[1].split_whitespace().any(|w| w == word), "{word}: {}", lines[1]);
         }
         assert!(lines[3].contains("mean of 2") && lines[3].contains("0.7250"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn rows_that_runs_left_make_a_table_for_each_kind() {
+        let published = Published::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("references")).unwrap();
+        let figures = [
+            figure("sir", Method::Npe, 1, 0.6),
+            figure("sir", Method::Likelihood, 1, 0.5),
+            figure("slcp", Method::Npe, 2, 0.8),
+            figure("slcp", Method::Npe, 1, 0.9),
+        ];
+        let text: String = figures.iter().map(|f| serde_json::to_string(f).unwrap() + "\n").collect();
+        let lines = tables(&text, &published).unwrap();
+        assert_eq!(lines.len(), 2 + 3 + 2 + 1, "{lines:#?}");
+        assert!(lines[2].starts_with("slcp") && lines[2].contains("1,2") && lines[3].starts_with("sir"));
+        let error = format!("{:#}", tables(&format!("{text}nonsense"), &published).unwrap_err());
+        assert!(error.starts_with("row 5"), "{error}");
     }
 
     #[test]
