@@ -55,12 +55,10 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
             let likelihood = WgslLikelihood::new(engine, &program, &parameters(task)?, derived.clone());
             Box::new(likelihood.map_err(|e| of(&task.file, e))?)
         }
-        LikelihoodSection::Command { command, folder, settings } => {
-            let dim = task.parameters.len();
-            Box::new(
-                CommandLikelihood::start(command, dim, folder, settings.clone())
-                    .map_err(|e| of(&task.file, e))?,
-            )
+        LikelihoodSection::Command { command, folder, settings, observation } => {
+            let (dim, settings) = (task.parameters.len(), settings.clone());
+            let started = CommandLikelihood::start(command, dim, folder, settings, observation.as_deref());
+            Box::new(started.map_err(|e| of(&task.file, e))?)
         }
         LikelihoodSection::Pairs { .. } | LikelihoodSection::Chain { .. } => {
             let message = format!(

@@ -14,7 +14,8 @@ use clap::Args;
 use lwflow_host::model_file::read_model;
 use std::path::PathBuf;
 
-/// The observation, in the folder of results: what a likelihood in WGSL reads as its data.
+/// The observation, in the folder of results: what a likelihood in WGSL reads as its data, and a command in the file that its
+/// environment names.
 pub const OBSERVATION_FILE: &str = "observation.csv";
 
 /// Arguments of `lwflow refine`.
@@ -23,7 +24,7 @@ pub struct RefineArgs {
     /// Model file of a conditional flow.
     model: PathBuf,
     /// Task file with the prior and the likelihood. A likelihood in WGSL gets the observation as its data, one row; a command
-    /// must know it already.
+    /// finds it in the .csv file that the environment variable LWFLOW_OBSERVATION names.
     #[arg(long)]
     task: PathBuf,
     /// The observation: values separated by commas, or a table (.npz, .csv, .parquet).
@@ -66,13 +67,19 @@ pub(super) fn run_refine(args: &RefineArgs) -> Result<Status, CommandError> {
         return Err(input(format!("{}: {message}", args.task.display())));
     };
     let _folder = OutFolder::claim(&args.run.out, replace)?;
-    if let Some(Likelihood::Wgsl { data, .. }) = &mut task.likelihood {
+    let told = match &mut task.likelihood {
+        Some(Likelihood::Wgsl { data: file, .. } | Likelihood::Command { observation: file, .. }) => {
+            Some(file)
+        }
+        _ => None,
+    };
+    if let Some(told) = told {
         let file = args.run.out.join(OBSERVATION_FILE);
         let header = (1..=c).map(|i| found.names.get(i - 1).cloned().unwrap_or_else(|| format!("x{i}")));
         let values = observation.iter().map(f64::to_string);
         let line = |cells: Vec<String>| cells.join(",") + "\n";
         write_file(&file, (line(header.collect()) + &line(values.collect())).as_bytes())?;
-        *data = Some(file);
+        *told = Some(file);
     }
     let scores = posterior.novelty_scores(observation)?.unwrap_or_default();
     warn_of_novel(&posterior, &scores, console);

@@ -87,6 +87,9 @@ pub enum Likelihood {
         folder: PathBuf,
         /// Protocol, workers, time limit, derived quantities.
         settings: CommandSettings,
+        /// The observation that the command is told of; `lwflow refine` names it, no task file does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        observation: Option<PathBuf>,
     },
 }
 
@@ -145,7 +148,7 @@ pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihoo
         _ => {
             let (command, settings) = command_settings(section)?;
             let settings = CommandSettings { derived: derived(section)?, ..settings };
-            Ok(Likelihood::Command { command, folder: folder.to_path_buf(), settings })
+            Ok(Likelihood::Command { command, folder: folder.to_path_buf(), settings, observation: None })
         }
     }
 }

@@ -68,6 +68,22 @@ fn the_page_on_simulators_runs() {
     }
 }
 
+/// The likelihood of docs/amortised.md as a command.
+const DECAY: &str = r#"
+import math, os, sys
+
+counts = [float(x) for x in open(os.environ["LWFLOW_OBSERVATION"]).readlines()[1].split(",")]
+for line in sys.stdin:
+    for _ in range(int(line)):
+        amplitude, rate = (float(x) for x in sys.stdin.readline().split(","))
+        total = 0.0
+        for k, count in enumerate(counts):
+            expected = amplitude * math.exp(-rate * (k + 1))
+            total += count * math.log(expected) - expected - math.lgamma(count + 1)
+        print(total)
+    sys.stdout.flush()
+"#;
+
 #[test]
 fn the_page_on_amortised_inference_runs() {
     let (folder, n_files, n_commands) = follow("amortised.md");
@@ -117,6 +133,20 @@ fn the_page_on_amortised_inference_runs() {
         "--task OTHER.toml --context 61,37,22,14,8",
         &["OTHER.toml: its parameters are ", "amplitude, rate"],
     );
+    // A likelihood by a command finds the observation that it is asked about.
+    let task = read("TASK.toml");
+    let (before, rest) = task.split_once("[likelihood]").unwrap();
+    let (_, parameters) = rest.split_once("[parameters.amplitude]").unwrap();
+    let likelihood = "[likelihood]\ncommand = [\"python3\", \"decay.py\"]\nprotocol = \"csv\"\n";
+    let task = format!("{before}{likelihood}[parameters.amplitude]{parameters}");
+    std::fs::write(folder.path().join("COMMAND.toml"), task).unwrap();
+    std::fs::write(folder.path().join("decay.py"), DECAY).unwrap();
+    let line = "refine runs/npe/model.safetensors --task COMMAND.toml --context observed.csv --observation 1 --out runs/asked";
+    let output = command(folder.path()).args(line.split_whitespace()).output().unwrap();
+    Run::from(output).expect(0, &["contract met"]);
+    let log_z =
+        |run: &str| json(&format!("runs/{run}/verdict.json"))["evidence"]["flow"]["log_z"].as_f64().unwrap();
+    assert!((log_z("asked") - log_z("refined")).abs() < 0.1, "{} {}", log_z("asked"), log_z("refined"));
     let weighted = json("runs/weighted/metrics.json");
     assert_eq!(weighted["amortised"]["n_evaluations"], 64_000);
     assert!(

@@ -6,6 +6,9 @@ use crate::HostError;
 use crate::command::{Answer, Children, CommandSettings};
 use std::path::Path;
 
+/// The environment variable in which children find the file of the observation that their likelihood is of.
+const OBSERVATION_VARIABLE: &str = "LWFLOW_OBSERVATION";
+
 /// A log likelihood that a command computes. Its children are killed when it is dropped; one that failed is started again
 /// at the next batch.
 #[derive(Debug)]
@@ -13,7 +16,8 @@ pub struct CommandLikelihood(Children);
 
 impl CommandLikelihood {
     /// Starts the children. `command` is the program and its arguments, without a shell; it runs in `folder`, in which a
-    /// relative path of the program is looked up too.
+    /// relative path of the program is looked up too. The path of `observation`, for a likelihood that does not know its
+    /// own, is in the environment of the children as `LWFLOW_OBSERVATION`.
     ///
     /// # Errors
     /// [`HostError::Invalid`] for senseless settings; [`HostError::Likelihood`] if the command cannot be started.
@@ -22,8 +26,15 @@ impl CommandLikelihood {
         dim: usize,
         folder: &Path,
         settings: CommandSettings,
+        observation: Option<&Path>,
     ) -> Result<Self, HostError> {
-        Children::start(command, dim, folder, settings, Vec::new()).map(Self)
+        let mut environment = Vec::new();
+        if let Some(path) = observation {
+            let path = std::path::absolute(path)
+                .map_err(|e| HostError::invalid("observation", path.display(), format!("a path: {e}")))?;
+            environment.push((OBSERVATION_VARIABLE, path.display().to_string()));
+        }
+        Children::start(command, dim, folder, settings, environment).map(Self)
     }
 }
 

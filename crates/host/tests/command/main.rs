@@ -85,7 +85,7 @@ fn settings(protocol: Protocol, n_derived: usize) -> CommandSettings {
 
 fn start(mode: &str, settings: CommandSettings) -> CommandLikelihood {
     let command = command(settings.protocol, settings.derived.len(), mode);
-    CommandLikelihood::start(&command, 2, Path::new(""), settings).unwrap()
+    CommandLikelihood::start(&command, 2, Path::new(""), settings, None).unwrap()
 }
 
 /// n points of two parameters.
@@ -256,7 +256,7 @@ fn a_failed_child_is_started_again() {
 fn settings_and_program_are_checked() {
     let refused = |command: &[&str], dim, settings| {
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-        CommandLikelihood::start(&command, dim, Path::new(""), settings).unwrap_err().to_string()
+        CommandLikelihood::start(&command, dim, Path::new(""), settings, None).unwrap_err().to_string()
     };
     let good = CommandSettings::default;
     assert_eq!(refused(&[], 1, good()), "command is empty, expected a program and its arguments");
@@ -283,14 +283,17 @@ fn the_command_runs_in_its_folder() {
     let own = command(Protocol::Csv, 0, "marker");
     let mut out = Evaluations::default();
     let csv = || settings(Protocol::Csv, 0);
-    CommandLikelihood::start(&own, 2, folder.path(), csv()).unwrap().evaluate(&points(1), &mut out).unwrap();
+    CommandLikelihood::start(&own, 2, folder.path(), csv(), None)
+        .unwrap()
+        .evaluate(&points(1), &mut out)
+        .unwrap();
     // A program beside the task file, named relative to it.
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(&own[0], folder.path().join("program")).unwrap();
         let mut relative = own.clone();
         relative[0] = "./program".to_owned();
-        let mut likelihood = CommandLikelihood::start(&relative, 2, folder.path(), csv()).unwrap();
+        let mut likelihood = CommandLikelihood::start(&relative, 2, folder.path(), csv(), None).unwrap();
         likelihood.evaluate(&points(1), &mut out).unwrap();
     }
     assert!(out.log_likelihood.iter().all(|l| *l == 1.0), "{out:?}");

@@ -32,6 +32,7 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         command: command.clone(),
         folder: "runs".into(),
         settings: CommandSettings::default(),
+        observation: None,
     };
     assert_eq!(plain.likelihood, Some(expected));
     assert_eq!(plain.rounds, Some(RoundsSettings::default()));
@@ -46,7 +47,7 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         derived: vec!["q".into()],
     };
     let command = vec!["./l".to_owned()];
-    let expected = Likelihood::Command { command, folder: "runs".into(), settings };
+    let expected = Likelihood::Command { command, folder: "runs".into(), settings, observation: None };
     assert_eq!((expected.key(), expected.can_be_evaluated()), ("command", true));
     assert_eq!(full.likelihood, Some(expected));
 }
