@@ -4,15 +4,15 @@ use crate::harness::{Run, command};
 use serde_json::Value;
 use std::path::Path;
 
-/// x_k = theta_k + normal(0, 0.1), far narrower than the prior; the simulation fails beyond theta_0 = 8.
+/// x_k = theta_k + normal(0, 0.1), far narrower than the prior; the simulation fails beyond theta_0 = 12.
 const WGSL: &str = "
 fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X> {
     var x = array<f32, X>(theta[0] + 0.1 * normal(stream), theta[1] + 0.1 * normal(stream));
-    if theta[0] > 8.0 { x[0] = sqrt(-theta[0]); x[1] = x[0]; }
+    if theta[0] > 12.0 { x[0] = sqrt(-theta[0]); x[1] = x[0]; }
     return x;
 }
 ";
-const TASK: &str = "[simulator]\nwgsl = \"wide.wgsl\"\nobserved = [\"u\", \"v\"]\nsimulations = 600\nrounds = 3\n\
+const TASK: &str = "[simulator]\nwgsl = \"wide.wgsl\"\nobserved = [\"u\", \"v\"]\nsimulations = 900\nrounds = 3\n\
      [parameters.a]\nprior = \"normal\"\nmean = 0\nsd = 10\n[parameters.b]\nprior = \"normal\"\nmean = 0\nsd = 10\n\
      [flow]\nn_layers = 2\nhidden = [8, 8]\n[training]\nmax_visits = 20000\n[output]\nn_samples = 500\n";
 
@@ -38,9 +38,9 @@ fn metrics(folder: &Path, out: &str) -> Value {
 fn rounds_end_with_the_posterior_of_their_observation() {
     let folder = workplace();
     let at = folder.path();
-    let words = "truncated rounds: 600 simulations; the posterior is that of the one observation alone";
+    let words = "truncated rounds: 900 simulations; the posterior is that of the one observation alone";
     let said = run(at, "fit TASK.toml --objective truncated --observation x.csv --out r").expect(0, &[words]);
-    assert!(said.out.contains("  round 3: 200 simulations in "), "{}", said.out);
+    assert!(said.out.contains("  round 3: 300 simulations"), "{}", said.out);
     let metrics = metrics(at, "r");
     let truncated = &metrics["truncated"];
     assert_eq!((&truncated["observation"][0], &truncated["stop"]), (&3.0.into(), &"all_simulated".into()));
@@ -49,10 +49,11 @@ fn rounds_end_with_the_posterior_of_their_observation() {
     };
     let (mass, failed, pairs) = (figures("prior_mass"), figures("n_failed"), figures("n_pairs"));
     assert_eq!((mass.len(), mass[0]), (3, 1.0));
-    assert!(mass[1] < 0.2 && mass[2] < 0.5 * mass[1], "{mass:?}");
-    // A fifth of the prior lies beyond 8, and nothing of the region.
-    assert!(failed[0] > 20.0 && failed[2] == 0.0, "{failed:?}");
-    assert!(pairs[2] >= 200.0 && pairs[2] < 600.0, "{pairs:?}");
+    assert!(mass[1] < 0.9 && mass[2] < 0.3 * mass[1], "{mass:?}");
+    // A ninth of the prior lies beyond 12, and little of the last region.
+    assert!((20.0..50.0).contains(&failed[0]) && failed[2] < 0.5 * failed[0], "{failed:?}");
+    let succeeded = 900.0 - failed.iter().sum::<f64>();
+    assert!(pairs[2] >= 300.0 - failed[2] && pairs[2] < succeeded, "{pairs:?}");
     assert_eq!(metrics["fit"]["n"].as_f64(), Some(pairs[2]));
     // The draws that fit and sample write are those of this posterior, and other observations are new.
     run(at, "export r --to csv --out draws.csv").expect(0, &["500 draws written"]);
@@ -65,7 +66,7 @@ fn rounds_end_with_the_posterior_of_their_observation() {
         assert_eq!(rows.len(), 500, "{name}");
         let mean = |j: usize| rows.iter().map(|row| row[j]).sum::<f64>() / 500.0;
         assert!(
-            (mean(0) - 3.0).abs() < 0.3 && (mean(1) + 2.0).abs() < 0.3,
+            (mean(0) - 3.0).abs() < 0.5 && (mean(1) + 2.0).abs() < 0.5,
             "{name}: {} {}",
             mean(0),
             mean(1)
