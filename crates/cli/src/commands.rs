@@ -13,6 +13,7 @@ mod report;
 mod rounds;
 mod simulate;
 mod table;
+mod truncated;
 
 pub use fit::fit_settings;
 
@@ -67,6 +68,7 @@ Examples:
     #[command(after_help = "Examples:
   lwflow fit examples/gauss3/TASK.toml --out runs/gauss3
   lwflow fit TASK.toml --out runs/first --max-evaluations 100000
+  lwflow fit TASK.toml --objective truncated --observation observed.csv --out runs/observed
   lwflow fit TASK.toml --out runs/first --resume")]
     Fit(FitArgs),
     /// Simulate data: parameters from the prior of a task, or given ones, and what its simulator draws for each.
@@ -149,6 +151,10 @@ struct FitArgs {
     /// What a task with a simulator learns (overrides the task file).
     #[arg(long, value_enum)]
     objective: Option<Objective>,
+    /// The one observation of the objective truncated: values separated by commas, or a table (.npz, .csv, .parquet) with one
+    /// row (overrides the task file).
+    #[arg(long, allow_hyphen_values = true, value_name = "VALUES|FILE")]
+    observation: Option<String>,
     #[command(flatten)]
     run: RunArgs,
 }

@@ -6,6 +6,7 @@ mod calibration;
 mod folder;
 mod panels;
 mod tables;
+mod truncated;
 mod words;
 
 pub use calibration::of_calibration;
@@ -74,6 +75,7 @@ struct RunPart {
     figures: Vec<Figure>,
     modes: Table,
     comparison: Option<Table>,
+    truncated: Option<Table>,
     manifest: Table,
     settings: String,
 }
@@ -83,8 +85,9 @@ impl From<&RunPart> for Value {
         let RunPart { number, name, folder, verdict, settings, .. } = run;
         let figures: Value = run.figures.iter().collect();
         let comparison = run.comparison.as_ref().map(Value::from);
+        let truncated = run.truncated.as_ref().map(Value::from);
         let (modes, manifest) = (Value::from(&run.modes), Value::from(&run.manifest));
-        context! { number, name, folder, verdict, figures, modes, comparison, manifest, settings }
+        context! { number, name, folder, verdict, figures, modes, comparison, truncated, manifest, settings }
     }
 }
 
@@ -119,6 +122,7 @@ fn run_part(number: usize, folder: &ResultFolder) -> RunPart {
         figures,
         modes: tables::modes(folder),
         comparison: tables::comparison(folder),
+        truncated: truncated::table(folder),
         manifest: tables::manifest(folder),
         settings: tables::settings(folder),
     }

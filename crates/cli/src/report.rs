@@ -30,6 +30,7 @@ use lwflow_host::posterior::Posterior;
 use lwflow_host::rounds::PointModes;
 use lwflow_host::targets::Target;
 use lwflow_host::train::{HistoryRow, StopReason};
+use lwflow_host::truncated::TruncatedReport;
 use lwflow_host::weights::WeightHistogram;
 use serde_json::json;
 use std::fmt::Write;
@@ -68,6 +69,8 @@ pub struct Run<'a> {
     pub report: &'a FitReport,
     /// What likelihood-weighted amortisation did, if that was asked for.
     pub amortised: Option<&'a AmortiseReport>,
+    /// What rounds of simulations for one observation did, if these were asked for: draws and figures are of that observation.
+    pub truncated: Option<&'a TruncatedReport>,
     /// Seed.
     pub seed: u64,
     /// Device, in words.
@@ -182,7 +185,10 @@ pub fn write(
         write_metrics(out, run, histogram.as_ref(), evaluation, modes)
     };
     write_metrics(None, None)?;
-    let mut executor = engine.flow(posterior.spec())?;
+    let given = run.truncated.map(|rounds| posterior.given(&rounds.observation)).transpose()?;
+    // What draws and figures are of.
+    let shown = given.as_ref().unwrap_or(posterior);
+    let mut executor = engine.flow(shown.spec())?;
     let mut evaluation = None;
     if let Some(target) = source.target {
         if report.training.stop == StopReason::Interrupted {
@@ -198,12 +204,13 @@ pub fn write(
         }
     }
     print(&summary(run, evaluation.as_ref()))?;
-    let samples = write_fit_samples(out, run, &mut executor, console)?;
+    let samples = write_fit_samples(out, run, shown, &mut executor, console)?;
     if task.output.figures {
-        if let Err(error) = figures(out, run, samples.as_ref(), &mut executor) {
+        if let Err(error) = figures(out, run, shown, samples.as_ref(), &mut executor) {
             console.remark(error);
         }
-        if let Some(samples) = &samples {
+        // The simulations of rounds are weighted for no posterior.
+        if let Some(samples) = samples.as_ref().filter(|_| run.truncated.is_none()) {
             let modes = points::write_of_fit(out, run, samples, &mut executor)?;
             write_metrics(evaluation.as_ref(), modes.as_ref())?;
         }
@@ -267,6 +274,7 @@ fn write_metrics(
     metrics.insert("pairs".into(), pairs);
     metrics.insert("fit".into(), json!(run.report));
     metrics.insert("amortised".into(), json!(run.amortised));
+    metrics.insert("truncated".into(), json!(run.truncated));
     metrics.insert("target".into(), json!(evaluation));
     metrics.insert("modes".into(), json!(modes));
     write_file(&out.join("metrics.json"), (serde_json::to_string_pretty(&metrics)? + "\n").as_bytes())
@@ -276,6 +284,7 @@ fn write_metrics(
 fn write_fit_samples(
     out: &Path,
     run: &Run<'_>,
+    posterior: &Posterior,
     executor: &mut FlowExecutor,
     console: Console,
 ) -> Result<Option<SampleTable>, CommandError> {
@@ -283,7 +292,7 @@ fn write_fit_samples(
     if n == 0 {
         return Ok(None);
     }
-    if run.posterior.spec().context_dim > 0 {
+    if posterior.spec().context_dim > 0 {
         console.remark(
             "no samples.npz and no corner plot: samples need a context; `lwflow sample --context` draws them",
         );
@@ -291,8 +300,7 @@ fn write_fit_samples(
     }
     let bar = console.bar("sampling", "samples");
     let draws = Draws { n_each: n, contexts: &[], names: None, seed: run.seed };
-    let (written, shown) =
-        write_draws(run.posterior, executor, draws, &out.join("samples.npz"), N_SHOWN, &bar)?;
+    let (written, shown) = write_draws(posterior, executor, draws, &out.join("samples.npz"), N_SHOWN, &bar)?;
     drop(bar);
     if written < n {
         console.remark(format!("interrupted: {written} of {n} samples written"));
@@ -303,10 +311,11 @@ fn write_fit_samples(
 fn figures(
     out: &Path,
     run: &Run<'_>,
+    posterior: &Posterior,
     samples: Option<&SampleTable>,
     executor: &mut FlowExecutor,
 ) -> Result<(), CommandError> {
-    let Run { source, posterior, report, .. } = run;
+    let Run { source, report, .. } = run;
     let rows: Vec<LossRow> = report
         .training
         .history
@@ -334,15 +343,16 @@ fn figures(
         .collect();
     let weights = lwflow_host::weights::normalised_weights(&source.input.log_weights, &[])?;
     let truth = source.target.and_then(|t| t.sample(samples.n, run.seed ^ 0x7275_7468));
-    let mut series = vec![
-        CornerSeries { role: SeriesRole::Flow, name: "flow", theta: &samples.theta, weights: None },
-        CornerSeries {
+    let mut series =
+        vec![CornerSeries { role: SeriesRole::Flow, name: "flow", theta: &samples.theta, weights: None }];
+    if run.truncated.is_none() {
+        series.push(CornerSeries {
             role: SeriesRole::Training,
             name: "weighted points",
             theta: &source.input.theta,
             weights: Some(&weights),
-        },
-    ];
+        });
+    }
     if let Some(truth) = &truth {
         series.push(CornerSeries { role: SeriesRole::Truth, name: "truth", theta: truth, weights: None });
     }

@@ -3,22 +3,27 @@
 
 use crate::exit::{CommandError, Status};
 use crate::progress::Bar;
-use crate::simulation::{Simulated, Simulation, prior_rows, simulate_rows};
+use crate::simulation::Simulation;
 use crate::task::{
     ChainFormat, ControlVariate, Edge, Likelihood, ParameterSection, Task, likelihood_of, prior_of,
 };
+use crate::wgsl_file::of;
 use lwflow_host::files::{
     ChainFormat as FileFormat, ChainSettings, ColumnChoice, Evidence, WeightKind, WeightedPairs,
     chain_format, read_chains, read_pairs,
 };
 use lwflow_host::fit::FitInput;
 use lwflow_host::outer::{EdgeChoice, Support};
-use lwflow_host::prior::{IndependentPrior, Marginal};
+use lwflow_host::prior::{IndependentPrior, Marginal, prior_rows};
 use lwflow_host::rng::{SOBOL_BLOCK, sobol_blocks};
+use lwflow_host::simulator::{Simulated, simulate_rows};
 use lwflow_host::targets::Target;
 use lwflow_host::weights::{self, WeightReport};
 use serde::Serialize;
 use std::ops::Range;
+
+/// Why the pairs of many observations give none.
+pub const NO_EVIDENCE_WITH_CONTEXT: &str = "with context there is no single evidence";
 
 /// Evidence of the pairs, as their own weights give it.
 #[derive(Debug, Clone, Serialize)]
@@ -108,7 +113,8 @@ pub fn draw_simulations(
 ) -> Result<Source, CommandError> {
     let Simulation { names, labels, prior, simulator, .. } = &mut simulation;
     let rows = |rows: Range<usize>| prior_rows(&**prior, seed, rows);
-    let Simulated { done, rows, theta, x } = simulate_rows(task, &mut **simulator, n, rows, bar)?;
+    let simulated = simulate_rows(&mut **simulator, 0..n, rows, |done| bar.update(done, n));
+    let Simulated { done, rows, theta, x } = simulated.map_err(|error| of(&task.file, error))?;
     let succeeded = rows.len();
     if succeeded == 0 {
         let message = format!("{}: none of {done} simulations succeeded", task.file.display());
@@ -133,8 +139,7 @@ pub fn draw_simulations(
         blocks: Some(rows.iter().map(|row| (row / SOBOL_BLOCK) as u32).collect()),
         effective: None,
     };
-    let how = "with context there is no single evidence";
-    let evidence = PairsEvidence { log_z: None, log_z_sd: None, how };
+    let evidence = PairsEvidence { log_z: None, log_z_sd: None, how: NO_EVIDENCE_WITH_CONTEXT };
     Ok(Source { input, target: None, evidence, weights, autocorrelation_ess: None, notes })
 }
 
@@ -325,7 +330,7 @@ pub fn from_pairs(
     let report = weights::weight_report(&pairs.log_weights, None, &pairs.theta)?;
     let log_z = pairs.log_z();
     let how = match pairs.evidence {
-        Evidence::Unavailable if pairs.context_dim > 0 => "with context there is no single evidence",
+        Evidence::Unavailable if pairs.context_dim > 0 => NO_EVIDENCE_WITH_CONTEXT,
         Evidence::Unavailable => "the weights have an unknown common factor, so there is no evidence",
         Evidence::Known(_) => "nested sampling",
         _ => "mean weight of the draws",

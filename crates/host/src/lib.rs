@@ -22,6 +22,7 @@ pub mod schedule;
 pub mod simulator;
 pub mod targets;
 pub mod train;
+pub mod truncated;
 pub mod weights;
 
 pub use error::HostError;

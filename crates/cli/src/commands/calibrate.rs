@@ -7,8 +7,9 @@ use crate::calibration::{Calibration, FILES, Prediction};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
 use crate::progress::{Bar, Console, go_on, print};
-use crate::simulation::{Simulated, Simulation, simulate_rows, simulation};
+use crate::simulation::{Simulation, simulation};
 use crate::task::{Likelihood, Task};
+use crate::wgsl_file::of;
 use clap::Args;
 use lwflow_engine::{DeviceChoice, FlowExecutor};
 use lwflow_host::diagnostics::calibration::{
@@ -19,6 +20,7 @@ use lwflow_host::model_file::read_model;
 use lwflow_host::posterior::Posterior;
 use lwflow_host::prior::transform_rows;
 use lwflow_host::rng::{CounterField, derived_seed};
+use lwflow_host::simulator::{Simulated, simulate_rows};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -238,7 +240,8 @@ fn simulate(
     let dim = simulation.names.len();
     let n = theta.len() / dim;
     let given = |rows: Range<usize>| theta[rows.start * dim..rows.end * dim].to_vec();
-    let kept = simulate_rows(task, &mut *simulation.simulator, n, given, bar)?;
+    let kept = simulate_rows(&mut *simulation.simulator, 0..n, given, |done| bar.update(done, n));
+    let kept = kept.map_err(|error| of(&task.file, error))?;
     Ok((kept.done == n).then_some(kept))
 }
 

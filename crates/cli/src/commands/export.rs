@@ -68,10 +68,10 @@ fn input(path: &Path, message: &str) -> CommandError {
     CommandError::new(Status::Input, format!("{}: {message}", path.display()))
 }
 
-/// The model of a folder whose draws need no context.
+/// The model of a folder whose draws need no context, or which holds those of its one observation.
 fn draws_model(folder: &Path) -> Result<Posterior, CommandError> {
     let posterior = read_folder_model(folder)?;
-    if posterior.spec().context_dim > 0 {
+    if posterior.spec().context_dim > 0 && !folder.join("samples.npz").is_file() {
         return Err(input(folder, "the model takes a context; `lwflow sample --context` draws for one"));
     }
     Ok(posterior)

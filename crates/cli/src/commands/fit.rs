@@ -1,6 +1,7 @@
 //! `lwflow fit`: reads everything, refuses what it must before it works, fits, and hands the results to the report.
 
 use super::rounds::run_rounds;
+use super::truncated::run_truncated;
 use super::{FitArgs, RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::{Inference, inference};
@@ -29,8 +30,11 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     check_counts(&task)?;
     let replace = args.run.force || args.run.resume;
     refuse_results(&args.run.out, replace)?;
-    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds_settings(&task, &args.run)?, objective)
-    {
+    let rounds = rounds_settings(&task, &args.run)?;
+    if objective == Some(Objective::Truncated) {
+        return run_truncated(args, task, start);
+    }
+    if let (Some(settings), None | Some(Objective::Rounds)) = (rounds, objective) {
         let _folder = OutFolder::claim(&args.run.out, replace)?;
         let engine = open_engine(&args.run.device, console)?;
         let inference = inference(&task, settings, &engine)?;
@@ -77,6 +81,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         posterior: &posterior,
         report: &report,
         amortised: amortised.as_ref(),
+        truncated: None,
         seed: args.run.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
@@ -110,8 +115,11 @@ fn amortise(
 fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, CommandError> {
     let file = task.file.display().to_string();
     let Some(simulator) = &mut task.simulator else {
-        let flags =
-            [("--simulations", args.simulations.is_some()), ("--objective", args.objective.is_some())];
+        let flags = [
+            ("--simulations", args.simulations.is_some()),
+            ("--objective", args.objective.is_some()),
+            ("--observation", args.observation.is_some()),
+        ];
         return match flags.into_iter().find(|(_, given)| *given) {
             None => Ok(None),
             Some((flag, _)) => {
@@ -122,13 +130,18 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
     };
     let has_points =
         matches!(task.likelihood, Some(task::Likelihood::Pairs { .. } | task::Likelihood::Chain { .. }));
-    if has_points && args.simulations.is_none() && args.objective.is_none() {
+    if has_points && args.simulations.is_none() && args.objective.is_none() && args.observation.is_none() {
         return Ok(None);
     }
     simulator.simulations = args.simulations.unwrap_or(simulator.simulations);
     simulator.objective = args.objective.unwrap_or(simulator.objective);
     let objective = simulator.objective;
-    if objective != Objective::Npe && task.rounds.is_none() {
+    if args.observation.is_some() && objective != Objective::Truncated {
+        let message =
+            format!("--observation is for the objective \"truncated\", and this is \"{}\"", objective.word());
+        return Err(CommandError::new(Status::Usage, message));
+    }
+    if matches!(objective, Objective::Likelihood | Objective::Rounds) && task.rounds.is_none() {
         let message = format!(
             "{file}: the objective \"{}\" needs a likelihood that can be evaluated: a section [likelihood] with `wgsl` or `command`",
             objective.word()
@@ -206,7 +219,7 @@ pub(super) fn check_counts(task: &Task) -> Result<(), CommandError> {
     }
 }
 
-fn precision(task: &Task) -> Precision {
+pub(super) fn precision(task: &Task) -> Precision {
     match task.output.precision {
         task::Precision::F32 => Precision::F32,
         task::Precision::F16 => Precision::F16,

@@ -6,12 +6,13 @@ use super::table::replaces;
 use crate::draws::forgive_closed_pipe;
 use crate::exit::{CommandError, Status};
 use crate::progress::{Console, interrupted};
-use crate::simulation::{Simulation, prior_rows, run_simulations, simulation};
+use crate::simulation::{Simulation, simulation};
 use crate::task::Task;
 use clap::Args;
 use lwflow_engine::DeviceChoice;
 use lwflow_host::files::{ColumnChoice, SampleTable, SampleWriter, check_output, read_samples};
-use lwflow_host::simulator::has_failed;
+use lwflow_host::prior::prior_rows;
+use lwflow_host::simulator::{has_failed, run_simulations};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -70,12 +71,12 @@ pub(super) fn run_simulate(args: &SimulateArgs) -> Result<Status, CommandError> 
         Some(table) => table.theta[rows.start * table.dim..rows.end * table.dim].to_vec(),
         None => prior_rows(&**prior, args.seed, rows),
     };
-    let (done, ended) = run_simulations(&mut **simulator, n, theta, |rows, theta, x| {
+    let (done, ended) = run_simulations(&mut **simulator, 0..n, theta, |rows, theta, x| {
         let end = rows.end;
         let table = table((names, observed), given.as_ref(), rows, theta, x)?;
         written += table.n;
         writer.append(&table)?;
-        Ok(bar.update(end, n))
+        Ok::<_, CommandError>(bar.update(end, n))
     })?;
     drop(bar);
     let out = args.out.display();

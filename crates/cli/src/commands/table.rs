@@ -55,19 +55,29 @@ pub(super) struct Observations {
     beside: bool,
 }
 
-/// The observations of `--context`: numbers, or a file of them.
+/// The observations of `--context`, for a model.
 pub(super) fn observations(
     text: &str,
     model: &Path,
     posterior: &Posterior,
 ) -> Result<Observations, CommandError> {
-    let expected = posterior.spec().context_dim;
+    read_observations("--context", text, posterior.spec().context_dim, (model, "the model takes"))
+}
+
+/// The observations that `option` gives, of `expected` values each: numbers, or a file of them. `whose` is the file that wants
+/// so many, and how it does.
+pub(super) fn read_observations(
+    option: &str,
+    text: &str,
+    expected: usize,
+    whose: (&Path, &str),
+) -> Result<Observations, CommandError> {
     let numbers: Result<Vec<f64>, _> =
         text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::parse).collect();
     let (found, got) = match numbers {
         Ok(values) => {
             if let Some(x) = values.iter().find(|x: &&f64| !x.is_finite()) {
-                let message = format!("--context holds {x}, expected finite numbers");
+                let message = format!("{option} holds {x}, expected finite numbers");
                 return Err(CommandError::new(Status::Usage, message));
             }
             let got = values.len();
@@ -75,7 +85,7 @@ pub(super) fn observations(
         }
         Err(error) if !Path::new(text).exists() => {
             let message =
-                format!("--context {text}: neither numbers separated by commas ({error}) nor a file");
+                format!("{option} {text}: neither numbers separated by commas ({error}) nor a file");
             return Err(CommandError::new(Status::Usage, message));
         }
         Err(_) => {
@@ -85,7 +95,8 @@ pub(super) fn observations(
         }
     };
     if got != expected {
-        let message = format!("{}: --context has {got} values, the model takes {expected}", model.display());
+        let (file, takes) = (whose.0.display(), whose.1);
+        let message = format!("{file}: {option} has {got} values, {takes} {expected}");
         return Err(CommandError::new(Status::Input, message));
     }
     Ok(found)

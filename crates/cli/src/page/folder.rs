@@ -108,6 +108,11 @@ impl ResultFolder {
         self.verdict.is_object() || self.metrics.get("rounds").is_some()
     }
 
+    /// What rounds of simulations for one observation did, of a fit by these.
+    pub(super) fn truncated(&self) -> Option<&Value> {
+        self.metrics.get("truncated").filter(|rounds| rounds.is_object())
+    }
+
     /// A number of metrics.json.
     pub(super) fn number(&self, pointer: &str) -> Option<f64> {
         self.metrics.pointer(pointer).and_then(Value::as_f64)

@@ -40,7 +40,7 @@ fn weights(table: &SampleTable) -> Option<Vec<f64>> {
 /// The corner plot of the first folder, with the posteriors of the others over it.
 pub(super) fn corner_plot(folders: &[ResultFolder]) -> Drawn {
     let Some(first) = folders.first() else { return Err("There is no folder.".into()) };
-    if first.posterior.spec().context_dim > 0 {
+    if first.posterior.spec().context_dim > 0 && first.samples.is_none() {
         return Err("The model takes a context: there is one posterior for each.".into());
     }
     let names = quantities(first);
@@ -293,6 +293,9 @@ fn fresh_cloud(folder: &ResultFolder) -> Result<Vec<DensityCloud>, String> {
 
 /// Of a fit of points: the points, and draws of the flow if the target is known.
 fn points_clouds(folder: &ResultFolder) -> Result<(Vec<DensityCloud>, bool), String> {
+    if folder.truncated().is_some() {
+        return Err("Without a likelihood the density of the posterior is not known.".into());
+    }
     let table = folder.points.as_ref().ok_or(OLDER)?;
     let (Some(log_weight), Some(log_q)) = (&table.log_weight, &table.log_prob) else {
         return Err(OLDER.into());

@@ -56,11 +56,11 @@ fn number(value: &Value, pointer: &str) -> Option<f64> {
 }
 
 /// A figure to so many decimals, or a dash.
-fn cell(value: Option<f64>, decimals: usize) -> Cell {
+pub(super) fn cell(value: Option<f64>, decimals: usize) -> Cell {
     plain(value.map_or_else(|| "–".to_owned(), |v| fixed(v, decimals)))
 }
 
-fn power(value: f64) -> String {
+pub(super) fn power(value: f64) -> String {
     if value == 0.0 { "0".into() } else { format!("{value:.1e}") }
 }
 

@@ -2,6 +2,7 @@
 //! verdict, what its figures show and what they cannot.
 
 use super::folder::ResultFolder;
+use super::truncated;
 use crate::report::fixed;
 use minijinja::context;
 use serde_json::Value;
@@ -37,7 +38,13 @@ impl From<&Verdict> for minijinja::Value {
 }
 
 pub(super) fn verdict(folder: &ResultFolder) -> Verdict {
-    if folder.is_rounds() { of_rounds(folder) } else { of_fit(folder) }
+    if folder.is_rounds() {
+        of_rounds(folder)
+    } else if folder.truncated().is_some() {
+        truncated::verdict(folder)
+    } else {
+        of_fit(folder)
+    }
 }
 
 fn texts(value: &Value, key: &str) -> Vec<String> {

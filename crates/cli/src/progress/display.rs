@@ -5,6 +5,7 @@ use super::{Console, Log, go_on};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use lwflow_host::fit::{FitProgress, Stage};
 use lwflow_host::rounds::{RoundRow, RoundsEvent};
+use lwflow_host::truncated::{TruncatedEvent, TruncatedRound};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -126,12 +127,7 @@ impl Bar {
         let stage = Some(progress.stage);
         if self.state.borrow().fit_stage != stage {
             self.state.borrow_mut().fit_stage = stage;
-            let (name, unit) = match progress.stage {
-                Stage::Mixture => ("mixture by EM", "steps"),
-                Stage::Starts => ("trying starts", "points"),
-                Stage::Weighting => ("weighting", "observations"),
-                Stage::Training => ("training", "points"),
-            };
+            let (name, unit) = stage_words(progress.stage);
             let colon = if self.what.is_empty() { "" } else { ": " };
             self.begin(format!("{}{colon}{name}", self.what), unit);
         }
@@ -175,6 +171,42 @@ impl Bar {
                 go_on()
             }
             _ => go_on(),
+        }
+    }
+
+    /// Shows how far rounds of simulations are and says whether to go on.
+    pub fn update_truncated(&self, event: TruncatedEvent<'_>) -> ControlFlow<()> {
+        let enter = |stage: String, unit| {
+            if self.state.borrow().stage != stage {
+                self.begin(stage, unit);
+            }
+        };
+        match event {
+            TruncatedEvent::Drawing { round, done, total } => {
+                enter(format!("round {round}: drawing in the region"), "parameters");
+                self.update(done, total)
+            }
+            TruncatedEvent::Simulating { round, done, total } => {
+                enter(format!("round {round}: simulating"), "simulations");
+                self.update(done, total)
+            }
+            TruncatedEvent::Fitting { round, progress } => {
+                let (name, unit) = stage_words(progress.stage);
+                enter(format!("round {round}: {name}"), unit);
+                self.loss(progress.validation_loss);
+                self.update(progress.done, progress.total)
+            }
+            TruncatedEvent::Round { round, row } => {
+                match self.console.log {
+                    Log::Json => {
+                        let mut fields = serde_json::to_value(row).unwrap_or_default();
+                        fields["round"] = round.into();
+                        self.console.event("round", fields);
+                    }
+                    Log::Text => self.remark(truncated_line(round, row)),
+                }
+                go_on()
+            }
         }
     }
 
@@ -254,6 +286,23 @@ impl State {
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// A stage of a fit, and what it is counted in.
+fn stage_words(stage: Stage) -> (&'static str, &'static str) {
+    match stage {
+        Stage::Mixture => ("mixture by EM", "steps"),
+        Stage::Starts => ("trying starts", "points"),
+        Stage::Weighting => ("weighting", "observations"),
+        Stage::Training => ("training", "points"),
+    }
+}
+
+fn truncated_line(round: usize, row: &TruncatedRound) -> String {
+    format!(
+        "round {round:2}  simulations {:7}  prior mass {:.2e}  trained on {:7}  outside {:.1e}",
+        row.n_simulations, row.prior_mass, row.n_pairs, row.leakage
+    )
 }
 
 fn row_line(row: &RoundRow) -> String {

@@ -2,6 +2,7 @@
 
 use super::Run;
 use lwflow_host::diagnostics::Evaluation;
+use lwflow_host::truncated::TruncatedReport;
 use std::fmt::Write;
 
 pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String {
@@ -71,6 +72,9 @@ pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String 
             );
         }
     }
+    if let Some(rounds) = run.truncated {
+        text.push_str(&truncated(rounds));
+    }
     if t.skipped_steps > 0 {
         let _ = writeln!(text, "{} steps were skipped because they were not finite", t.skipped_steps);
     }
@@ -88,6 +92,33 @@ pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String 
     }
     if let Some(e) = evaluation {
         text.push_str(&comparison(e));
+    }
+    text
+}
+
+/// What rounds of simulations for one observation did, a line each.
+fn truncated(report: &TruncatedReport) -> String {
+    let mut text = format!(
+        "truncated rounds: {} simulations; the posterior is that of the one observation alone\n",
+        report.n_simulations
+    );
+    for (k, r) in report.rounds.iter().enumerate() {
+        let failed = if r.n_failed > 0 { format!(" ({} of them failed)", r.n_failed) } else { String::new() };
+        let error = if k > 0 { format!(" +- {:.1e}", r.prior_mass_sd) } else { String::new() };
+        let _ = writeln!(
+            text,
+            "  round {}: {} simulations{failed} in {:.3e}{error} of the prior's mass, trained on {} in all, validation \
+             loss {}, {:.1e} of the flow outside",
+            k + 1,
+            r.n_simulations,
+            r.prior_mass,
+            r.n_pairs,
+            fixed(r.validation_loss, 5),
+            r.leakage
+        );
+    }
+    if report.settled {
+        text.push_str("  the region had settled: the last round took all simulations that were left\n");
     }
     text
 }

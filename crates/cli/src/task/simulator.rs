@@ -6,6 +6,7 @@ use super::{Likelihood, TaskError};
 use lwflow_host::amortise::AmortiseSettings;
 use lwflow_host::files::RESERVED_NAMES;
 use lwflow_host::likelihood::CommandSettings;
+use lwflow_host::truncated::TruncatedSettings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub(super) const KEYS: &[&str] = &[
     "simulations",
     "objective",
     "evaluations_per_simulation",
+    "observation",
+    "rounds",
 ];
 const SOURCES: &str = "give exactly one of wgsl, command";
 const NAMES: &str = "give exactly one of `observed`, names such as [\"x1\", \"x2\"], and `n_observed`";
@@ -29,6 +32,8 @@ const NAMES: &str = "give exactly one of `observed`, names such as [\"x1\", \"x2
 const MAX_OBSERVED: usize = 1_000_000;
 /// Most likelihood evaluations for each simulation.
 const MAX_EVALUATIONS: usize = 100_000;
+/// Most rounds of simulations.
+const MAX_ROUNDS: usize = 100;
 /// Most simulations of a fit, which holds them in memory.
 pub const MAX_SIMULATIONS: usize = 100_000_000;
 
@@ -46,6 +51,10 @@ pub struct SimulatorSection {
     pub objective: Objective,
     /// Likelihood evaluations for each, of the objective that needs them.
     pub evaluations_per_simulation: usize,
+    /// Table of the one observation, of the objective that needs it.
+    pub observation: Option<PathBuf>,
+    /// Rounds of simulations for it.
+    pub rounds: usize,
 }
 
 choice!(
@@ -58,6 +67,9 @@ choice!(
         Likelihood = "likelihood",
         /// The posterior of the one observation that the likelihood has, in rounds, without simulations.
         Rounds = "rounds",
+        /// The posterior of one given observation, by rounds of simulations where it has its mass (truncated sequential neural
+        /// posterior estimation).
+        Truncated = "truncated",
     }
 );
 
@@ -135,8 +147,19 @@ pub(super) fn simulator(
     }
     let evaluations_per_simulation =
         evaluations_per_simulation.unwrap_or(AmortiseSettings::default().evaluations_per_simulation);
-    let observed = observed(section)?;
-    Ok(Some(SimulatorSection { source, observed, simulations, objective, evaluations_per_simulation }))
+    let rounds = section.count("rounds", 1)?.unwrap_or(TruncatedSettings::default().n_rounds);
+    if rounds > MAX_ROUNDS {
+        return Err(section.refuse("rounds", format!("at most {MAX_ROUNDS}")));
+    }
+    Ok(Some(SimulatorSection {
+        source,
+        observed: observed(section)?,
+        simulations,
+        objective,
+        evaluations_per_simulation,
+        observation: table(section, "observation")?.map(|path| folder.join(path)),
+        rounds,
+    }))
 }
 
 /// Names of the simulated values; that none is a parameter's is checked with the parameters.

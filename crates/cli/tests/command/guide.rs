@@ -87,7 +87,7 @@ for line in sys.stdin:
 #[test]
 fn the_page_on_amortised_inference_runs() {
     let (folder, n_files, n_commands) = follow("amortised.md");
-    assert_eq!((n_files, n_commands), (4, 4));
+    assert_eq!((n_files, n_commands), (4, 5));
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     // Each draw stands beside its observation, and the posteriors are where the counts put them.
     let draws = read("draws.csv");

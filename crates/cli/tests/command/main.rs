@@ -19,3 +19,4 @@ mod results;
 mod rounds;
 mod simulate;
 mod terminal;
+mod truncated;

@@ -441,3 +441,13 @@ fn tables_of_quantiles_are_right_to_f32_at_every_u() {
     // A pole that cubics do not follow.
     assert!(table_of(&Gamma { shape: 0.02, scale: 1.0 }).is_none());
 }
+
+#[test]
+fn rows_of_the_prior_are_those_of_all_its_points() {
+    let marginal = Marginal::Uniform { lower: 0.0, upper: 1.0 };
+    let prior = IndependentPrior::new(vec![marginal; 3]).unwrap();
+    let all = crate::rng::sobol_blocks(5, 20_000, 3).points;
+    for rows in [0..1, 8000..8200, 100..17_000, 8192..16_384] {
+        assert_eq!(prior_rows(&prior, 5, rows.clone()), all[3 * rows.start..3 * rows.end]);
+    }
+}

@@ -18,7 +18,7 @@ mod report;
 mod run;
 mod settings;
 mod training;
-mod twins;
+pub(crate) mod twins;
 mod verdict;
 
 pub use audit::AuditReport;

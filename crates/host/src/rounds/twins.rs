@@ -1,5 +1,5 @@
 //! Wide twins: what draws in a round is the trained flow with a wider copy of every component of its base.
-//! Invariant: the layers stay as they were; the twins hold a tenth of the base's mass, so that no weight can exceed ten
+//! Invariant: the layers stay as they were; in a round the twins hold a tenth of the base's mass, so that no weight can exceed ten
 //! times that of the twins alone (defensive importance sampling, Hesterberg 1995, in base coordinates).
 
 use crate::HostError;
@@ -15,12 +15,20 @@ fn widening(dim: usize) -> f64 {
     1.0 + 1.0 / (dim as f64).sqrt()
 }
 
-/// `trained` with a wide twin beside every component; the twins follow the components, in their order. A Gaussian base
-/// becomes a mixture of itself and its twin.
+/// `trained` with the twins that draw in a round.
 ///
 /// # Errors
 /// Those of the model.
 pub(super) fn with_twins(trained: &Posterior) -> Result<Posterior, HostError> {
+    with_twins_of(trained, SHARE, widening(trained.dim()))
+}
+
+/// `trained` with a twin of `factor` times the scale beside every component, `share` of the base's mass in the twins; they
+/// follow the components, in their order. A Gaussian base becomes a mixture of itself and its twin.
+///
+/// # Errors
+/// Those of the model.
+pub(crate) fn with_twins_of(trained: &Posterior, share: f64, factor: f64) -> Result<Posterior, HostError> {
     let mut spec = trained.spec().clone();
     let d = spec.dim;
     let (layers, base) = trained.flow.params().split_at(ParamLayout::new(&spec).base);
@@ -34,8 +42,8 @@ pub(super) fn with_twins(trained: &Posterior) -> Result<Posterior, HostError> {
     };
     let (logits, rest) = base.split_at(one.n_components);
     let (means, scales) = rest.split_at(one.n_components * d);
-    let log_odds = (SHARE / (1.0 - SHARE)).ln() as f32;
-    let factor = widening(d) as f32;
+    let log_odds = (share / (1.0 - share)).ln() as f32;
+    let factor = factor as f32;
     // The diagonal of a factor is stored by its logarithm.
     let is_logarithm = |entry: usize| match one.covariance {
         Covariance::Diagonal => true,

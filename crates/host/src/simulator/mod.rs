@@ -3,6 +3,7 @@
 //! is handed out is finite, or all NaN where the simulation failed.
 
 mod command;
+mod run;
 mod wgsl;
 
 use crate::HostError;
@@ -12,6 +13,7 @@ use rayon::prelude::*;
 use std::fmt::Debug;
 
 pub use command::CommandSimulator;
+pub use run::{Simulated, run_simulations, simulate_rows};
 pub use wgsl::WgslSimulator;
 
 /// A simulator of data, which is asked in batches: a draw of x from p(x given theta) for every theta.

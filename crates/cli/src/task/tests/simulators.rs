@@ -21,6 +21,8 @@ fn section(source: SimulatorSource, observed: Vec<String>) -> SimulatorSection {
         simulations: 10_000,
         objective: Objective::Npe,
         evaluations_per_simulation: 64,
+        observation: None,
+        rounds: 4,
     }
 }
 
@@ -55,6 +57,12 @@ fn every_key_of_a_simulator_reaches_its_field() {
     };
     assert_eq!(source.key(), "command");
     assert_eq!(asked.simulator, Some(section(source, vec!["y".into()])));
+    let rounds = task(
+        "wgsl = \"a.wgsl\"\nn_observed = 1\nobjective = \"truncated\"\nobservation = \"x.csv\"\nrounds = 6",
+    );
+    let rounds = rounds.simulator.unwrap();
+    assert_eq!((rounds.objective, rounds.rounds), (Objective::Truncated, 6));
+    assert_eq!(rounds.observation, Some("runs/x.csv".into()));
     let record = serde_json::to_value(&asked).unwrap();
     assert_eq!(record["simulator"]["command"]["settings"]["workers"], 3);
     assert_eq!(record["simulator"]["observed"][0], "y");
@@ -109,6 +117,14 @@ fn senseless_simulators_are_refused_where_they_stand() {
         (
             format!("{wgsl}n_observed = 1\ndata = \"a.txt\""),
             "expected a file that ends in .npz, .csv or .parquet",
+        ),
+        (
+            format!("{wgsl}n_observed = 1\nobservation = \"x\""),
+            ":4: `simulator.observation` is \"x\", expected a file that ends in",
+        ),
+        (
+            format!("{wgsl}n_observed = 1\nrounds = 101"),
+            ":4: `simulator.rounds` is 101, expected at most 100",
         ),
         (format!("{wgsl}n_observed = 1\nderived = [\"q\"]"), ":4: unknown key `simulator.derived`"),
         (format!("{wgsl}n_observd = 1"), "did you mean `simulator.n_observed`?"),
