@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The newest version; files of versions 1 to this one are read, and the oldest that can say everything is written.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 const ENTRY: &str = "lwflow";
 
 /// Number type of the tensors.
@@ -165,7 +165,9 @@ fn least_version(posterior: &Posterior) -> u32 {
         LayerSpec::AffineCoupling(_) => false,
         LayerSpec::SplineCoupling(_) => true,
     };
-    if posterior.novelty.is_some() || posterior.spec().layers.iter().any(is_spline) {
+    if posterior.spec().context_network.is_some() {
+        4
+    } else if posterior.novelty.is_some() || posterior.spec().layers.iter().any(is_spline) {
         3
     } else if posterior.evidence.is_some() {
         2
@@ -238,7 +240,7 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
         return Err(damaged("header: evidence must be finite, its standard error not negative".into()));
     }
     if let Some(novelty) = &header.novelty {
-        novelty.validate(c).map_err(|e| damaged(format!("header: {e}")))?;
+        novelty.validate(Novelty::width(&header.spec)).map_err(|e| damaged(format!("header: {e}")))?;
     }
     let layout = ParamLayout::new(&header.spec);
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
