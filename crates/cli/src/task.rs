@@ -61,8 +61,17 @@ pub const TARGET_NAMES: &[&str] = &[
     "many_well",
 ];
 
-const SECTIONS: &[&str] =
-    &["likelihood", "simulator", "parameters", "rounds", "flow", "context_network", "base", "training", "output"];
+const SECTIONS: &[&str] = &[
+    "likelihood",
+    "simulator",
+    "parameters",
+    "rounds",
+    "flow",
+    "context_network",
+    "base",
+    "training",
+    "output",
+];
 const FLOW_KEYS: &[&str] =
     &["n_layers", "hidden", "activation", "coupling", "s_max", "n_bins", "bound", "mixing"];
 const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];

@@ -2,6 +2,8 @@
 //! Invariant: nothing above this file knows what runs the flow; results depend on the parameters and arguments alone. A
 //! context network runs on the cores in front of it, so that every device serves flows that have one.
 
+mod on_adapter;
+
 use std::borrow::Cow;
 
 use lwflow_model::{FlowSpec, ParamLayout};
@@ -10,9 +12,7 @@ use crate::context::ContextNetwork;
 use crate::cpu::{Cpu, CpuFlow};
 use crate::engine::Opened;
 use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
-use crate::{
-    Engine, EngineError, KernelChoice, OptimiserPlace, OptimiserSettings, OptimiserState, StepsReport, TrainSteps, rows,
-};
+use crate::{Engine, EngineError, KernelChoice, OptimiserPlace, rows};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -317,19 +317,6 @@ impl FlowExecutor {
         }
     }
 
-    /// The flow on an adapter, for calls that keep something there.
-    pub(crate) fn on_adapter(&mut self) -> Result<&mut GpuFlow, EngineError> {
-        let refuse = |why: &str| {
-            let (got, expected) = ("device".into(), format!("host, because {why}"));
-            Err(EngineError::Choice { field: "optimiser", got, expected })
-        };
-        match &mut self.runner {
-            Runner::Cpu(_) => refuse("the cores are the host"),
-            Runner::Gpu(_) if self.network.is_some() => refuse("a context network is trained there"),
-            Runner::Gpu(flow) => Ok(flow),
-        }
-    }
-
     /// Compiles every kernel of log_prob, gradient and forward that the driver has not compiled yet. `progress` gets the
     /// number of each kernel from 1, how many there are and its name, before it is compiled.
     ///
@@ -340,65 +327,6 @@ impl FlowExecutor {
             Runner::Gpu(flow) => pollster::block_on(flow.run_prepare(progress, Wait::Block)),
             Runner::Cpu(_) => Ok(()),
         }
-    }
-
-    /// Keeps the training points on the adapter: theta `[N, D]`, context `[N, C]`. This call and those of the optimiser
-    /// that follow are for an adapter; on the cores, and with a context network, which runs there, they are refused with
-    /// [`EngineError::Choice`], because the host's optimiser is there already.
-    ///
-    /// # Errors
-    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::Limit`] for more
-    /// points than one buffer of the device holds.
-    pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
-        self.on_adapter()?.set_data(theta, context)
-    }
-
-    /// Begins or resumes training from the parameters as they are: how the optimiser steps, and its state.
-    ///
-    /// # Errors
-    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::NoParams`]
-    /// before the first parameters; any error of the device.
-    pub fn set_optimiser(
-        &mut self,
-        settings: &OptimiserSettings,
-        state: &OptimiserState,
-    ) -> Result<(), EngineError> {
-        pollster::block_on(self.on_adapter()?.run_set_optimiser(settings, state, Wait::Block))
-    }
-
-    /// Makes training steps on the points of [`FlowExecutor::set_data`] without reading anything back but the report.
-    /// A step whose loss, gradient or result is not finite is refused whole and reported.
-    ///
-    /// # Errors
-    /// [`EngineError::NotSet`] before data and optimiser are set, [`EngineError::Limit`] for a batch larger than
-    /// [`FlowExecutor::piece_samples`]; [`EngineError::Length`], [`EngineError::NonFinite`] or [`EngineError::Index`]
-    /// for arrays that do not fit; any error of the device.
-    pub fn train_steps(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_train_steps(steps, Wait::Block))
-    }
-
-    /// [`FlowExecutor::train_steps`] without blocking.
-    ///
-    /// # Errors
-    /// As [`FlowExecutor::train_steps`].
-    pub async fn train_steps_async(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
-        self.on_adapter()?.run_train_steps(steps, Wait::Await).await
-    }
-
-    /// The parameters as they are now, a flat vector in the order of [`ParamLayout`].
-    ///
-    /// # Errors
-    /// [`EngineError::NoParams`] before the first parameters; any error of the device.
-    pub fn params(&mut self) -> Result<Vec<f32>, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_params(Wait::Block))
-    }
-
-    /// The optimiser's state as it is now, to be stored and given back to [`FlowExecutor::set_optimiser`].
-    ///
-    /// # Errors
-    /// [`EngineError::NotSet`] before an optimiser is set; any error of the device.
-    pub fn optimiser_state(&mut self) -> Result<OptimiserState, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_optimiser_state(Wait::Block))
     }
 
     /// Time of every kernel in one call on x `[n, D]` (theta, or z for `forward`) given context `[n, C]`, in the order

@@ -13,7 +13,13 @@ fn mlp(hidden: &[usize], n_features: usize, activation: Activation) -> ContextNe
     ContextNetworkSpec::Mlp(MlpSpec { hidden: hidden.to_vec(), n_features, activation })
 }
 
-fn set(element: usize, counted: bool, phi: &[usize], hidden: &[usize], n_features: usize) -> ContextNetworkSpec {
+fn set(
+    element: usize,
+    counted: bool,
+    phi: &[usize],
+    hidden: &[usize],
+    n_features: usize,
+) -> ContextNetworkSpec {
     let (phi, hidden, activation) = (phi.to_vec(), hidden.to_vec(), Activation::Silu);
     ContextNetworkSpec::Set(SetSpec { element, counted, phi, hidden, n_features, activation })
 }
@@ -40,7 +46,11 @@ fn rows() -> Vec<(&'static str, FlowSpec, usize)> {
         ("set of one element", spec(set(3, false, &[5], &[], 4), (3, 3), gaussian()), 17),
         ("set, all present", spec(set(2, false, &[18, 20], &[17], 5), (3, 10), full()), 100),
         ("counted set", spec(set(1, true, &[7, 5], &[6], 3), (3, 12), full()), 131),
-        ("counted set, many elements", spec(set(2, true, &[16, 33], &[16, 20], 16), (2, 121), gaussian()), 70),
+        (
+            "counted set, many elements",
+            spec(set(2, true, &[16, 33], &[16, 20], 16), (2, 121), gaussian()),
+            70,
+        ),
         ("a single row", spec(set(2, true, &[8], &[8], 2), (2, 9), gaussian()), 1),
     ]
 }
@@ -98,8 +108,7 @@ fn equal_observations_in_a_row_are_one() {
         executor.set_params(&params).unwrap();
         let (d, c) = (spec.dim, spec.context_dim);
         let batch = batch(&spec, 60, 5);
-        let repeated: Vec<f32> =
-            (0..60).flat_map(|i| &batch.context[i / 25 * c..][..c]).copied().collect();
+        let repeated: Vec<f32> = (0..60).flat_map(|i| &batch.context[i / 25 * c..][..c]).copied().collect();
         let all = executor.log_prob(&batch.theta, &repeated).unwrap();
         for i in [0, 24, 25, 59] {
             let one = executor.log_prob(&batch.theta[i * d..][..d], &repeated[i * c..][..c]).unwrap();
@@ -135,6 +144,8 @@ fn what_a_network_cannot_do_is_refused() {
         assert!(executor.log_prob(&[0.0; 2], &context).is_err(), "two rows of context");
         assert!(executor.features(&context[1..]).is_err() && executor.features(&context).is_err());
         assert!(executor.kernel_choice().is_none_or(|choice| choice.optimiser == OptimiserPlace::Host));
-        assert!(executor.set_data(&[0.0; 2], &context[..4]).unwrap_err().to_string().contains("host, because"));
+        assert!(
+            executor.set_data(&[0.0; 2], &context[..4]).unwrap_err().to_string().contains("host, because")
+        );
     }
 }

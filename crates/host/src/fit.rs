@@ -4,6 +4,8 @@
 mod refit;
 mod standardise;
 mod start;
+#[cfg(test)]
+mod tests;
 
 pub use refit::refit;
 pub use start::visits_of_starts;
@@ -16,7 +18,8 @@ use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, trai
 use crate::{HostError, weights};
 use lwflow_engine::Engine;
 use lwflow_model::{
-    Activation, ContextNetworkSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout,
+    Activation, ContextNetworkSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform,
+    ParamLayout,
 };
 use serde::{Deserialize, Serialize};
 use standardise::standardisation;

@@ -78,7 +78,8 @@ impl Novelty {
         let value = |row: &[f32], j: usize| f64::from(row[j]);
         let location: Vec<f64> = (0..f).map(|j| rows().map(|row| value(row, j)).sum::<f64>() / n).collect();
         let spread = |j: usize| rows().map(|row| (value(row, j) - location[j]).powi(2)).sum::<f64>() / n;
-        let scale = (0..f).map(|j| if spread(j) > 0.0 { spread(j).sqrt() } else { 1.0 }).collect::<Vec<f64>>();
+        let scale =
+            (0..f).map(|j| if spread(j) > 0.0 { spread(j).sqrt() } else { 1.0 }).collect::<Vec<f64>>();
         let standardised = rows().flat_map(|row| (0..f).map(|j| (value(row, j) - location[j]) / scale[j]));
         let standardised: Vec<f32> = standardised.map(|v| v as f32).collect();
         Self::fit(&standardised, f).map(|novelty| Self { location, scale, ..novelty })

@@ -121,7 +121,11 @@ impl ContextNetworkSpec {
         let values = context_dim - usize::from(set.counted);
         if set.element == 0 || values == 0 || !values.is_multiple_of(set.element) {
             let of = if set.counted { "context values after the count" } else { "context values" };
-            return Err(ModelError::spec(field("element"), set.element, format!("a divisor of the {values} {of}")));
+            return Err(ModelError::spec(
+                field("element"),
+                set.element,
+                format!("a divisor of the {values} {of}"),
+            ));
         }
         Ok(())
     }

@@ -39,7 +39,8 @@ fn order_and_padding_change_nothing() {
         assert_relative_eq!(log_prob(&row(3.0, other)), three, max_relative = 1e-12);
     }
     // What is present does count, and so does how many there are.
-    let others = [row(3.0, [a, b, b, c]), row(2.0, [a, b, c, c]), row(4.0, [a, b, c, c]), row(0.0, [a, b, c, c])];
+    let others =
+        [row(3.0, [a, b, b, c]), row(2.0, [a, b, c, c]), row(4.0, [a, b, c, c]), row(0.0, [a, b, c, c])];
     assert!(others.iter().all(|other| (log_prob(other) - three).abs() > 1e-6));
     let [once, twice] = [row(1.0, [a; 4]), row(2.0, [a; 4])];
     assert!((log_prob(&once) - log_prob(&twice)).abs() > 1e-6, "equal means, other numbers");
@@ -77,7 +78,11 @@ fn nonsense_is_refused() {
         refuse(ContextNetworkSpec::Mlp(network), 3, words);
     };
     of_set(&|_| (), 0, "context_network is there, expected none: the flow has no context");
-    of_set(&|_| (), 4, "context_network.element is 2, expected a divisor of the 3 context values after the count");
+    of_set(
+        &|_| (),
+        4,
+        "context_network.element is 2, expected a divisor of the 3 context values after the count",
+    );
     of_set(&|_| (), 1, "divisor of the 0 context values");
     of_set(&|s| s.counted = false, 5, "divisor of the 5 context values");
     of_set(&|s| s.element = 0, 5, "context_network.element is 0");
@@ -98,7 +103,8 @@ fn the_layout_has_the_network_before_the_base() {
     let flow = flow(true, 5);
     let layout = flow.layout();
     assert_eq!(layout.network, layout.block("context/phi/linear0/weight").unwrap().offset..layout.base);
-    let shapes: Vec<(&str, Vec<usize>)> = layout.blocks[8..].iter().map(|b| (&b.name[..], b.shape.clone())).collect();
+    let shapes: Vec<(&str, Vec<usize>)> =
+        layout.blocks[8..].iter().map(|b| (&b.name[..], b.shape.clone())).collect();
     assert_eq!(shapes[0], ("context/phi/linear0/weight", vec![6, 2]));
     assert_eq!(shapes[2], ("context/phi/linear1/weight", vec![5, 6]));
     assert_eq!(shapes[4], ("context/rho/linear0/weight", vec![4, 6]));

@@ -76,11 +76,21 @@ fn specs() -> Vec<(&'static str, FlowSpec)> {
         ("linear features", row(1, 3, mlp(&[], 6, splines(2, &[5], 5, 1.3)), BaseSpec::Gaussian)),
         (
             "set",
-            row(3, 6, set(false, &[5, 3], &[4], settings(2, &[5], Silu, Mixing::Permute)), BaseSpec::Gaussian),
+            row(
+                3,
+                6,
+                set(false, &[5, 3], &[4], settings(2, &[5], Silu, Mixing::Permute)),
+                BaseSpec::Gaussian,
+            ),
         ),
         (
             "counted set",
-            row(1, 9, set(true, &[4], &[], settings(2, &[4], Tanh, Mixing::Alternate)), mixture(2, Covariance::Full)),
+            row(
+                1,
+                9,
+                set(true, &[4], &[], settings(2, &[4], Tanh, Mixing::Alternate)),
+                mixture(2, Covariance::Full),
+            ),
         ),
         ("relu", row(4, 3, settings(4, &[8, 8], Relu, Mixing::Permute), mixture(2, Covariance::Full))),
     ]

@@ -93,7 +93,10 @@ pub(super) fn observations(
         Ok(()) => Ok(found),
         Err(ModelError::Count { row, got, most }) => {
             let expected = format!("expected a whole number from 0 to {most}");
-            let message = format!("--context, observation {}: its first value, the number of elements, is {got}, {expected}", row + 1);
+            let message = format!(
+                "--context, observation {}: its first value, the number of elements, is {got}, {expected}",
+                row + 1
+            );
             Err(CommandError::new(Status::Input, message))
         }
         Err(error) => Err(error.into()),

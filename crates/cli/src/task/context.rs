@@ -7,8 +7,7 @@ use super::{Activation, Likelihood, TaskError, model_activation};
 use lwflow_model::{ContextNetworkSpec, MlpSpec, ModelError, SetSpec};
 use serde::Serialize;
 
-pub(super) const KEYS: &[&str] =
-    &["kind", "hidden", "n_features", "activation", "element", "counted", "phi"];
+pub(super) const KEYS: &[&str] = &["kind", "hidden", "n_features", "activation", "element", "counted", "phi"];
 /// Those that only a set has.
 const OF_SETS: &[&str] = &["element", "counted", "phi"];
 
@@ -40,7 +39,11 @@ pub(super) fn context_network(
     if kind == NetworkKind::Mlp
         && let Some((_, key, _)) = section.entries().into_iter().find(|(_, key, _)| OF_SETS.contains(key))
     {
-        return Err(section.conflict(key, format!("kind = \"{}\"", kind.word()), "only kind = \"set\" has it"));
+        return Err(section.conflict(
+            key,
+            format!("kind = \"{}\"", kind.word()),
+            "only kind = \"set\" has it",
+        ));
     }
     let hidden = section.counts("hidden")?.unwrap_or_else(|| vec![50, 50]);
     let n_features = section.count("n_features", 1)?.unwrap_or(20);

@@ -174,7 +174,8 @@ impl LayerPlan {
             }
         }
         let tape = &mut tape.conditioner;
-        let below = self.conditioner.backward(level, packed, tape, output, scratch, extent, sums, (set, wanted));
+        let below =
+            self.conditioner.backward(level, packed, tape, output, scratch, extent, sums, (set, wanted));
         if let Some(below) = below {
             level.run(Scatter { layer: self, below, g, g_context, extent });
         }

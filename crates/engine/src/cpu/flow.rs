@@ -100,9 +100,7 @@ impl CpuFlow {
             .layers
             .iter()
             .zip(&layout.layers)
-            .map(|(layer, linears)| {
-                LayerPlan::new(layer, linears, rows, &mut n_packed, &mut n_sums)
-            })
+            .map(|(layer, linears)| LayerPlan::new(layer, linears, rows, &mut n_packed, &mut n_sums))
             .collect();
         let base = BasePlan::new(spec, &mut n_sums);
         let tape_of = layers

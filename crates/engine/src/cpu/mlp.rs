@@ -140,20 +140,11 @@ impl MlpPlan {
 
     /// Whether the tape of `other` serves this MLP as well.
     pub fn same_shape(&self, other: &Self) -> bool {
-        self.activation == other.activation
-            && self.n_in() == other.n_in()
-            && self.hidden().eq(other.hidden())
+        self.activation == other.activation && self.n_in() == other.n_in() && self.hidden().eq(other.hidden())
     }
 
     /// From the input on the tape to `output`.
-    pub fn run(
-        &self,
-        level: Level,
-        packed: &[f32],
-        tape: &mut MlpTape,
-        output: &mut Panels,
-        extent: Extent,
-    ) {
+    pub fn run(&self, level: Level, packed: &[f32], tape: &mut MlpTape, output: &mut Panels, extent: Extent) {
         let MlpTape { input, hidden, derivative } = tape;
         for (k, linear) in self.linears.iter().enumerate() {
             let packed = &packed[linear.forward.clone()];

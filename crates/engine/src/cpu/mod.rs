@@ -23,8 +23,8 @@ mod tests;
 use std::sync::Arc;
 
 pub(crate) use flow::CpuFlow;
-pub(crate) use network::CpuNetwork;
 pub(crate) use likelihood::{CpuLikelihood, CpuScan, CpuSimulator};
+pub(crate) use network::CpuNetwork;
 pub use peak::fma_peak;
 pub(crate) use simd::Level;
 

@@ -51,6 +51,7 @@ pub(crate) struct CpuNetwork {
     cpu: Arc<Cpu>,
     spec: ContextNetworkSpec,
     context_dim: usize,
+    kept_rows: usize,
     phi: MlpPlan,
     rho: MlpPlan,
     packed: Vec<f32>,
@@ -83,9 +84,15 @@ impl CpuNetwork {
         let mut plan =
             |linears| MlpPlan::new(network.activation(), linears, rows, &mut n_packed, &mut n_sums);
         let (phi, rho) = (plan(&layout.phi), plan(&layout.rho));
+        let per_panel = match network {
+            ContextNetworkSpec::Mlp(_) => 0,
+            ContextNetworkSpec::Set(set) => phi.tape(1).bytes() * set.most(spec.context_dim),
+        };
+        let kept_rows = (PANEL * KEPT_BYTES / (per_panel + rho.tape(1).bytes())).max(1);
         Self {
             cpu,
             spec: network.clone(),
+            kept_rows,
             context_dim: spec.context_dim,
             phi,
             rho,
@@ -106,11 +113,7 @@ impl CpuNetwork {
 
     /// Most rows whose blocks may be kept at once.
     pub fn kept_rows(&self) -> usize {
-        let per_panel = match &self.spec {
-            ContextNetworkSpec::Mlp(_) => 0,
-            ContextNetworkSpec::Set(set) => self.phi.tape(1).bytes() * set.most(self.context_dim),
-        };
-        (PANEL * KEPT_BYTES / (per_panel + self.rho.tape(1).bytes())).max(1)
+        self.kept_rows
     }
 
     /// Features `[n, F]` of rows `[n, C]`, which were checked; `keep` what [`CpuNetwork::backward`] needs.
@@ -147,8 +150,7 @@ impl CpuNetwork {
         }
         let mut blocks = std::mem::take(&mut self.blocks);
         let of_chunks = &mut partials[..n_chunks];
-        let tasks =
-            self.chunks(size, context, &mut grad_features, &mut grad_context, &mut blocks, of_chunks);
+        let tasks = self.chunks(size, context, &mut grad_features, &mut grad_context, &mut blocks, of_chunks);
         self.run(tasks, Self::backward_chunk);
         self.blocks = blocks;
         let mut sums = Vec::new();
@@ -202,7 +204,9 @@ impl CpuNetwork {
         while workspaces.len() < n_threads {
             workspaces.push(self.workspace());
         }
-        self.cpu.pool.run(tasks, &mut workspaces[..n_threads], |workspace, chunk| run(self, chunk, workspace));
+        self.cpu
+            .pool
+            .run(tasks, &mut workspaces[..n_threads], |workspace, chunk| run(self, chunk, workspace));
         self.workspaces = workspaces;
     }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, OptimiserSettings, OptimiserState, TrainSteps};
 use lwflow_model::{
-    Activation, BaseSpec, ContextNetworkSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec, MixtureSpec,
+    Activation, BaseSpec, ContextNetworkSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec,
+    MixtureSpec,
 };
 
 /// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
@@ -170,12 +171,7 @@ pub fn batch(spec: &FlowSpec, n: usize, seed: u64) -> Batch {
             row[0] = (7 * i % (set.most(spec.context_dim) + 1)) as f32;
         }
     }
-    Batch {
-        theta: random.values(n * spec.dim, 2.0),
-        context,
-        weights,
-        control: random.values(n, 1.0),
-    }
+    Batch { theta: random.values(n * spec.dim, 2.0), context, weights, control: random.values(n, 1.0) }
 }
 
 /// By how much a layer magnifies the rounding of a coordinate: in a spline of K bins it is K / 2 roundings of the place in a

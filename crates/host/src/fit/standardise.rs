@@ -20,19 +20,18 @@ pub(super) fn standardisation(
 
 /// One location and scale for each value of an element, from all elements that are present, repeated over the columns.
 fn of_elements(set: &SetSpec, context: &[f64], w: &[f64], c: usize) -> (Vec<f64>, Vec<f64>) {
-    let rows = || w.iter().zip(context.chunks_exact(c)).map(|(w, row)| (*w, set.elements(row).unwrap_or_default()));
+    let rows =
+        || w.iter().zip(context.chunks_exact(c)).map(|(w, row)| (*w, set.elements(row).unwrap_or_default()));
     let total: f64 = rows().map(|(w, present)| w * (present.len() / set.element) as f64).sum();
-    let elements = rows().flat_map(|(w, present)| present.chunks_exact(set.element).map(move |e| (w / total, e)));
+    let elements =
+        rows().flat_map(|(w, present)| present.chunks_exact(set.element).map(move |e| (w / total, e)));
     let (location, scale) = moments(set.element, elements);
     let over = |first: f64, values: Vec<f64>| [vec![first; set.first()], values.repeat(set.most(c))].concat();
     (over(0.0, location), over(1.0, scale))
 }
 
 /// Mean and standard deviation of weighted rows; one for a value that does not vary.
-fn moments<'a>(
-    width: usize,
-    rows: impl Iterator<Item = (f64, &'a [f64])> + Clone,
-) -> (Vec<f64>, Vec<f64>) {
+fn moments<'a>(width: usize, rows: impl Iterator<Item = (f64, &'a [f64])> + Clone) -> (Vec<f64>, Vec<f64>) {
     let (mut location, mut scale) = (vec![0.0; width], vec![0.0; width]);
     for (w, row) in rows.clone() {
         for (sum, x) in location.iter_mut().zip(row) {
