@@ -4,8 +4,6 @@
 mod refit;
 mod standardise;
 mod start;
-#[cfg(test)]
-mod tests;
 
 pub use refit::refit;
 pub use start::visits_of_starts;

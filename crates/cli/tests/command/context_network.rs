@@ -87,7 +87,8 @@ fn sets_go_through_every_command() {
         3,
         &["--context, observation 1", "the number of elements, is 5, expected a whole number from 0 to 4"],
     );
-    write("bad.csv", &format!("{table}0.3,2,0.5,-1,0,0\n0.3,1.5,-1,0.5,0,0\n"));
+    let weighted = table.replace('\n', ",weight\n");
+    write("bad.csv", &format!("{weighted}0.3,2,0.5,-1,0,0,1\n0.3,1.5,-1,0.5,0,0,1\n"));
     let words = ["bad.csv: context, row 1", "is 1.5, expected a whole number from 0 to 4"];
     run(at, "log-prob run/model.safetensors --in bad.csv --out no.csv").expect(3, &words);
     run(at, "calibrate run/model.safetensors --in bad.csv").expect(3, &words);
@@ -132,9 +133,9 @@ fn networks_without_context_and_of_other_shapes_are_refused() {
         &format!("[likelihood]\npairs = \"bare.csv\"\n{SET}{REST}"),
         &["OTHER.toml: [context_network] makes features of the context, and the pairs have none"],
     );
-    std::fs::write(at.join("odd.csv"), format!("a,context_u,context_v\n{}", "0.1,1,2\n".repeat(50))).unwrap();
+    std::fs::write(at.join("odd.csv"), format!("a,context_u,context_v,weight\n{}", "0.1,1,2,1\n".repeat(50))).unwrap();
     refuse(
-        &format!("[likelihood]\npairs = \"odd.csv\"\n{}element = 2\n{REST}", SET),
+        &format!("[likelihood]\npairs = \"odd.csv\"\n{SET}element = 2\n{REST}"),
         &[
             "odd.csv",
             "context_network.element is 2, expected a divisor of the 1 context values after the count",

@@ -1,11 +1,16 @@
 //! Fits with context networks against exact posteriors: sets of varying size, and a few informative values among many.
 //! Seeds are fixed.
 
-use super::*;
-use crate::novelty::NoveltyScore;
-use crate::rng::CounterField;
-use lwflow_engine::{DeviceChoice, EngineSettings};
-use lwflow_model::{MlpSpec, SetSpec};
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
+use lwflow_host::fit::{FitInput, FitSettings, fit};
+use lwflow_host::novelty::NoveltyScore;
+use lwflow_host::outer::Support;
+use lwflow_host::posterior::Posterior;
+use lwflow_host::rng::CounterField;
+use lwflow_model::{Activation, ContextNetworkSpec, Coupling, FlowSettings, MlpSpec, SetSpec};
+use std::ops::ControlFlow;
 
 fn engine() -> Engine {
     Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..EngineSettings::default() }).unwrap()
