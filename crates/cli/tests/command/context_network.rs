@@ -13,7 +13,8 @@ fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X
     for (var k = 0u; k < n; k++) { x[k + 1u] = theta[0] + normal(stream); }
     return x;
 }
-
+";
+const LIKELIHOOD: &str = "
 fn log_likelihood(theta: array<f32, D>) -> f32 {
     var sum = 0.0;
     for (var k = 0u; k < u32(data(0u, 0u)); k++) {
@@ -103,6 +104,7 @@ fn both_objectives_train_a_network() {
     let at = folder.path();
     let likelihood = "[likelihood]\nwgsl = \"sets.wgsl\"\ndata = \"seen.csv\"\n";
     let short = REST.replace("60000", "20000");
+    std::fs::write(at.join("sets.wgsl"), format!("{WGSL}{LIKELIHOOD}")).unwrap();
     std::fs::write(at.join("seen.csv"), "count,u1,u2,u3,u4\n2,0.9,0.1,0,0\n").unwrap();
     std::fs::write(at.join("TASK.toml"), format!("{SIMULATOR}{SET}{likelihood}{short}")).unwrap();
     run(at, "fit TASK.toml --objective likelihood --simulations 500 --out run").expect(0, &[]);
@@ -133,7 +135,9 @@ fn networks_without_context_and_of_other_shapes_are_refused() {
         &format!("[likelihood]\npairs = \"bare.csv\"\n{SET}{REST}"),
         &["OTHER.toml: [context_network] makes features of the context, and the pairs have none"],
     );
-    std::fs::write(at.join("odd.csv"), format!("a,context_u,context_v,weight\n{}", "0.1,1,2,1\n".repeat(50))).unwrap();
+    let odd =
+        (0..50).fold("a,context_u,context_v,weight\n".to_owned(), |text, i| text + &format!("0.{i},1,2,1\n"));
+    std::fs::write(at.join("odd.csv"), odd).unwrap();
     refuse(
         &format!("[likelihood]\npairs = \"odd.csv\"\n{SET}element = 2\n{REST}"),
         &[

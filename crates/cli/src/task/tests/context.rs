@@ -72,7 +72,8 @@ fn senseless_networks_are_refused_where_they_stand() {
         let error = message(&format!("{SIMULATOR}[context_network]\n{keys}\n"));
         assert!(error.contains(expected), "{keys}: {error}");
     }
-    let error = message("[likelihood]\nchain = \"c\"\nformat = \"getdist\"\n[context_network]\nkind = \"mlp\"\n");
+    let error =
+        message("[likelihood]\nchain = \"c\"\nformat = \"getdist\"\n[context_network]\nkind = \"mlp\"\n");
     assert!(error.contains(":4: `context_network` cannot stand beside `likelihood.chain`"), "{error}");
     // Of pairs it is not known yet how many values there are.
     let pairs =
