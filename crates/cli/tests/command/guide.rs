@@ -151,11 +151,11 @@ fn the_page_on_context_networks_runs() {
     };
     // The posterior of n measurements is normal(4 sum / (1 + 4 n), 1 / (1 + 4 n)).
     let level = column(&read("draws.csv"), 0);
-    for (k, (n, sum)) in [(1.0, 1.2), (8.0, 6.8), (3.0, 0.0)].into_iter().enumerate() {
+    for (k, (n, sum)) in [(1, 1.2), (8, 6.8), (3, 0.0)].into_iter().enumerate() {
         let of = &level[2000 * k..2000 * (k + 1)];
         let mean = of.iter().sum::<f64>() / 2000.0;
         let sd = (of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2000.0).sqrt();
-        let exact = (1.0 + 4.0 * n as f64).sqrt().recip();
+        let exact = (1.0 + 4.0 * f64::from(n)).sqrt().recip();
         let expected = 4.0 * sum * exact * exact;
         let is_close = (mean - expected).abs() < 0.35 * exact && (sd / exact - 1.0).abs() < 0.2;
         assert!(is_close, "set {k}: {mean} +- {sd}, expected {expected} +- {exact}");
