@@ -62,7 +62,7 @@ impl FlowExecutor {
         self.on_adapter()?.run_train_steps(steps, Wait::Await).await
     }
 
-    /// The parameters as they are now, a flat vector in the order of [`ParamLayout`].
+    /// The parameters as they are now, a flat vector in the order of [`ParamLayout`](lwflow_model::ParamLayout).
     ///
     /// # Errors
     /// [`EngineError::NoParams`] before the first parameters; any error of the device.
