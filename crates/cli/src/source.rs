@@ -149,6 +149,10 @@ pub fn draw_simulations(
 /// [`CommandError`] naming file, row and field of what is wrong.
 pub fn load(task: &Task, seed: u64) -> Result<Source, CommandError> {
     let source = load_any(task, seed)?;
+    if task.context_network().is_some() && source.input.context.is_empty() {
+        let message = "[context_network] makes features of the context, and the pairs have none";
+        return Err(CommandError::new(Status::Input, format!("{}: {message}", task.file.display())));
+    }
     if task.training.control_variate == ControlVariate::On && source.input.log_proposal.is_none() {
         let why = if source.input.context.is_empty() {
             "the density of the draws is not known"

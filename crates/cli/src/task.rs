@@ -23,6 +23,7 @@ macro_rules! choice {
 }
 
 mod asked;
+mod context;
 mod error;
 mod likelihood;
 mod needs;
@@ -41,6 +42,7 @@ pub use parameters::{Edge, ParameterSection};
 pub use simulator::{MAX_SIMULATIONS, Objective, SimulatorSection, SimulatorSource};
 
 use lwflow_host::rounds::RoundsSettings;
+use lwflow_model::ContextNetworkSpec;
 use reader::{Choice, Document, Section};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -59,8 +61,17 @@ pub const TARGET_NAMES: &[&str] = &[
     "many_well",
 ];
 
-const SECTIONS: &[&str] =
-    &["likelihood", "simulator", "parameters", "rounds", "flow", "base", "training", "output"];
+const SECTIONS: &[&str] = &[
+    "likelihood",
+    "simulator",
+    "parameters",
+    "rounds",
+    "flow",
+    "context_network",
+    "base",
+    "training",
+    "output",
+];
 const FLOW_KEYS: &[&str] =
     &["n_layers", "hidden", "activation", "coupling", "s_max", "n_bins", "bound", "mixing"];
 const BASE_KEYS: &[&str] = &["kind", "n_components", "max_components", "covariance", "trainable"];
@@ -86,6 +97,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("training", TRAINING_KEYS),
     ("output", OUTPUT_KEYS),
     ("simulator", simulator::KEYS),
+    ("context_network", context::KEYS),
 ];
 choice!(
     /// Activation of the conditioners.
@@ -212,6 +224,9 @@ pub struct FlowSection {
     pub bound: f64,
     /// How coordinates mix between layers.
     pub mixing: Mixing,
+    /// What makes features of the context, where the flow has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_network: Option<ContextNetworkSpec>,
 }
 
 impl Default for FlowSection {
@@ -225,6 +240,7 @@ impl Default for FlowSection {
             n_bins: 8,
             bound: 5.0,
             mixing: Mixing::Permute,
+            context_network: None,
         }
     }
 }
@@ -396,7 +412,7 @@ impl Task {
         let flow = sections::flow(&flow_section, FlowSection::default())?;
         let base = sections::base(&base_section, BaseSection::default())?;
         let training = sections::training(&training_section, TrainingSection::default())?;
-        let conditional = (
+        let mut conditional = (
             sections::flow(&flow_section, FlowSection::conditional())?,
             sections::base(
                 &base_section,
@@ -414,6 +430,8 @@ impl Task {
         let simulator = open("simulator", simulator::KEYS)?;
         let simulator = simulator::simulator(&root, &simulator, likelihood.as_ref(), file)?;
         let asked = asked::Asked { likelihood: likelihood.as_ref(), simulator: simulator.as_ref() };
+        let network = open("context_network", context::KEYS)?;
+        conditional.0.context_network = context::context_network(&root, &network, asked)?;
         let parameters = parameters::parameters(&document, &root, asked)?;
         let rounds = rounds::rounds(&root, &open("rounds", rounds::KEYS)?, &source, likelihood.as_ref())?;
         let file = file.to_path_buf();
@@ -431,8 +449,23 @@ impl Task {
         })
     }
 
-    /// Takes the defaults of flow, base and training for a flow with context.
+    /// The context network that a flow with context has.
+    pub fn context_network(&self) -> Option<&ContextNetworkSpec> {
+        self.conditional.0.context_network.as_ref()
+    }
+
+    /// Takes the defaults of flow, base and training for a flow with context, and its network.
     pub fn use_context(&mut self) {
         (self.flow, self.base, self.training) = self.conditional.clone();
+    }
+}
+
+/// The model's activation of that word.
+#[must_use]
+pub fn model_activation(activation: Activation) -> lwflow_model::Activation {
+    match activation {
+        Activation::Relu => lwflow_model::Activation::Relu,
+        Activation::Silu => lwflow_model::Activation::Silu,
+        Activation::Tanh => lwflow_model::Activation::Tanh,
     }
 }

@@ -1,12 +1,18 @@
 //! A flow on a device, whatever kind of device that is.
-//! Invariant: nothing above this file knows what runs the flow; results depend on the parameters and arguments alone.
+//! Invariant: nothing above this file knows what runs the flow; results depend on the parameters and arguments alone. A
+//! context network runs on the cores in front of it, so that every device serves flows that have one.
+
+mod on_adapter;
+
+use std::borrow::Cow;
 
 use lwflow_model::{FlowSpec, ParamLayout};
 
-use crate::cpu::CpuFlow;
+use crate::context::ContextNetwork;
+use crate::cpu::{Cpu, CpuFlow};
 use crate::engine::Opened;
 use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
-use crate::{Engine, EngineError, KernelChoice, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
+use crate::{Engine, EngineError, KernelChoice, OptimiserPlace, rows};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +32,8 @@ pub struct Gradient {
 #[derive(Debug)]
 pub struct FlowExecutor {
     runner: Runner,
+    /// What makes the runner's context, where the flow has a network for it.
+    network: Option<Box<ContextNetwork>>,
 }
 
 /// What runs the flow. Closed: every call says what each kind does.
@@ -35,33 +43,76 @@ enum Runner {
     Cpu(Box<CpuFlow>),
 }
 
+impl Runner {
+    async fn run_gradient(
+        &mut self,
+        theta: &[f32],
+        context: &[f32],
+        weights: &[f32],
+        lv: Option<&[f32]>,
+        wait: Wait,
+    ) -> Result<Gradient, EngineError> {
+        match self {
+            Self::Gpu(flow) => flow.run_gradient(theta, context, weights, lv, wait).await,
+            Self::Cpu(flow) => flow.gradient(theta, context, weights, lv),
+        }
+    }
+}
+
 impl FlowExecutor {
     pub(crate) fn new(engine: &Engine, spec: &FlowSpec) -> Result<Self, EngineError> {
+        spec.validate()?;
+        let behind = spec.of_features();
         let runner = match &engine.opened {
             Opened::Gpu(gpu) => {
-                let choice = engine.choose(gpu, spec)?;
-                Runner::Gpu(Box::new(GpuFlow::new(gpu.clone(), &engine.settings, spec, choice)?))
+                let choice = engine.choose(gpu, &behind)?;
+                Runner::Gpu(Box::new(GpuFlow::new(gpu.clone(), &engine.settings, &behind, choice)?))
             }
-            Opened::Cpu(cpu, _) => Runner::Cpu(Box::new(CpuFlow::new(cpu.clone(), spec)?)),
+            Opened::Cpu(cpu, _) => Runner::Cpu(Box::new(CpuFlow::new(cpu.clone(), &behind)?)),
         };
-        Ok(Self { runner })
+        let network = spec.context_network.as_ref().map(|network| {
+            let cores = match &engine.opened {
+                Opened::Gpu(_) => Cpu::new(engine.settings.n_threads),
+                Opened::Cpu(cpu, _) => cpu.clone(),
+            };
+            Box::new(ContextNetwork::new(cores, spec, network))
+        });
+        Ok(Self { runner, network })
+    }
+
+    /// What the runner gets for context `[n, C]` of x `[n, D]`.
+    fn seen<'a>(
+        &mut self,
+        what: &'static str,
+        x: &[f32],
+        context: &'a [f32],
+    ) -> Result<Cow<'a, [f32]>, EngineError> {
+        match &mut self.network {
+            Some(network) => {
+                network.check(what, x, context)?;
+                Ok(Cow::Owned(network.features(context)))
+            }
+            None => Ok(Cow::Borrowed(context)),
+        }
     }
 
     /// The flow's specification.
     #[must_use]
     pub fn spec(&self) -> &FlowSpec {
-        match &self.runner {
-            Runner::Gpu(flow) => flow.spec(),
-            Runner::Cpu(flow) => flow.spec(),
+        match (&self.network, &self.runner) {
+            (Some(network), _) => &network.spec,
+            (None, Runner::Gpu(flow)) => flow.spec(),
+            (None, Runner::Cpu(flow)) => flow.spec(),
         }
     }
 
     /// The layout of the flat parameter vector.
     #[must_use]
     pub fn layout(&self) -> &ParamLayout {
-        match &self.runner {
-            Runner::Gpu(flow) => flow.layout(),
-            Runner::Cpu(flow) => flow.layout(),
+        match (&self.network, &self.runner) {
+            (Some(network), _) => &network.layout,
+            (None, Runner::Gpu(flow)) => flow.layout(),
+            (None, Runner::Cpu(flow)) => flow.layout(),
         }
     }
 
@@ -79,10 +130,18 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] if the vector does not fit; the old one stays.
     pub fn set_params(&mut self, params: &[f32]) -> Result<(), EngineError> {
+        let behind = match &self.network {
+            Some(network) => Cow::Owned(network.behind(params)?),
+            None => Cow::Borrowed(params),
+        };
         match &mut self.runner {
-            Runner::Gpu(flow) => flow.set_params(params),
-            Runner::Cpu(flow) => flow.set_params(params),
+            Runner::Gpu(flow) => flow.set_params(&behind),
+            Runner::Cpu(flow) => flow.set_params(&behind),
+        }?;
+        if let Some(network) = &mut self.network {
+            network.set_params(params);
         }
+        Ok(())
     }
 
     /// log q(theta | context), `[n]`, of theta `[n, D]` given context `[n, C]`.
@@ -90,9 +149,10 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit; any error of the device.
     pub fn log_prob(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let context = self.seen("theta", theta, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => pollster::block_on(flow.run_log_prob(theta, context, Wait::Block)),
-            Runner::Cpu(flow) => flow.log_prob(theta, context),
+            Runner::Gpu(flow) => pollster::block_on(flow.run_log_prob(theta, &context, Wait::Block)),
+            Runner::Cpu(flow) => flow.log_prob(theta, &context),
         }
     }
 
@@ -101,9 +161,10 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub async fn log_prob_async(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let context = self.seen("theta", theta, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => flow.run_log_prob(theta, context, Wait::Await).await,
-            Runner::Cpu(flow) => flow.log_prob(theta, context),
+            Runner::Gpu(flow) => flow.run_log_prob(theta, &context, Wait::Await).await,
+            Runner::Cpu(flow) => flow.log_prob(theta, &context),
         }
     }
 
@@ -112,9 +173,10 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn inverse(&mut self, theta: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let context = self.seen("theta", theta, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => pollster::block_on(flow.run_map("inverse", theta, context, Wait::Block)),
-            Runner::Cpu(flow) => flow.inverse(theta, context),
+            Runner::Gpu(flow) => pollster::block_on(flow.run_map("inverse", theta, &context, Wait::Block)),
+            Runner::Cpu(flow) => flow.inverse(theta, &context),
         }
     }
 
@@ -127,9 +189,10 @@ impl FlowExecutor {
         theta: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let context = self.seen("theta", theta, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => flow.run_map("inverse", theta, context, Wait::Await).await,
-            Runner::Cpu(flow) => flow.inverse(theta, context),
+            Runner::Gpu(flow) => flow.run_map("inverse", theta, &context, Wait::Await).await,
+            Runner::Cpu(flow) => flow.inverse(theta, &context),
         }
     }
 
@@ -138,9 +201,10 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn forward(&mut self, z: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let context = self.seen("z", z, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => pollster::block_on(flow.run_map("forward", z, context, Wait::Block)),
-            Runner::Cpu(flow) => flow.forward(z, context),
+            Runner::Gpu(flow) => pollster::block_on(flow.run_map("forward", z, &context, Wait::Block)),
+            Runner::Cpu(flow) => flow.forward(z, &context),
         }
     }
 
@@ -153,9 +217,10 @@ impl FlowExecutor {
         z: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let context = self.seen("z", z, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => flow.run_map("forward", z, context, Wait::Await).await,
-            Runner::Cpu(flow) => flow.forward(z, context),
+            Runner::Gpu(flow) => flow.run_map("forward", z, &context, Wait::Await).await,
+            Runner::Cpu(flow) => flow.forward(z, &context),
         }
     }
 
@@ -171,13 +236,7 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        match &mut self.runner {
-            Runner::Gpu(flow) => {
-                let run = flow.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block);
-                pollster::block_on(run)
-            }
-            Runner::Cpu(flow) => flow.gradient(theta, context, weights, log_inv_proposal),
-        }
+        pollster::block_on(self.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block))
     }
 
     /// [`FlowExecutor::gradient`] without blocking.
@@ -191,11 +250,56 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        match &mut self.runner {
-            Runner::Gpu(flow) => {
-                flow.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+        self.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+    }
+
+    async fn run_gradient(
+        &mut self,
+        theta: &[f32],
+        context: &[f32],
+        weights: &[f32],
+        lv: Option<&[f32]>,
+        wait: Wait,
+    ) -> Result<Gradient, EngineError> {
+        let Some(network) = &mut self.network else {
+            return self.runner.run_gradient(theta, context, weights, lv, wait).await;
+        };
+        let n = network.check("theta", theta, context)?;
+        rows::check("weights", weights, n, 1)?;
+        if let Some(lv) = lv {
+            rows::check_log("log_inv_proposal", lv, n)?;
+        }
+        let (d, c) = (network.spec.dim, network.spec.context_dim);
+        let mut out = Gradient { grad: vec![0.0; network.layout.len], ..Gradient::default() };
+        let mut next = 0;
+        loop {
+            // So many rows at a time as can be kept between the two passes of the network.
+            let at = next..n.min(next + network.kept_rows());
+            let context = &context[at.start * c..at.end * c];
+            let features = network.keep(context);
+            let (theta, lv) = (&theta[at.start * d..at.end * d], lv.map(|lv| &lv[at.clone()]));
+            let run = self.runner.run_gradient(theta, &features, &weights[at.clone()], lv, wait);
+            network.add_gradient(context, run.await?, &mut out);
+            next = at.end;
+            if next == n {
+                return Ok(out);
             }
-            Runner::Cpu(flow) => flow.gradient(theta, context, weights, log_inv_proposal),
+        }
+    }
+
+    /// What the conditioners see of context `[n, C]`: the features of the context network, `[n, F]`, or the context itself.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::log_prob`].
+    pub fn features(&mut self, context: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let c = self.spec().context_dim;
+        rows::check("context", context, context.len() / c.max(1), c)?;
+        match &mut self.network {
+            Some(network) => {
+                network.spec.check_context(context)?;
+                Ok(network.features(context))
+            }
+            None => Ok(context.to_vec()),
         }
     }
 
@@ -204,20 +308,12 @@ impl FlowExecutor {
     #[must_use]
     pub fn kernel_choice(&self) -> Option<KernelChoice> {
         match &self.runner {
+            // A context network is the host's, and so is its optimiser.
+            Runner::Gpu(flow) if self.network.is_some() => {
+                Some(KernelChoice { optimiser: OptimiserPlace::Host, ..flow.choice() })
+            }
             Runner::Gpu(flow) => Some(flow.choice()),
             Runner::Cpu(_) => None,
-        }
-    }
-
-    /// The flow on an adapter, for calls that keep something there.
-    pub(crate) fn on_adapter(&mut self) -> Result<&mut GpuFlow, EngineError> {
-        match &mut self.runner {
-            Runner::Gpu(flow) => Ok(flow),
-            Runner::Cpu(_) => Err(EngineError::Choice {
-                field: "optimiser",
-                got: "device".into(),
-                expected: "host, because the cores are the host".into(),
-            }),
         }
     }
 
@@ -231,65 +327,6 @@ impl FlowExecutor {
             Runner::Gpu(flow) => pollster::block_on(flow.run_prepare(progress, Wait::Block)),
             Runner::Cpu(_) => Ok(()),
         }
-    }
-
-    /// Keeps the training points on the adapter: theta `[N, D]`, context `[N, C]`. This call and those of the optimiser
-    /// that follow are for an adapter; on the cores they are refused with [`EngineError::Choice`], because the host's
-    /// optimiser is there already.
-    ///
-    /// # Errors
-    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::Limit`] for more
-    /// points than one buffer of the device holds.
-    pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
-        self.on_adapter()?.set_data(theta, context)
-    }
-
-    /// Begins or resumes training from the parameters as they are: how the optimiser steps, and its state.
-    ///
-    /// # Errors
-    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::NoParams`]
-    /// before the first parameters; any error of the device.
-    pub fn set_optimiser(
-        &mut self,
-        settings: &OptimiserSettings,
-        state: &OptimiserState,
-    ) -> Result<(), EngineError> {
-        pollster::block_on(self.on_adapter()?.run_set_optimiser(settings, state, Wait::Block))
-    }
-
-    /// Makes training steps on the points of [`FlowExecutor::set_data`] without reading anything back but the report.
-    /// A step whose loss, gradient or result is not finite is refused whole and reported.
-    ///
-    /// # Errors
-    /// [`EngineError::NotSet`] before data and optimiser are set, [`EngineError::Limit`] for a batch larger than
-    /// [`FlowExecutor::piece_samples`]; [`EngineError::Length`], [`EngineError::NonFinite`] or [`EngineError::Index`]
-    /// for arrays that do not fit; any error of the device.
-    pub fn train_steps(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_train_steps(steps, Wait::Block))
-    }
-
-    /// [`FlowExecutor::train_steps`] without blocking.
-    ///
-    /// # Errors
-    /// As [`FlowExecutor::train_steps`].
-    pub async fn train_steps_async(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
-        self.on_adapter()?.run_train_steps(steps, Wait::Await).await
-    }
-
-    /// The parameters as they are now, a flat vector in the order of [`ParamLayout`].
-    ///
-    /// # Errors
-    /// [`EngineError::NoParams`] before the first parameters; any error of the device.
-    pub fn params(&mut self) -> Result<Vec<f32>, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_params(Wait::Block))
-    }
-
-    /// The optimiser's state as it is now, to be stored and given back to [`FlowExecutor::set_optimiser`].
-    ///
-    /// # Errors
-    /// [`EngineError::NotSet`] before an optimiser is set; any error of the device.
-    pub fn optimiser_state(&mut self) -> Result<OptimiserState, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_optimiser_state(Wait::Block))
     }
 
     /// Time of every kernel in one call on x `[n, D]` (theta, or z for `forward`) given context `[n, C]`, in the order
@@ -306,8 +343,9 @@ impl FlowExecutor {
         x: &[f32],
         context: &[f32],
     ) -> Result<Vec<KernelTime>, EngineError> {
+        let context = self.seen("x", x, context)?;
         match &mut self.runner {
-            Runner::Gpu(flow) => flow.profile(call, x, context),
+            Runner::Gpu(flow) => flow.profile(call, x, &context),
             Runner::Cpu(_) => Ok(Vec::new()),
         }
     }

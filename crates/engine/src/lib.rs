@@ -17,6 +17,7 @@
 
 mod autotune;
 mod choice;
+mod context;
 mod cpu;
 mod device;
 mod engine;

@@ -78,7 +78,8 @@ fn flow(
 ) -> Result<Flow<f64>, EngineError> {
     let hidden = hidden.to_vec();
     let mixing = Mixing::Alternate;
-    let settings = FlowSettings { n_layers: 3, hidden, activation, s_max: 2.0, mixing, coupling };
+    let settings =
+        FlowSettings { n_layers: 3, hidden, activation, mixing, coupling, ..FlowSettings::default() };
     let mut flow = Flow::<f64>::init(FlowSpec::build(5, 2, &settings, base, 1)?, 1)?;
     for (i, p) in flow.params_mut().iter_mut().enumerate() {
         // Through f32, so that both sides have the same parameters.

@@ -122,6 +122,8 @@ pub fn fit_likelihood_weighted(
                 })
             })?;
         posterior.flow = lwflow_model::Flow::from_params(spec, params)?;
+        let contexts = posterior.standardised_context(&input.context);
+        posterior.learn_novelty(&mut executor, &contexts)?;
         done.rounds.push(AmortiseRound {
             n_each,
             mean_ess: points.ess / n as f64,

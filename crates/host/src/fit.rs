@@ -2,6 +2,7 @@
 //! Everything that is not a file or a picture happens here, so that a program that embeds lwflow gets the same fit.
 
 mod refit;
+mod standardise;
 mod start;
 
 pub use refit::refit;
@@ -15,9 +16,11 @@ use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, trai
 use crate::{HostError, weights};
 use lwflow_engine::Engine;
 use lwflow_model::{
-    Activation, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform, ParamLayout,
+    Activation, ContextNetworkSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform,
+    ParamLayout,
 };
 use serde::{Deserialize, Serialize};
+use standardise::standardisation;
 use start::{Effort, N_BROAD, compete, initial_base, mixture_params};
 use std::ops::ControlFlow;
 
@@ -154,7 +157,8 @@ pub struct Prepared {
     pub outer: OuterTransform,
     /// Location and scale of the context, `[C]` each.
     pub context: (Vec<f64>, Vec<f64>),
-    /// How far from the points' context another one lies; `None` without context.
+    /// How far from the points' context another one lies; `None` without context, and of sets, whose features are not
+    /// there yet.
     pub novelty: Option<Novelty>,
     /// Sentences for people.
     pub notes: Vec<String>,
@@ -202,11 +206,15 @@ pub struct FitProgress {
 }
 
 /// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates; where a circle was
-/// cut open in `earlier`, it is again if that is still good.
+/// cut open in `earlier`, it is again if that is still good. How the context is standardised depends on its `network`.
 ///
 /// # Errors
-/// [`HostError`] naming the row of an illegal weight or of a weighted point outside the support.
-pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Prepared, HostError> {
+/// [`HostError`] naming the row of an illegal weight, of a weighted point outside the support or of an illegal count.
+pub fn prepare(
+    input: &FitInput,
+    earlier: Option<&OuterTransform>,
+    network: Option<&ContextNetworkSpec>,
+) -> Result<Prepared, HostError> {
     let d = input.names.len();
     let w = weights::normalised_weights(&input.log_weights, &input.theta)?;
     let n = w.len();
@@ -216,20 +224,11 @@ pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Pre
     if log_proposal.is_none() && input.log_proposal.is_some() {
         notes.push("with context the density of the draws cancels no noise and was not used".to_owned());
     }
-    let (mut location, mut scale) = (vec![0.0; c], vec![0.0; c]);
-    for i in 0..n {
-        for j in 0..c {
-            location[j] += w[i] * input.context[i * c + j];
-        }
+    if let Some(network) = network {
+        network.validate(c)?;
+        network.check(&input.context, c)?;
     }
-    for i in 0..n {
-        for j in 0..c {
-            scale[j] += w[i] * (input.context[i * c + j] - location[j]).powi(2);
-        }
-    }
-    for s in &mut scale {
-        *s = if *s > 0.0 { s.sqrt() } else { 1.0 };
-    }
+    let (location, scale) = standardisation(&input.context, &w, c, network);
     let mut data = TrainingData {
         n: 0,
         log_proposal: log_proposal.map(|_| Vec::new()),
@@ -261,10 +260,15 @@ pub fn prepare(input: &FitInput, earlier: Option<&OuterTransform>) -> Result<Pre
             "{n_outside} points of weight zero lie on or outside the bounds and were left out"
         ));
     }
-    let rows = data.context.chunks_exact(c.max(1)).zip(&data.weights);
-    let weighted: Vec<f32> = rows.filter(|(_, w)| **w > 0.0).flat_map(|(x, _)| x).copied().collect();
-    let novelty = Novelty::fit(&weighted, c);
+    let is_set = matches!(network, Some(ContextNetworkSpec::Set(_)));
+    let novelty = if is_set { None } else { Novelty::fit(&weighted_context(&data, c), c) };
     Ok(Prepared { data, outer, context: (location, scale), novelty, notes })
+}
+
+/// The contexts of points that weigh anything, `[n, C]`.
+fn weighted_context(data: &TrainingData, c: usize) -> Vec<f32> {
+    let rows = data.context.chunks_exact(c.max(1)).zip(&data.weights);
+    rows.filter(|(_, w)| **w > 0.0).flat_map(|(x, _)| x).copied().collect()
 }
 
 /// Fits a flow to weighted pairs.
@@ -282,7 +286,7 @@ pub fn fit(
     seed: u64,
     mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport), HostError> {
-    let mut prepared = prepare(input, None)?;
+    let mut prepared = prepare(input, None, settings.flow.context_network.as_ref())?;
     prepared.check_effective(input)?;
     let d = input.names.len();
     let data = &prepared.data;
@@ -346,7 +350,10 @@ pub fn fit(
         training,
         notes: std::mem::take(&mut prepared.notes),
     };
-    Ok((assemble(input, prepared, Flow::from_params(spec, params)?, seed), report))
+    let contexts = if prepared.novelty.is_none() { weighted_context(data, c) } else { Vec::new() };
+    let mut posterior = assemble(input, prepared, Flow::from_params(spec, params)?, seed);
+    posterior.learn_novelty(&mut executor, &contexts)?;
+    Ok((posterior, report))
 }
 
 /// A posterior that is the weighted EM mixture alone, without layers and without training. Where `progress` breaks, it is
@@ -360,7 +367,7 @@ pub fn fit_mixture_only(
     seed: u64,
     mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<Posterior, HostError> {
-    let prepared = prepare(input, None)?;
+    let prepared = prepare(input, None, None)?;
     let d = input.names.len();
     let (base, mixture, _) = initial_base(&prepared.data, d, base, Effort::Full, seed, |done, total| {
         progress(FitProgress { stage: Stage::Mixture, done, total, validation_loss: None })

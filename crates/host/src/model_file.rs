@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The newest version; files of versions 1 to this one are read, and the oldest that can say everything is written.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 const ENTRY: &str = "lwflow";
 
 /// Number type of the tensors.
@@ -165,7 +165,9 @@ fn least_version(posterior: &Posterior) -> u32 {
         LayerSpec::AffineCoupling(_) => false,
         LayerSpec::SplineCoupling(_) => true,
     };
-    if posterior.novelty.is_some() || posterior.spec().layers.iter().any(is_spline) {
+    if posterior.spec().context_network.is_some() {
+        4
+    } else if posterior.novelty.is_some() || posterior.spec().layers.iter().any(is_spline) {
         3
     } else if posterior.evidence.is_some() {
         2
@@ -238,7 +240,7 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
         return Err(damaged("header: evidence must be finite, its standard error not negative".into()));
     }
     if let Some(novelty) = &header.novelty {
-        novelty.validate(c).map_err(|e| damaged(format!("header: {e}")))?;
+        novelty.validate(Novelty::width(&header.spec)).map_err(|e| damaged(format!("header: {e}")))?;
     }
     let layout = ParamLayout::new(&header.spec);
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
@@ -290,7 +292,10 @@ pub fn parse_model(path: &Path, bytes: &[u8]) -> Result<Posterior, ModelFileErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lwflow_model::{BaseSpec, Bijection, Bound, Coupling, Edge, FlowSettings, MixtureSpec};
+    use lwflow_model::{
+        Activation, BaseSpec, Bijection, Bound, ContextNetworkSpec, Coupling, Edge, FlowSettings,
+        MixtureSpec, SetSpec,
+    };
     use proptest::prelude::*;
 
     fn posterior() -> Posterior {
@@ -359,6 +364,56 @@ mod tests {
         assert!(bytes.windows(18).any(|w| w == b"format_version\\\":3"));
         let back = parse_model(Path::new("m"), &bytes).unwrap();
         assert_eq!((back.spec(), back.flow.params()), (with.spec(), with.flow.params()));
+    }
+
+    /// Programs of versions 1 to 3 know nothing of networks; the number tells them so.
+    #[test]
+    fn context_networks_are_version_4_and_read_back() {
+        let set = SetSpec {
+            element: 2,
+            counted: true,
+            phi: vec![3],
+            hidden: vec![4],
+            n_features: 2,
+            activation: Activation::Silu,
+        };
+        let settings = FlowSettings {
+            n_layers: 1,
+            context_network: Some(ContextNetworkSpec::Set(set)),
+            ..FlowSettings::default()
+        };
+        let spec = FlowSpec::build(2, 5, &settings, BaseSpec::Gaussian, 3).unwrap();
+        let flow = Flow::<f32>::init(spec, 3).unwrap();
+        let novelty = Novelty::of_features(&[0.5, 2.0, 1.5, -1.0, 0.1, 0.0], 2);
+        let (context_location, context_scale) = (vec![0.0; 5], vec![1.0; 5]);
+        let with = Posterior { flow, novelty, context_location, context_scale, ..posterior() };
+        let good = model_bytes(Path::new("m"), &with, Precision::F32).unwrap();
+        assert!(good.windows(18).any(|w| w == b"format_version\\\":4"));
+        let back = parse_model(Path::new("m"), &good).unwrap();
+        assert_eq!((back.spec(), back.flow.params()), (with.spec(), with.flow.params()));
+        assert_eq!(back.novelty, with.novelty);
+        // What does not fit, and what would be large.
+        for (from, to, words) in [
+            ("\\\"element\\\":2", "\\\"element\\\":0", "context_network.element is 0"),
+            ("\\\"element\\\":2", "\\\"element\\\":3", "a divisor of the 4 context values"),
+            (
+                "\\\"phi\\\":[3]",
+                "\\\"phi\\\":[9]",
+                "context/phi/linear0/weight has shape [3, 2], expected [9, 2]",
+            ),
+            ("\\\"phi\\\":[3]", "\\\"phi\\\":[ ]", "context_network.phi is 0 widths"),
+            ("\\\"n_features\\\":2", "\\\"n_features\\\":0", "context_network.n_features is 0"),
+            ("\\\"counted\\\":true,", "\\\"counted\\\":1e99,", "invalid type"),
+            ("\\\"set\\\":{", "\\\"sat\\\":{", "unknown variant"),
+            ("context/rho/linear1/bias", "context/rho/linear9/bias", "context/rho/linear1/bias is missing"),
+        ] {
+            assert_eq!(from.len(), to.len());
+            let mut bad = good.clone();
+            let at = good.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+            bad[at..at + to.len()].copy_from_slice(to.as_bytes());
+            let error = parse_model(Path::new("m"), &bad).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! How far an observation lies from those that a conditional flow was trained on: where it lies outside, the flow only
-//! extrapolates. Invariant: the score is a Mahalanobis distance in the training's own coordinates, and its tail share is
+//! extrapolates. Sets are measured by the features of the context network, which mean the same for any number of elements;
+//! all else by the standardised values. Invariant: the score is a Mahalanobis distance in the training's own coordinates, and its tail share is
 //! counted among the training's observations, not assumed.
 
 use crate::HostError;
+use lwflow_model::{ContextNetworkSpec, FlowSpec};
 use serde::{Deserialize, Serialize};
 
 /// Largest number of context values whose covariance is kept; with more, the distance takes them as independent.
@@ -18,7 +20,13 @@ const RIDGE: f64 = 1e-6;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Novelty {
-    /// Inverse of the lower Cholesky factor of the standardised context's covariance, rows of its lower triangle,
+    /// Location and scale of a set's features, `[F]` each; not there of values that are standardised already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    location: Vec<f64>,
+    /// See `location`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scale: Vec<f64>,
+    /// Inverse of the lower Cholesky factor of the standardised values' covariance, rows of its lower triangle,
     /// `[C (C + 1) / 2]`; empty for many values, which are then taken as independent.
     whitening: Vec<f64>,
     /// Distances beyond which the shares [`TAILS`] of the training's observations lie, ascending.
@@ -49,7 +57,8 @@ impl Novelty {
     #[must_use]
     pub fn fit(context: &[f32], c: usize) -> Option<Self> {
         let n = context.len().checked_div(c).filter(|n| *n > 0)?;
-        let mut novelty = Self { whitening: Vec::new(), distances: Vec::new(), n };
+        let (location, scale) = (Vec::new(), Vec::new());
+        let mut novelty = Self { location, scale, whitening: Vec::new(), distances: Vec::new(), n };
         if c <= MAX_FULL {
             novelty.whitening = whitening(context, c);
         }
@@ -61,7 +70,31 @@ impl Novelty {
         Some(novelty)
     }
 
-    /// Checks what a file says for a flow with `c` context values.
+    /// From the features of a context network, `[n, F]`, at the training's contexts of non-zero weight.
+    #[must_use]
+    pub fn of_features(features: &[f32], f: usize) -> Option<Self> {
+        let n = features.len().checked_div(f).filter(|n| *n > 0)? as f64;
+        let rows = || features.chunks_exact(f);
+        let value = |row: &[f32], j: usize| f64::from(row[j]);
+        let location: Vec<f64> = (0..f).map(|j| rows().map(|row| value(row, j)).sum::<f64>() / n).collect();
+        let spread = |j: usize| rows().map(|row| (value(row, j) - location[j]).powi(2)).sum::<f64>() / n;
+        let scale =
+            (0..f).map(|j| if spread(j) > 0.0 { spread(j).sqrt() } else { 1.0 }).collect::<Vec<f64>>();
+        let standardised = rows().flat_map(|row| (0..f).map(|j| (value(row, j) - location[j]) / scale[j]));
+        let standardised: Vec<f32> = standardised.map(|v| v as f32).collect();
+        Self::fit(&standardised, f).map(|novelty| Self { location, scale, ..novelty })
+    }
+
+    /// Number of values that the distance of a flow's observations is measured in.
+    #[must_use]
+    pub fn width(spec: &FlowSpec) -> usize {
+        match spec.context_network {
+            Some(ContextNetworkSpec::Set(_)) => spec.n_features(),
+            Some(ContextNetworkSpec::Mlp(_)) | None => spec.context_dim,
+        }
+    }
+
+    /// Checks what a file says of distances in `c` values.
     ///
     /// # Errors
     /// [`HostError::Invalid`] naming the field that is wrong.
@@ -73,6 +106,12 @@ impl Novelty {
                 self.whitening.len(),
                 format!("0 or {full} values"),
             ));
+        }
+        let scaled = [0, c].contains(&self.location.len()) && self.scale.len() == self.location.len();
+        if !scaled || !self.location.iter().all(|v| v.is_finite()) || !self.scale.iter().all(|v| *v > 0.0) {
+            let got = format!("{} and {} values", self.location.len(), self.scale.len());
+            let expected = format!("0 or {c} finite ones, the scales positive");
+            return Err(HostError::invalid("novelty.location and scale", got, expected));
         }
         let ascending = self.distances.windows(2).all(|w| w[0] <= w[1]);
         let finite = self.whitening.iter().chain(&self.distances).all(|v| v.is_finite());
@@ -95,11 +134,15 @@ impl Novelty {
         self.distances.last().copied().unwrap_or(f64::INFINITY)
     }
 
-    /// The score of a standardised observation, `[C]`. Between the stored distances the logarithm of the tail share is
+    /// The score of a standardised observation, `[C]`, or of the features of a set, `[F]`. Between the stored distances the logarithm of the tail share is
     /// interpolated.
     #[must_use]
     pub fn score(&self, context: &[f64]) -> NoveltyScore {
-        let distance = self.distance(context.iter().copied());
+        let standardised = |(j, &x): (usize, &f64)| match (self.location.get(j), self.scale.get(j)) {
+            (Some(location), Some(scale)) => (x - location) / scale,
+            _ => x,
+        };
+        let distance = self.distance(context.iter().enumerate().map(standardised));
         let above = self.distances.partition_point(|d| *d < distance);
         let tail = match above {
             0 => 1.0,

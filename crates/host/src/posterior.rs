@@ -127,8 +127,8 @@ impl Posterior {
     /// draws handed over.
     ///
     /// # Errors
-    /// Those of the engine; [`HostError::Invalid`] if `contexts` is not a whole number of rows;
-    /// [`HostError::BadSetting`] for more draws than can be counted.
+    /// Those of the engine; [`HostError::Invalid`] if `contexts` is not a whole number of rows, [`HostError::Model`] for a
+    /// set with a wrong count; [`HostError::BadSetting`] for more draws than can be counted.
     pub fn sample_many(
         &self,
         executor: &mut FlowExecutor,
@@ -143,6 +143,7 @@ impl Posterior {
             let got = format!("{} values", contexts.len());
             return Err(HostError::invalid("contexts", got, format!("[n, {c}]")));
         }
+        self.spec().check_context(contexts)?;
         let n = n_each.checked_mul(n_contexts).ok_or_else(|| HostError::BadSetting {
             setting: "number of samples",
             got: format!("{n_each} for each of {n_contexts} contexts"),
@@ -258,7 +259,8 @@ impl Posterior {
     /// breaks. Returns the number of rows handed over.
     ///
     /// # Errors
-    /// Those of the engine; [`HostError::Invalid`] if the arrays do not fit or a theta is not finite.
+    /// Those of the engine; [`HostError::Invalid`] if the arrays do not fit or a theta is not finite, [`HostError::Model`]
+    /// for a set with a wrong count.
     pub fn log_prob_pieces(
         &self,
         executor: &mut FlowExecutor,
@@ -282,6 +284,7 @@ impl Posterior {
                 "a finite number",
             ));
         }
+        self.spec().check_context(context)?;
         self.load(executor)?;
         let context = self.standardised_context(context);
         let mut start = 0;

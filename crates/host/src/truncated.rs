@@ -208,6 +208,9 @@ pub fn fit_truncated(
         let got = format!("{observation:?}");
         return Err(HostError::invalid("observation", got, format!("{expected} finite values")));
     }
+    if let Some(network) = &settings.flow.context_network {
+        network.check(observation, expected)?;
+    }
     let dim = prior.dim();
     let (mut region, mut all) = (Region::default(), Pairs::default());
     // A wish to stop holds for all that follows, whether or not the caller repeats it.

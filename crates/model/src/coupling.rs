@@ -1,7 +1,7 @@
 //! A coupling layer, one sample at a time: the conditioner, then one map per transformed coordinate. The definition, not a
 //! fast implementation; signs and the affine map are those of RealNVP (Dinh et al. 2017) with a bounded log scale.
 
-use crate::conditioner::{Conditioner, Tape};
+use crate::mlp::{Mlp, Tape};
 use crate::spline::{Spline, n_raw};
 use crate::{LayerSpec, LinearBlock, Real};
 
@@ -42,8 +42,8 @@ impl<T: Real> Affine<T> {
 }
 
 impl<T: Real> CouplingLayer<'_, T> {
-    fn conditioner(&self) -> Conditioner<'_, T> {
-        Conditioner { activation: self.spec.activation(), linears: self.linears, params: self.params }
+    fn conditioner(&self) -> Mlp<'_, T> {
+        Mlp { activation: self.spec.activation(), linears: self.linears, params: self.params }
     }
 
     fn run(&self, x: &[T], context: &[T]) -> Tape<T> {

@@ -15,6 +15,16 @@ pub enum ModelError {
         /// What would have been accepted.
         expected: String,
     },
+    /// A set of observations whose count is not one.
+    #[error("context, row {row}: the number of elements is {got}, expected a whole number from 0 to {most}")]
+    Count {
+        /// Row of the context, from 0.
+        row: usize,
+        /// The count found.
+        got: f64,
+        /// Elements that a row has room for.
+        most: usize,
+    },
     /// An array has the wrong length.
     #[error("{what}: got {got} values, expected {expected}")]
     Length {

@@ -1,10 +1,12 @@
 //! The executable definition of a flow: log density, sampling map and weighted-loss gradient, sample by sample.
 //! It favours being read over being fast; engines are compared with it in `f64`.
 
+use crate::context::ContextNetwork;
 use crate::coupling::CouplingLayer;
 use crate::{BaseSpec, FlowSpec, MixtureBase, MixtureStatistics, ModelError, ParamLayout, Real};
 use crate::{spec::MAX_DIM, standard_normal_log_prob};
 use rand::{RngExt, SeedableRng};
+use std::borrow::Cow;
 
 /// A flow with its parameters.
 #[derive(Debug, Clone)]
@@ -30,8 +32,8 @@ pub struct Gradient<T> {
 }
 
 impl<T: Real> Flow<T> {
-    /// A flow that is the identity on its base: hidden layers drawn uniformly within +-1/sqrt(n_in), last layers
-    /// zero; mixture components at the origin with unit scale.
+    /// A flow that is the identity on its base: hidden layers and the context network drawn uniformly within
+    /// +-1/sqrt(n_in), last layers of conditioners zero; mixture components at the origin with unit scale.
     ///
     /// # Errors
     /// [`ModelError::Spec`] for an invalid specification.
@@ -40,12 +42,11 @@ impl<T: Real> Flow<T> {
         let layout = ParamLayout::new(&spec);
         let mut params = vec![T::zero(); layout.len];
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-        for linears in &layout.layers {
-            for linear in &linears[..linears.len() - 1] {
-                let bound = 1.0 / (linear.n_in.max(1) as f64).sqrt();
-                for p in &mut params[linear.weight..linear.bias + linear.n_out] {
-                    *p = T::from_f64(rng.random_range(-bound..bound));
-                }
+        let hidden = layout.layers.iter().flat_map(|linears| &linears[..linears.len() - 1]);
+        for linear in hidden.chain(&layout.phi).chain(&layout.rho) {
+            let bound = 1.0 / (linear.n_in.max(1) as f64).sqrt();
+            for p in &mut params[linear.weight..linear.bias + linear.n_out] {
+                *p = T::from_f64(rng.random_range(-bound..bound));
             }
         }
         Ok(Self { spec, layout, params })
@@ -114,8 +115,26 @@ impl<T: Real> Flow<T> {
         Ok(n)
     }
 
-    fn context_row<'a>(&self, context: &'a [T], i: usize) -> &'a [T] {
-        &context[i * self.spec.context_dim..][..self.spec.context_dim]
+    fn network(&self) -> Option<ContextNetwork<'_, T>> {
+        let spec = self.spec.context_network.as_ref()?;
+        Some(ContextNetwork { spec, layout: &self.layout, params: &self.params })
+    }
+
+    /// What the conditioners see of context `[n, C]`: the features of the context network, `[n, F]`, or the context itself.
+    ///
+    /// # Errors
+    /// [`ModelError::Length`] if the array is no whole number of rows, [`ModelError::Count`] for a set whose count is none.
+    pub fn features<'a>(&self, context: &'a [T]) -> Result<Cow<'a, [T]>, ModelError> {
+        let Some(network) = self.network() else { return Ok(Cow::Borrowed(context)) };
+        let c = self.spec.context_dim;
+        check("context", context.len() % c, 0, "beyond whole rows")?;
+        self.spec.check_context(context)?;
+        Ok(context.chunks_exact(c).flat_map(|row| network.run(row).features().to_vec()).collect())
+    }
+
+    fn features_row<'a>(&self, features: &'a [T], i: usize) -> &'a [T] {
+        let f = self.spec.n_features();
+        &features[i * f..][..f]
     }
 
     /// Base to data: theta `[n, D]` and log_det `[n]` of z `[n, D]` given context `[n, C]`.
@@ -124,12 +143,13 @@ impl<T: Real> Flow<T> {
     /// [`ModelError::Length`] if the arrays do not fit.
     pub fn forward_and_log_det(&self, z: &[T], context: &[T]) -> Result<(Vec<T>, Vec<T>), ModelError> {
         let n = self.rows("z", z, context)?;
+        let features = self.features(context)?;
         let mut x = z.to_vec();
         let mut log_det = vec![T::zero(); n];
         for i in 0..n {
             let row = &mut x[i * self.spec.dim..][..self.spec.dim];
             for l in 0..self.spec.layers.len() {
-                log_det[i] += self.coupling(l).forward(row, self.context_row(context, i));
+                log_det[i] += self.coupling(l).forward(row, self.features_row(&features, i));
             }
         }
         Ok((x, log_det))
@@ -141,12 +161,13 @@ impl<T: Real> Flow<T> {
     /// [`ModelError::Length`] if the arrays do not fit.
     pub fn inverse_and_log_det(&self, theta: &[T], context: &[T]) -> Result<(Vec<T>, Vec<T>), ModelError> {
         let n = self.rows("theta", theta, context)?;
+        let features = self.features(context)?;
         let mut x = theta.to_vec();
         let mut log_det = vec![T::zero(); n];
         for i in 0..n {
             let row = &mut x[i * self.spec.dim..][..self.spec.dim];
             for l in (0..self.spec.layers.len()).rev() {
-                log_det[i] += self.coupling(l).inverse(row, self.context_row(context, i));
+                log_det[i] += self.coupling(l).inverse(row, self.features_row(&features, i));
             }
         }
         Ok((x, log_det))
@@ -198,9 +219,12 @@ impl<T: Real> Flow<T> {
         if let Some(lv) = log_inv_proposal {
             check("log_inv_proposal", lv.len(), n, "one per sample")?;
         }
+        let features = self.features(context)?;
         let (mut x, log_det) = self.inverse_and_log_det(theta, context)?;
         let log_prob: Vec<T> = self.base_log_prob(&x)?.into_iter().zip(log_det).map(|(p, d)| p - d).collect();
         let mixture = self.mixture();
+        let f = self.spec.n_features();
+        let mut grad_features = vec![T::zero(); features.len()];
         let mut statistics = match &self.spec.base {
             BaseSpec::Mixture(m) => Some(MixtureStatistics::zeros(m, d)),
             BaseSpec::Gaussian => None,
@@ -230,11 +254,20 @@ impl<T: Real> Flow<T> {
                     }
                 }
             }
-            let c = self.spec.context_dim;
-            let grad_context = &mut out.context[i * c..][..c];
+            let grad = &mut grad_features[i * f..][..f];
             for l in 0..n_layers {
-                let context = self.context_row(context, i);
-                self.coupling(l).backward(row, g, w, context, &mut out.params, grad_context);
+                let features = self.features_row(&features, i);
+                self.coupling(l).backward(row, g, w, features, &mut out.params, grad);
+            }
+        }
+        match self.network() {
+            None => out.context = grad_features,
+            Some(network) => {
+                let c = self.spec.context_dim;
+                for (i, delta) in grad_features.chunks_exact(f).enumerate() {
+                    let (row, grad) = (&context[i * c..][..c], &mut out.context[i * c..][..c]);
+                    network.backward(row, delta.to_vec(), &mut out.params, grad);
+                }
             }
         }
         if let (Some(m), Some(s)) = (&mixture, &statistics) {

@@ -1,7 +1,8 @@
-//! Where each tensor lives in the one flat parameter vector. Layers come first, from the base towards the data, then
-//! the base distribution; blocks are dense, in order and without gaps.
+//! Where each tensor lives in the one flat parameter vector. Layers come first, from the base towards the data, then the
+//! context network, then the base distribution; blocks are dense, in order and without gaps.
 
 use crate::{BaseSpec, Covariance, FlowSpec, MixtureSpec};
+use std::ops::Range;
 
 /// One tensor of the parameter vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +27,12 @@ impl ParamBlock {
     }
 
     /// Index range in the flat vector.
-    pub fn range(&self) -> std::ops::Range<usize> {
+    pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len()
     }
 }
 
-/// Offsets of one linear map `y = W x + b` of a conditioner.
+/// Offsets of one linear map `y = W x + b` of a conditioner or a context network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinearBlock {
     /// Number of inputs.
@@ -51,6 +52,12 @@ pub struct ParamLayout {
     pub blocks: Vec<ParamBlock>,
     /// Linear maps of each layer's conditioner, input side first.
     pub layers: Vec<Vec<LinearBlock>>,
+    /// Linear maps of phi, the part of a context network that sees one element; empty without one, and of an MLP.
+    pub phi: Vec<LinearBlock>,
+    /// Linear maps of rho, which gives the features; empty without a context network.
+    pub rho: Vec<LinearBlock>,
+    /// The context network's parameters in the flat vector; empty without one.
+    pub network: Range<usize>,
     /// First index of the base distribution's parameters (equals `len` for a Gaussian base).
     pub base: usize,
     /// Length of the vector.
@@ -70,22 +77,31 @@ impl ParamLayout {
             offset
         };
         let mut layers = Vec::with_capacity(spec.layers.len());
+        let mut mlp = |name: &str, widths: &[usize]| -> Vec<LinearBlock> {
+            let linear = |(k, w): (usize, &[usize])| LinearBlock {
+                n_in: w[0],
+                n_out: w[1],
+                weight: push(format!("{name}/linear{k}/weight"), vec![w[1], w[0]]),
+                bias: push(format!("{name}/linear{k}/bias"), vec![w[1]]),
+            };
+            widths.windows(2).enumerate().map(linear).collect()
+        };
         for (l, layer) in spec.layers.iter().enumerate() {
-            let mut widths = vec![layer.n_in(spec.context_dim)];
+            let mut widths = vec![layer.n_in(spec.n_features())];
             widths.extend(layer.hidden());
             widths.push(layer.n_out());
-            let linears = widths
-                .windows(2)
-                .enumerate()
-                .map(|(k, w)| LinearBlock {
-                    n_in: w[0],
-                    n_out: w[1],
-                    weight: push(format!("layer{l}/linear{k}/weight"), vec![w[1], w[0]]),
-                    bias: push(format!("layer{l}/linear{k}/bias"), vec![w[1]]),
-                })
-                .collect();
-            layers.push(linears);
+            layers.push(mlp(&format!("layer{l}"), &widths));
         }
+        let (phi, rho) = match &spec.context_network {
+            None => (Vec::new(), Vec::new()),
+            Some(network) => (
+                mlp("context/phi", &network.phi_widths()),
+                mlp("context/rho", &network.rho_widths(spec.context_dim)),
+            ),
+        };
+        let ends = |linears: &[LinearBlock]| linears.last().map(|linear| linear.bias + linear.n_out);
+        let after_layers = layers.last().and_then(|linears| ends(linears)).unwrap_or(0);
+        let network = after_layers..ends(&rho).unwrap_or(after_layers);
         let mut base = None;
         if let BaseSpec::Mixture(m) = &spec.base {
             let (k, d) = (m.n_components, spec.dim);
@@ -96,7 +112,7 @@ impl ParamLayout {
                 Covariance::Full => push("base/cholesky".into(), vec![k, d * (d + 1) / 2]),
             };
         }
-        Self { blocks, layers, base: base.unwrap_or(len), len }
+        Self { blocks, layers, phi, rho, network, base: base.unwrap_or(len), len }
     }
 
     /// The tensor of that name.

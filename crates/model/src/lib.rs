@@ -16,12 +16,14 @@
 
 mod base;
 mod bijection;
-mod conditioner;
+mod context;
+mod context_spec;
 mod coupling;
 mod coupling_spec;
 mod error;
 mod flow;
 mod layout;
+mod mlp;
 mod outer;
 mod real;
 mod spec;
@@ -29,6 +31,7 @@ mod spline;
 
 pub use base::{MixtureBase, MixtureStatistics, standard_normal_log_prob};
 pub use bijection::{Bijection, Bound, Edge};
+pub use context_spec::{ContextNetworkSpec, MlpSpec, SetSpec};
 pub use coupling_spec::{Activation, AffineCouplingSpec, Coupling, LayerSpec, SplineCouplingSpec};
 pub use error::ModelError;
 pub use flow::{Flow, Gradient};

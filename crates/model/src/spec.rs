@@ -1,7 +1,9 @@
 //! What a flow is: dimension, context, coupling layers and base distribution. A specification is plain data; it is
 //! validated once, by [`FlowSpec::validate`], and everything else may rely on it.
 
-use crate::{Activation, AffineCouplingSpec, Coupling, LayerSpec, ModelError, SplineCouplingSpec};
+use crate::{
+    Activation, AffineCouplingSpec, ContextNetworkSpec, Coupling, LayerSpec, ModelError, SplineCouplingSpec,
+};
 use rand::{SeedableRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ pub struct FlowSpec {
     pub dim: usize,
     /// Number of context values C (0: unconditional).
     pub context_dim: usize,
+    /// What makes features of the context values; without it the conditioners see the values themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_network: Option<ContextNetworkSpec>,
     /// Layers from the base towards the data.
     pub layers: Vec<LayerSpec>,
     /// Base distribution.
@@ -88,6 +93,9 @@ pub struct FlowSettings {
     /// How a layer moves its coordinates. Affine ones are not written, so that settings read as they did before splines.
     #[serde(skip_serializing_if = "Coupling::is_affine")]
     pub coupling: Coupling,
+    /// What makes features of the context, for a flow that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_network: Option<ContextNetworkSpec>,
 }
 
 impl Default for FlowSettings {
@@ -99,6 +107,7 @@ impl Default for FlowSettings {
             s_max: 2.0,
             mixing: Mixing::Permute,
             coupling: Coupling::Affine,
+            context_network: None,
         }
     }
 }
@@ -174,7 +183,7 @@ impl FlowSpec {
             transformed.sort_unstable();
             layers.push(settings.layer(identity, transformed));
         }
-        let spec = Self { dim, context_dim, layers, base };
+        let spec = Self { dim, context_dim, context_network: settings.context_network.clone(), layers, base };
         spec.validate()?;
         Ok(spec)
     }
@@ -197,6 +206,9 @@ impl FlowSpec {
                 format!("at most {MAX_LAYERS} layers"),
             ));
         }
+        if let Some(network) = &self.context_network {
+            network.validate(self.context_dim)?;
+        }
         for (l, layer) in self.layers.iter().enumerate() {
             layer.validate(l, self.dim)?;
         }
@@ -204,6 +216,25 @@ impl FlowSpec {
             BaseSpec::Gaussian => Ok(()),
             BaseSpec::Mixture(mixture) => mixture.validate(),
         }
+    }
+
+    /// Number of values F that the conditioners see of the context: the network's features, or the C values themselves.
+    pub fn n_features(&self) -> usize {
+        self.context_network.as_ref().map_or(self.context_dim, ContextNetworkSpec::n_features)
+    }
+
+    /// The same layers and base as a flow whose context are the features: what runs behind a context network.
+    #[must_use]
+    pub fn of_features(&self) -> Self {
+        Self { context_dim: self.n_features(), context_network: None, ..self.clone() }
+    }
+
+    /// Checks that context rows `[n, C]` hold what the context network can read.
+    ///
+    /// # Errors
+    /// [`ModelError::Count`] naming the first set whose count is not a whole number from 0 to M.
+    pub fn check_context<T: crate::Real>(&self, context: &[T]) -> Result<(), ModelError> {
+        self.context_network.as_ref().map_or(Ok(()), |network| network.check(context, self.context_dim))
     }
 
     /// Moves the parameters back into the set that the specification allows: scales at or above the floor.

@@ -9,14 +9,27 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn settings(n_layers: usize, hidden: &[usize], activation: Activation, mixing: Mixing) -> FlowSettings {
-    let coupling = Coupling::Affine;
-    FlowSettings { n_layers, hidden: hidden.to_vec(), activation, s_max: 1.5, mixing, coupling }
+    let hidden = hidden.to_vec();
+    FlowSettings { n_layers, hidden, activation, s_max: 1.5, mixing, ..FlowSettings::default() }
 }
 
 /// Splines on so narrow an interval that some points lie outside.
 fn splines(n_layers: usize, hidden: &[usize], n_bins: usize, bound: f64) -> FlowSettings {
     let coupling = Coupling::Spline { n_bins, bound };
     FlowSettings { coupling, ..settings(n_layers, hidden, Activation::Silu, Mixing::Permute) }
+}
+
+/// Features of the context by an MLP.
+fn mlp(hidden: &[usize], n_features: usize, settings: FlowSettings) -> FlowSettings {
+    let network = MlpSpec { hidden: hidden.to_vec(), n_features, activation: Activation::Silu };
+    FlowSettings { context_network: Some(ContextNetworkSpec::Mlp(network)), ..settings }
+}
+
+/// Features of sets with elements of two values.
+fn set(counted: bool, phi: &[usize], hidden: &[usize], settings: FlowSettings) -> FlowSettings {
+    let (phi, hidden, activation) = (phi.to_vec(), hidden.to_vec(), Activation::Tanh);
+    let network = SetSpec { element: 2, counted, phi, hidden, n_features: 4, activation };
+    FlowSettings { context_network: Some(ContextNetworkSpec::Set(network)), ..settings }
 }
 
 fn mixture(k: usize, covariance: Covariance) -> BaseSpec {
@@ -59,6 +72,26 @@ fn specs() -> Vec<(&'static str, FlowSpec)> {
         ("spline, two bins", row(2, 0, splines(3, &[4, 4], 2, 1.2), BaseSpec::Gaussian)),
         ("spline, plane", row(2, 0, splines(4, &[6, 5], 6, 4.0), mixture(3, Covariance::Full))),
         ("spline, space, context", row(3, 3, splines(3, &[7], 30, 2.0), mixture(2, Covariance::Diagonal))),
+        ("mlp", row(3, 4, mlp(&[5], 2, splines(3, &[7], 4, 2.0)), mixture(2, Covariance::Diagonal))),
+        ("linear features", row(1, 3, mlp(&[], 6, splines(2, &[5], 5, 1.3)), BaseSpec::Gaussian)),
+        (
+            "set",
+            row(
+                3,
+                6,
+                set(false, &[5, 3], &[4], settings(2, &[5], Silu, Mixing::Permute)),
+                BaseSpec::Gaussian,
+            ),
+        ),
+        (
+            "counted set",
+            row(
+                1,
+                9,
+                set(true, &[4], &[], settings(2, &[4], Tanh, Mixing::Alternate)),
+                mixture(2, Covariance::Full),
+            ),
+        ),
         ("relu", row(4, 3, settings(4, &[8, 8], Relu, Mixing::Permute), mixture(2, Covariance::Full))),
     ]
 }
@@ -76,12 +109,28 @@ fn draw(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
     (0..n).map(|_| rng.random_range(-1.5..1.5)).collect()
 }
 
+/// Rows of context; the counts of counted sets take turns from none to all.
+fn contexts(rng: &mut ChaCha8Rng, spec: &FlowSpec, n: usize) -> Vec<f64> {
+    let mut context = draw(rng, n * spec.context_dim);
+    if let Some(ContextNetworkSpec::Set(set)) = spec.context_network.as_ref().filter(|_| is_counted(spec)) {
+        for (i, row) in context.chunks_exact_mut(spec.context_dim).enumerate() {
+            row[0] = ((i + 2) % (set.most(spec.context_dim) + 1)) as f64;
+        }
+    }
+    context
+}
+
+/// Whether the first value of the context is a count.
+fn is_counted(spec: &FlowSpec) -> bool {
+    matches!(&spec.context_network, Some(ContextNetworkSpec::Set(set)) if set.counted)
+}
+
 #[test]
 fn round_trip() {
     for (name, spec) in specs() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let flow = random_flow(&spec, &mut rng);
-        let (z, c) = (draw(&mut rng, 9 * spec.dim), draw(&mut rng, 9 * spec.context_dim));
+        let (z, c) = (draw(&mut rng, 9 * spec.dim), contexts(&mut rng, &spec, 9));
         let (theta, log_det) = flow.forward_and_log_det(&z, &c).unwrap();
         let (back, log_det_back) = flow.inverse_and_log_det(&theta, &c).unwrap();
         for (a, b) in z.iter().chain(&log_det).zip(back.iter().chain(&log_det_back)) {
@@ -101,7 +150,7 @@ fn log_det_is_that_of_the_jacobian() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let flow = random_flow(&spec, &mut rng);
         let d = spec.dim;
-        let (z, c) = (draw(&mut rng, d), draw(&mut rng, spec.context_dim));
+        let (z, c) = (draw(&mut rng, d), contexts(&mut rng, &spec, 1));
         let h = 1e-5;
         let mut jacobian = vec![0.0; d * d];
         for j in 0..d {
@@ -146,7 +195,7 @@ fn gradients_are_those_of_finite_differences() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let flow = random_flow(&spec, &mut rng);
         let n = 4;
-        let (theta, c) = (draw(&mut rng, n * spec.dim), draw(&mut rng, n * spec.context_dim));
+        let (theta, c) = (draw(&mut rng, n * spec.dim), contexts(&mut rng, &spec, n));
         let w: Vec<f64> = (0..n).map(|_| rng.random_range(0.1..1.0)).collect();
         let lv: Vec<f64> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
         let plain = flow.gradient(&theta, &c, &w, None).unwrap();
@@ -188,7 +237,9 @@ fn gradients_are_those_of_finite_differences() {
             };
             compare("theta", i, shifted(h), shifted(-h), plain.theta[i], control.theta[i]);
         }
-        for i in 0..c.len() {
+        // A count does not vary by little.
+        let varies = |i: &usize| !(is_counted(&spec) && i.is_multiple_of(spec.context_dim));
+        for i in (0..c.len()).filter(varies) {
             let shifted = |s: f64| {
                 let mut t = c.clone();
                 t[i] += s;
@@ -207,7 +258,7 @@ fn density_integrates_to_one() {
         for p in flow.params_mut() {
             *p += rng.random_range(-0.25..0.25);
         }
-        let context = draw(&mut rng, spec.context_dim);
+        let context = contexts(&mut rng, &spec, 1);
         let (half, n) = if spec.dim == 1 { (60.0, 24_000) } else { (16.0, 700) };
         let h = 2.0 * half / n as f64;
         let axis: Vec<f64> = (0..n).map(|i| -half + (i as f64 + 0.5) * h).collect();

@@ -17,7 +17,7 @@ fn spline(n_bins: usize, bound: f64, raw: &[f64]) -> Flow<f64> {
         bound,
     };
     let layers = vec![LayerSpec::SplineCoupling(layer)];
-    let spec = FlowSpec { dim: 1, context_dim: 0, layers, base: BaseSpec::Gaussian };
+    let spec = FlowSpec { dim: 1, context_dim: 0, context_network: None, layers, base: BaseSpec::Gaussian };
     Flow::from_params(spec, raw.to_vec()).unwrap()
 }
 

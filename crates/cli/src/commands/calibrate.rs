@@ -2,7 +2,7 @@
 //! an observation looks as its own posterior predicts. Invariant: everything follows from model, pairs or task, and seed.
 
 use super::open_engine;
-use super::table::{observations, same_parameters, warn_of_novel};
+use super::table::{check_context, observations, same_parameters, warn_of_novel};
 use crate::calibration::{Calibration, FILES, Prediction};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
@@ -183,6 +183,7 @@ fn pairs_of(file: &Path, posterior: &Posterior) -> Result<Pairs, CommandError> {
     if got != expected {
         return Err(input(format!("holds {got} context values per row, the model takes {expected}")));
     }
+    check_context(file, posterior, &table.context)?;
     let uneven = |weights: &Option<Vec<f64>>| {
         weights.as_ref().is_some_and(|w| w.windows(2).any(|pair| pair[0] != pair[1]))
     };

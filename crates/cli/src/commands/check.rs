@@ -184,10 +184,15 @@ fn check_points(
     let source = source::load(task, seed)?;
     let engine = open_engine(device, console)?;
     let input = &source.input;
-    let prepared = prepare(input, None)
+    let mut task = task.clone();
+    if !input.context.is_empty() {
+        task.use_context();
+    }
+    let (task, settings) = (&task, fit_settings(&task));
+    let prepared = prepare(input, None, settings.flow.context_network.as_ref())
         .and_then(|prepared| prepared.check_effective(input).map(|()| prepared))
         .map_err(|error| fit::of_task(task, error.into()))?;
-    let visits = fit_settings(task).training.visits(&prepared.data);
+    let visits = settings.training.visits(&prepared.data);
     let shape = (input.names.len(), prepared.context.0.len());
     let training = time_training(&engine, task, shape, visits, Some(input), seed)?;
     Ok(CheckReport {

@@ -19,7 +19,7 @@ use lwflow_host::model_file::Precision;
 use lwflow_host::posterior::Posterior;
 use lwflow_host::rounds::RoundsSettings;
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
-use lwflow_model::{Activation, Covariance, FlowSettings, Mixing};
+use lwflow_model::{Covariance, FlowSettings, Mixing};
 use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
@@ -233,13 +233,10 @@ pub fn fit_settings(task: &Task) -> FitSettings {
         flow: FlowSettings {
             n_layers: flow.n_layers,
             hidden: flow.hidden.clone(),
-            activation: match flow.activation {
-                task::Activation::Relu => Activation::Relu,
-                task::Activation::Silu => Activation::Silu,
-                task::Activation::Tanh => Activation::Tanh,
-            },
+            activation: task::model_activation(flow.activation),
             s_max: flow.s_max,
             coupling: flow.model_coupling(),
+            context_network: flow.context_network.clone(),
             mixing: match flow.mixing {
                 task::Mixing::Alternate => Mixing::Alternate,
                 task::Mixing::Permute => Mixing::Permute,

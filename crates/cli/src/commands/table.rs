@@ -10,6 +10,7 @@ use lwflow_host::files::{ColumnChoice, SampleTable, check_output, read_samples, 
 use lwflow_host::model_file::read_model;
 use lwflow_host::novelty::{NOVEL_TAIL, NoveltyScore};
 use lwflow_host::posterior::Posterior;
+use lwflow_model::ModelError;
 use std::path::Path;
 
 pub(super) fn run_sample(args: &SampleArgs) -> Result<Status, CommandError> {
@@ -61,7 +62,20 @@ pub(super) fn observations(
     model: &Path,
     posterior: &Posterior,
 ) -> Result<Observations, CommandError> {
-    read_observations("--context", text, posterior.spec().context_dim, (model, "the model takes"))
+    let found =
+        read_observations("--context", text, posterior.spec().context_dim, (model, "the model takes"))?;
+    match posterior.spec().check_context(&found.values) {
+        Ok(()) => Ok(found),
+        Err(ModelError::Count { row, got, most }) => {
+            let expected = format!("expected a whole number from 0 to {most}");
+            let message = format!(
+                "--context, observation {}: its first value, the number of elements, is {got}, {expected}",
+                row + 1
+            );
+            Err(CommandError::new(Status::Input, message))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The observations that `option` gives, of `expected` values each: numbers, or a file of them. `whose` is the file that wants
@@ -100,6 +114,12 @@ pub(super) fn read_observations(
         return Err(CommandError::new(Status::Input, message));
     }
     Ok(found)
+}
+
+/// Checks the contexts of a table, `[n, C]`.
+pub(super) fn check_context(file: &Path, posterior: &Posterior, context: &[f64]) -> Result<(), CommandError> {
+    let of_file = |error| CommandError::new(Status::Input, format!("{}: {error}", file.display()));
+    posterior.spec().check_context(context).map_err(of_file)
 }
 
 /// Refuses a task with other parameters than the model's.
@@ -171,6 +191,7 @@ pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
         );
         return Err(CommandError::new(Status::Input, message));
     }
+    check_context(&args.input, &posterior, &table.context)?;
     if let Some(scores) = posterior.novelty_scores(&table.context)? {
         let novel = scores.iter().filter(|s| s.is_novel()).count();
         if novel > 0 {

@@ -30,7 +30,7 @@ impl Asked<'_> {
     }
 
     /// Its key in the task file.
-    fn key(self) -> String {
+    pub(super) fn key(self) -> String {
         match (self.likelihood, self.simulator) {
             (Some(likelihood), _) => format!("`likelihood.{}`", likelihood.key()),
             (None, Some(simulator)) => format!("`simulator.{}`", simulator.source.key()),

@@ -35,6 +35,7 @@ pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSe
         n_bins: section.count("n_bins", 2)?.unwrap_or(default.n_bins),
         bound: section.number("bound", POSITIVE)?.unwrap_or(default.bound),
         mixing: section.choice("mixing")?.unwrap_or(default.mixing),
+        context_network: default.context_network,
     };
     // The model's own limits, said of the key. What the data add (dimension, context) does not enter them.
     let settings = FlowSettings {

@@ -1,5 +1,6 @@
 //! Every message of the task file: what was written, and what the reader is told.
 
+mod context;
 mod priors;
 mod simulators;
 mod sources;
@@ -107,6 +108,7 @@ fn every_key_reaches_its_field() {
         n_bins: 8,
         bound: 5.0,
         mixing: Mixing::Alternate,
+        context_network: None,
     };
     assert_eq!(task.flow, flow);
     let base = BaseSection {

@@ -172,6 +172,30 @@ fn the_page_on_calibration_runs() {
 }
 
 #[test]
+fn the_page_on_context_networks_runs() {
+    let (folder, n_files, n_commands) = follow("context-networks.md");
+    assert_eq!((n_files, n_commands), (3, 3));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let column = |text: &str, j: usize| -> Vec<f64> {
+        text.lines().skip(1).map(|line| line.split(',').nth(j).unwrap().parse().unwrap()).collect()
+    };
+    // The posterior of n measurements is normal(4 sum / (1 + 4 n), 1 / (1 + 4 n)).
+    let level = column(&read("draws.csv"), 0);
+    for (k, (n, sum)) in [(1, 1.2), (8, 6.8), (3, 0.0)].into_iter().enumerate() {
+        let of = &level[2000 * k..2000 * (k + 1)];
+        let mean = of.iter().sum::<f64>() / 2000.0;
+        let sd = (of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2000.0).sqrt();
+        let exact = (1.0 + 4.0 * f64::from(n)).sqrt().recip();
+        let expected = 4.0 * sum * exact * exact;
+        let is_close = (mean - expected).abs() < 0.35 * exact && (sd / exact - 1.0).abs() < 0.2;
+        assert!(is_close, "set {k}: {mean} +- {sd}, expected {expected} +- {exact}");
+    }
+    assert!(column(&read("novelty.csv"), 2).iter().all(|tail| *tail > 0.001));
+    let verdict: serde_json::Value = serde_json::from_str(&read("runs/refined/verdict.json")).unwrap();
+    assert_eq!(verdict["met"], true);
+}
+
+#[test]
 fn the_guide_runs() {
     let (folder, n_files, n_commands) = follow("guide.md");
     assert!(n_files >= 5 && n_commands >= 10, "{n_files} files, {n_commands} commands");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod calibrate;
+mod context_network;
 mod edges;
 mod export;
 mod first;

@@ -1,13 +1,13 @@
 //! docs/model-format.md is complete: its NumPy program, which shares no code with lwflow, reproduces `lwflow log-prob`
-//! for a file that holds every bijection, circles cut open, both covariances, every activation and a context.
+//! for a file that holds every bijection, circles cut open, both covariances, every activation, a context and its networks.
 
 use crate::harness::{has_device, lwflow};
 use lwflow_host::files::{ColumnChoice, SampleTable, read_samples, write_samples};
 use lwflow_host::model_file::{Precision, write_model};
 use lwflow_host::posterior::Posterior;
 use lwflow_model::{
-    Activation, BaseSpec, Bijection, Bound, Coupling, Covariance, Edge, Flow, FlowSettings, FlowSpec,
-    MixtureSpec, OuterTransform,
+    Activation, BaseSpec, Bijection, Bound, ContextNetworkSpec, Coupling, Covariance, Edge, Flow,
+    FlowSettings, FlowSpec, MixtureSpec, MlpSpec, OuterTransform, SetSpec,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,12 +57,33 @@ fn bijections() -> Vec<Bijection> {
     bounded.iter().copied().chain(circles).collect()
 }
 
+/// A set whose rows begin with the number of their elements.
+fn counted(network: Option<&ContextNetworkSpec>) -> Option<&SetSpec> {
+    match network {
+        Some(ContextNetworkSpec::Set(set)) if set.counted => Some(set),
+        _ => None,
+    }
+}
+
 /// A posterior over all bijections, four of them of circles, whose parameters are nowhere trivial.
-fn posterior(activation: Activation, coupling: Coupling, base: BaseSpec, context_dim: usize) -> Posterior {
+fn posterior(
+    activation: Activation,
+    coupling: Coupling,
+    base: BaseSpec,
+    context_dim: usize,
+    context_network: Option<ContextNetworkSpec>,
+) -> Posterior {
     let bijections = bijections();
     let d = bijections.len();
-    let settings =
-        FlowSettings { n_layers: 3, hidden: vec![8, 8], activation, coupling, ..FlowSettings::default() };
+    let (hidden, is_counted) = (vec![8, 8], counted(context_network.as_ref()).is_some());
+    let settings = FlowSettings {
+        n_layers: 3,
+        hidden,
+        activation,
+        coupling,
+        context_network,
+        ..FlowSettings::default()
+    };
     let spec = FlowSpec::build(d, context_dim, &settings, base, 5).unwrap();
     let mut flow = Flow::<f32>::init(spec, 5).unwrap();
     for (i, p) in flow.params_mut().iter_mut().enumerate() {
@@ -73,13 +94,17 @@ fn posterior(activation: Activation, coupling: Coupling, base: BaseSpec, context
         outer.location[j] = 0.1 * j as f64 - 0.3;
         outer.scale[j] = 0.5 + 0.1 * j as f64;
     }
+    let (mut context_location, mut context_scale) = (vec![0.5; context_dim], vec![2.0; context_dim]);
+    if is_counted {
+        (context_location[0], context_scale[0]) = (0.0, 1.0);
+    }
     Posterior {
         names: (0..d).map(|j| format!("p{j}")).collect(),
         labels: (0..d).map(|j| format!("p_{j}")).collect(),
         outer,
         flow,
-        context_location: vec![0.5; context_dim],
-        context_scale: vec![2.0; context_dim],
+        context_location,
+        context_scale,
         novelty: None,
         seed: 5,
         evidence: None,
@@ -115,6 +140,10 @@ fn compare(python: &Path, program: &str, posterior: &Posterior, precision: Preci
     let mut points = SampleTable::new(posterior.names.clone(), theta).unwrap();
     points.context_dim = context_dim;
     points.context = (0..n * context_dim).map(|i| (0.9 * i as f64).cos()).collect();
+    if let Some(set) = counted(posterior.spec().context_network.as_ref()) {
+        let rows = points.context.chunks_exact_mut(context_dim).enumerate();
+        rows.for_each(|(i, row)| row[0] = (i % (set.most(context_dim) + 1)) as f64);
+    }
     write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
 
     lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz").expect(0, &[]);
@@ -154,13 +183,22 @@ fn numpy_program_reproduces_log_prob() {
         })
     };
     let spline = Coupling::Spline { n_bins: 6, bound: 2.0 };
-    for (activation, coupling, base, context_dim, precision) in [
-        (Activation::Silu, Coupling::Affine, mixture(Covariance::Full), 2, Precision::F32),
-        (Activation::Tanh, Coupling::Affine, mixture(Covariance::Diagonal), 0, Precision::F16),
-        (Activation::Relu, Coupling::Affine, BaseSpec::Gaussian, 0, Precision::F32),
-        (Activation::Silu, spline, mixture(Covariance::Full), 2, Precision::F32),
+    let (hidden, activation) = (vec![7], Activation::Silu);
+    let mlp = ContextNetworkSpec::Mlp(MlpSpec { hidden: hidden.clone(), n_features: 3, activation });
+    let set = |counted| {
+        let (phi, hidden) = (vec![6, 5], hidden.clone());
+        let set = SetSpec { element: 2, counted, phi, hidden, n_features: 3, activation };
+        Some(ContextNetworkSpec::Set(set))
+    };
+    for (activation, coupling, base, (context_dim, network), precision) in [
+        (Activation::Silu, Coupling::Affine, mixture(Covariance::Full), (2, None), Precision::F32),
+        (Activation::Tanh, Coupling::Affine, mixture(Covariance::Diagonal), (0, None), Precision::F16),
+        (Activation::Relu, Coupling::Affine, BaseSpec::Gaussian, (4, Some(mlp)), Precision::F32),
+        (Activation::Silu, spline, mixture(Covariance::Full), (2, None), Precision::F32),
+        (Activation::Tanh, Coupling::Affine, BaseSpec::Gaussian, (6, set(false)), Precision::F32),
+        (Activation::Tanh, Coupling::Affine, mixture(Covariance::Full), (7, set(true)), Precision::F32),
     ] {
-        let posterior = posterior(activation, coupling, base, context_dim);
+        let posterior = posterior(activation, coupling, base, context_dim, network);
         compare(&python, program("python"), &posterior, precision, true);
     }
 }
@@ -173,7 +211,7 @@ fn short_numpy_program_reproduces_log_prob() {
     }
     let Some(python) = python() else { return };
     let base = BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() });
-    let mut posterior = posterior(Activation::Silu, Coupling::Affine, base, 0);
+    let mut posterior = posterior(Activation::Silu, Coupling::Affine, base, 0, None);
     let soft = |value| Some(Bound { value, edge: Edge::Soft });
     for b in &mut posterior.outer.bijections {
         *b = match b.lower {

@@ -126,7 +126,7 @@ impl BasePlan {
         control: bool,
         (sums, set): (&mut [Lanes], bool),
     ) {
-        let Shared { x, sample, g, strips, .. } = shared;
+        let Shared { x, sample, g, scratch, .. } = shared;
         let Some(mixture) = &self.mixture else {
             level.run(Gaussian { dim: self.dim, x, sample, g: Some(g), control, extent });
             return;
@@ -137,7 +137,7 @@ impl BasePlan {
             let Some(y) = whitened.get(k) else { break };
             level.run(Weigh { mixture, k, terms, y, weighted, sample, g, extent });
             if mixture.spec.trainable {
-                let (left, right, scratch) = (&*weighted, y, &mut strips[..]);
+                let (left, right, scratch) = (&*weighted, y, &mut scratch.strips[..]);
                 level.run(AddOuter { shape: self.outer, left, right, extent, sums, set, scratch });
             }
         }

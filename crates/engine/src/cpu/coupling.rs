@@ -2,45 +2,26 @@
 //! coordinates by the layer's map; and the way back with its gradients. Invariant: what the backward pass needs is kept
 //! in the layer's tape; nothing is computed twice.
 
-use lwflow_model::{Activation, LayerSpec, LinearBlock};
+use lwflow_model::{LayerSpec, LinearBlock};
 
 use super::affine::{AffineBackward, AffineMove};
-use super::linear::{Backward, Hidden, Plain, Product, pack, packed_len};
-use super::math::{Relu, Silu, Tanh};
-use super::outer::{AddOuter, Outer};
+use super::mlp::{MlpPlan, MlpScratch, MlpTape};
 use super::panel::{Extent, Panels};
 use super::simd::{Job, Lanes, Level, Simd};
 use super::spline::{SplineBackward, SplineMove, SplinePlan};
-
-/// One linear map of a conditioner: where its packed weights and its gradient sums lie.
-#[derive(Debug)]
-pub(super) struct LinearPlan {
-    pub block: LinearBlock,
-    /// W with bias, and W transposed, in the packed parameters.
-    forward: std::ops::Range<usize>,
-    backward: std::ops::Range<usize>,
-    pub outer: Outer,
-    /// Its sums in a chunk's partial sums.
-    pub sums: std::ops::Range<usize>,
-}
 
 /// A layer with the places of its arrays.
 #[derive(Debug)]
 pub(super) struct LayerPlan {
     pub spec: LayerSpec,
-    context_dim: usize,
-    pub linears: Vec<LinearPlan>,
+    pub conditioner: MlpPlan,
 }
 
 /// What one layer keeps of a block of samples.
 #[derive(Debug)]
 pub(super) struct Tape {
-    /// u_A, context and a row of ones.
-    input: Panels,
-    /// Hidden activations, each with a row of ones.
-    hidden: Vec<Panels>,
-    /// Derivatives of the activations, where they do not follow from the values.
-    derivative: Vec<Panels>,
+    /// Of u_A and the context.
+    conditioner: MlpTape,
     /// What the map's backward pass needs.
     moved: Panels,
 }
@@ -48,8 +29,7 @@ pub(super) struct Tape {
 impl Tape {
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        let arrays = [&self.input, &self.moved].into_iter().chain(&self.hidden).chain(&self.derivative);
-        arrays.map(Panels::bytes).sum()
+        self.conditioner.bytes() + self.moved.bytes()
     }
 }
 
@@ -80,28 +60,20 @@ pub(super) struct Shared {
     pub sample: Panels,
     /// What a layer's conditioner says of its map, or the gradients of that.
     output: Panels,
-    /// Gradients of hidden values, taking turns.
-    delta: [Panels; 2],
-    /// For the transposed side of outer products.
-    pub strips: Vec<Lanes>,
+    pub scratch: MlpScratch,
 }
 
 impl Shared {
     pub fn new(panels: usize, dim: usize, context_dim: usize, layers: &[LayerPlan]) -> Self {
-        let largest = |f: &dyn Fn(&LayerPlan) -> usize| layers.iter().map(f).max().unwrap_or(0);
-        let n_out = largest(&|l| l.spec.n_out());
-        let width = largest(&|l| l.linears.iter().map(|k| k.block.n_in).max().unwrap_or(0));
-        let strips = largest(&|l| l.linears.iter().map(|k| k.outer.scratch(panels)).max().unwrap_or(0));
-        let padded = |rows: usize| Panels::new(panels, rows.next_multiple_of(4));
+        let n_out = layers.iter().map(|l| l.spec.n_out()).max().unwrap_or(0);
         Self {
             x: Panels::new(panels, dim),
             g: Panels::new(panels, dim),
             context: Panels::new(panels, context_dim),
             g_context: Panels::new(panels, context_dim),
             sample: Panels::new(panels, sample::ROWS),
-            output: padded(n_out),
-            delta: [padded(width), padded(width)],
-            strips: vec![Lanes::ZERO; strips],
+            output: Panels::new(panels, n_out.next_multiple_of(4)),
+            scratch: MlpScratch::new(panels, layers.iter().map(|l| &l.conditioner)),
         }
     }
 }
@@ -119,62 +91,18 @@ impl LayerPlan {
     /// A layer whose packed parameters begin at `packed` and whose sums begin at `sums`; both are moved behind it.
     pub fn new(
         spec: &LayerSpec,
-        context_dim: usize,
         linears: &[LinearBlock],
         rows: usize,
         packed: &mut usize,
         sums: &mut usize,
     ) -> Self {
-        let take = |from: &mut usize, n: usize| {
-            *from += n;
-            *from - n..*from
-        };
-        let linears = linears
-            .iter()
-            .map(|&block| {
-                let outer = Outer { n_left: block.n_out, n_right: block.n_in };
-                LinearPlan {
-                    block,
-                    forward: take(packed, packed_len(block.n_out, block.n_in, rows)),
-                    backward: take(packed, packed_len(block.n_in, block.n_out, rows)),
-                    outer,
-                    sums: take(sums, outer.len()),
-                }
-            })
-            .collect();
-        Self { spec: spec.clone(), context_dim, linears }
-    }
-
-    /// Packs the layer's share of the flat parameters; `packed` begins at `from`.
-    pub fn pack(&self, rows: usize, params: &[f32], packed: &mut [f32], from: usize) {
-        for LinearPlan { block, forward, backward, .. } in &self.linears {
-            let LinearBlock { n_in, n_out, weight, bias } = *block;
-            let weights = &params[weight..][..n_in * n_out];
-            let bias = &params[bias..][..n_out];
-            let range = |r: &std::ops::Range<usize>| r.start - from..r.end - from;
-            pack(&mut packed[range(forward)], rows, (n_out, n_in), (n_in, 1), weights, Some(bias));
-            pack(&mut packed[range(backward)], rows, (n_in, n_out), (1, n_in), weights, None);
-        }
-    }
-
-    /// The packed parameters of the layer.
-    pub fn packed_range(&self) -> std::ops::Range<usize> {
-        match (self.linears.first(), self.linears.last()) {
-            (Some(first), Some(last)) => first.forward.start..last.backward.end,
-            _ => 0..0,
-        }
+        let conditioner = MlpPlan::new(spec.activation(), linears, rows, packed, sums);
+        Self { spec: spec.clone(), conditioner }
     }
 
     /// A tape for blocks of that many panels.
     pub fn tape(&self, panels: usize) -> Tape {
-        let keeps = self.spec.activation() == Activation::Silu;
-        let hidden = self.spec.hidden();
-        Tape {
-            input: Panels::with_ones(panels, self.spec.n_in(self.context_dim)),
-            hidden: hidden.iter().map(|&h| Panels::with_ones(panels, h)).collect(),
-            derivative: hidden.iter().filter(|_| keeps).map(|&h| Panels::new(panels, h)).collect(),
-            moved: Panels::new(panels, self.kept_rows()),
-        }
+        Tape { conditioner: self.conditioner.tape(panels), moved: Panels::new(panels, self.kept_rows()) }
     }
 
     /// Rows that the map keeps for its backward pass.
@@ -187,43 +115,7 @@ impl LayerPlan {
 
     /// Whether the tape of `other` serves this layer as well.
     pub fn same_shape(&self, other: &Self) -> bool {
-        self.spec.n_in(self.context_dim) == other.spec.n_in(self.context_dim)
-            && self.spec.hidden() == other.spec.hidden()
-            && self.spec.activation() == other.spec.activation()
-            && self.kept_rows() == other.kept_rows()
-    }
-
-    fn conditioner(
-        &self,
-        level: Level,
-        packed: &[f32],
-        tape: &mut Tape,
-        output: &mut Panels,
-        extent: Extent,
-    ) {
-        let Tape { input, hidden, derivative, .. } = tape;
-        for (k, linear) in self.linears.iter().enumerate() {
-            let packed = &packed[linear.forward.clone()];
-            let (n_out, n_in) = (linear.block.n_out, linear.block.n_in);
-            let (before, after) = hidden.split_at_mut(k);
-            let input = before.last().unwrap_or(input);
-            let Some(next) = after.first_mut() else {
-                let (beside, epilogue) = (None, Plain);
-                level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
-                return;
-            };
-            macro_rules! product {
-                ($activation:expr) => {{
-                    let (output, beside, epilogue) = (next, derivative.get_mut(k), Hidden($activation));
-                    level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
-                }};
-            }
-            match self.spec.activation() {
-                Activation::Relu => product!(Relu),
-                Activation::Silu => product!(Silu),
-                Activation::Tanh => product!(Tanh),
-            }
-        }
+        self.conditioner.same_shape(&other.conditioner) && self.kept_rows() == other.kept_rows()
     }
 
     /// Moves `shared.x` through the layer and adds to log_det; `keep` what a backward pass needs.
@@ -241,10 +133,10 @@ impl LayerPlan {
             layer: self,
             x: &shared.x,
             context: &shared.context,
-            input: &mut tape.input,
+            input: &mut tape.conditioner.input,
             extent,
         });
-        self.conditioner(level, packed, tape, &mut shared.output, extent);
+        self.conditioner.run(level, packed, &mut tape.conditioner, &mut shared.output, extent);
         let kept = keep.then_some(&mut tape.moved);
         let Shared { x, output, sample, .. } = shared;
         match &self.spec {
@@ -270,7 +162,7 @@ impl LayerPlan {
         sums: &mut [Lanes],
         (set, wanted): (bool, bool),
     ) {
-        let Shared { g, g_context, sample, output, delta, strips, .. } = shared;
+        let Shared { g, g_context, sample, output, scratch, .. } = shared;
         let kept = &tape.moved;
         match &self.spec {
             LayerSpec::AffineCoupling(spec) => {
@@ -281,35 +173,11 @@ impl LayerPlan {
                 level.run(SplineBackward { plan, kept, g, sample, delta: output, extent });
             }
         }
-        let [mut next, mut current] = delta.each_mut();
-        for (k, linear) in self.linears.iter().enumerate().rev() {
-            let left: &Panels = if k + 1 == self.linears.len() { output } else { current };
-            let right = if k == 0 { &tape.input } else { &tape.hidden[k - 1] };
-            let sums = &mut sums[linear.sums.clone()];
-            level.run(AddOuter { shape: linear.outer, left, right, extent, sums, set, scratch: strips });
-            let packed = &packed[linear.backward.clone()];
-            let (n_out, n_in, input) = (linear.block.n_in, linear.block.n_out, left);
-            if k == 0 {
-                if wanted && n_out > 0 {
-                    let (output, beside, epilogue) = (&mut *next, None, Plain);
-                    level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
-                    level.run(Scatter { layer: self, below: next, g, g_context, extent });
-                }
-                return;
-            }
-            let beside = tape.derivative.get_mut(k - 1).or(tape.hidden.get_mut(k - 1));
-            macro_rules! product {
-                ($activation:expr) => {{
-                    let (output, epilogue) = (&mut *next, Backward($activation));
-                    level.run(Product { packed, n_out, n_in, input, output, extent, beside, epilogue });
-                }};
-            }
-            match self.spec.activation() {
-                Activation::Relu => product!(Relu),
-                Activation::Silu => product!(Silu),
-                Activation::Tanh => product!(Tanh),
-            }
-            std::mem::swap(&mut next, &mut current);
+        let tape = &mut tape.conditioner;
+        let below =
+            self.conditioner.backward(level, packed, tape, output, scratch, extent, sums, (set, wanted));
+        if let Some(below) = below {
+            level.run(Scatter { layer: self, below, g, g_context, extent });
         }
     }
 }

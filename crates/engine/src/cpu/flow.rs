@@ -8,7 +8,8 @@ use lwflow_model::{FlowSpec, ParamLayout};
 
 use super::Cpu;
 use super::base::{BasePlan, BaseWork};
-use super::coupling::{Direction, LayerPlan, LinearPlan, Shared, Tape, sample};
+use super::coupling::{Direction, LayerPlan, Shared, Tape, sample};
+use super::mlp::LinearPlan;
 use super::outer::Reduce;
 use super::panel::{Extent, PANEL, Row};
 use super::simd::Lanes;
@@ -99,9 +100,7 @@ impl CpuFlow {
             .layers
             .iter()
             .zip(&layout.layers)
-            .map(|(layer, linears)| {
-                LayerPlan::new(layer, spec.context_dim, linears, rows, &mut n_packed, &mut n_sums)
-            })
+            .map(|(layer, linears)| LayerPlan::new(layer, linears, rows, &mut n_packed, &mut n_sums))
             .collect();
         let base = BasePlan::new(spec, &mut n_sums);
         let tape_of = layers
@@ -150,13 +149,13 @@ impl CpuFlow {
         let mut rest = &mut self.packed[..];
         let mut tasks = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let (own, after) = std::mem::take(&mut rest).split_at_mut(layer.packed_range().len());
+            let (own, after) = std::mem::take(&mut rest).split_at_mut(layer.conditioner.packed_range().len());
             rest = after;
             tasks.push((layer, own));
         }
         let n_threads = if params.len() < SMALL { 1 } else { self.cpu.n_threads() };
         self.cpu.pool.run(tasks, &mut vec![(); n_threads], |(), (layer, packed)| {
-            layer.pack(level_rows, params, packed, layer.packed_range().start);
+            layer.conditioner.pack(level_rows, params, packed, layer.conditioner.packed_range().start);
         });
         self.base.set_params(&params[self.layout.base..]);
         self.has_params = true;
@@ -302,7 +301,7 @@ impl CpuFlow {
         let level = self.cpu.level();
         // One task per linear map and one for the base, each with its part of the sums and of the gradient.
         let (mut tasks, mut sums, mut grad) = (Vec::new(), &mut self.sums[..], grad);
-        for linear in self.layers.iter().flat_map(|l| &l.linears) {
+        for linear in self.layers.iter().flat_map(|l| &l.conditioner.linears) {
             let (own, rest) = std::mem::take(&mut sums).split_at_mut(linear.sums.len());
             sums = rest;
             let (own_grad, rest) =
@@ -392,8 +391,8 @@ impl CpuFlow {
 
     fn workspace(&self) -> Workspace {
         let mut shared = Shared::new(self.panels, self.spec.dim, self.spec.context_dim, &self.layers);
-        let strips = self.base.scratch(self.panels).max(shared.strips.len());
-        shared.strips.resize(strips, Lanes::ZERO);
+        let strips = self.base.scratch(self.panels).max(shared.scratch.strips.len());
+        shared.scratch.strips.resize(strips, Lanes::ZERO);
         Workspace { shared, base: self.base.work(self.panels), tapes: Vec::new() }
     }
 

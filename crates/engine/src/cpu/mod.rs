@@ -9,6 +9,8 @@ mod flow;
 mod likelihood;
 mod linear;
 mod math;
+mod mlp;
+mod network;
 mod outer;
 mod panel;
 mod peak;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 
 pub(crate) use flow::CpuFlow;
 pub(crate) use likelihood::{CpuLikelihood, CpuScan, CpuSimulator};
+pub(crate) use network::CpuNetwork;
 pub use peak::fma_peak;
 pub(crate) use simd::Level;
 

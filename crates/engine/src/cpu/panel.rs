@@ -115,6 +115,16 @@ impl Panels {
         }
     }
 
+    /// Sets the lanes beyond the last sample to zero in the first `width` rows, as sums over samples want them.
+    pub fn clear_beyond(&mut self, extent: Extent, width: usize) {
+        let (panel, at) = (extent.panels() - 1, (extent.samples - 1) % PANEL + 1);
+        for row in &mut self.panel_mut(panel)[..width] {
+            for lane in at..PANEL {
+                row.0[lane / LANES].0[lane % LANES] = 0.0;
+            }
+        }
+    }
+
     /// Writes rows `first..first + width` as samples `[n, width]`.
     pub fn write(&self, extent: Extent, first: usize, width: usize, samples: &mut [f32]) {
         if width == 0 {
@@ -146,6 +156,15 @@ mod tests {
             panels.write(extent, 1, 3, &mut back);
             assert_eq!(back, samples);
             let last = extent.panels() - 1;
+            let mut cleared = Panels::new(extent.panels(), 3);
+            cleared.read(extent, 0, 3, &samples);
+            cleared.clear_beyond(extent, 2);
+            for lane in 0..PANEL {
+                let i = last * PANEL + lane;
+                let value = |row: usize| cleared.panel(last)[row].0[lane / LANES].0[lane % LANES];
+                assert_eq!(value(1), if i < n { samples[3 * i + 1] } else { 0.0 });
+                assert!(i >= n || value(2) == samples[3 * i + 2]);
+            }
             for lane in 0..extent.vectors(last) * LANES {
                 let i = (last * PANEL + lane).min(n - 1);
                 let rows = panels.panel(last);

@@ -61,7 +61,7 @@ fn spec_of(
         .filter(|(transformed, _): &(Vec<usize>, Vec<usize>)| !transformed.is_empty())
         .map(|(transformed, identity)| settings.layer(identity, transformed))
         .collect();
-    FlowSpec { dim, context_dim, layers, base }
+    FlowSpec { dim, context_dim, context_network: None, layers, base }
 }
 
 fn mixture(n_components: usize, covariance: Covariance, trainable: bool) -> BaseSpec {

@@ -7,6 +7,11 @@ use lwflow_model::OuterTransform;
 impl FlowExecutor {
     /// The flow on an adapter, for calls on buffers.
     fn with_buffers(&mut self, call: &str) -> Result<&mut GpuFlow, EngineError> {
+        let (network, got) = (self.spec().context_network.is_some(), self.spec().context_dim);
+        if network {
+            let expected = "0: a flow without context".to_owned();
+            return Err(EngineError::Length { what: "context", got, expected });
+        }
         self.on_adapter().map_err(|_| EngineError::Choice {
             field: "device",
             got: "the cores".into(),

@@ -5,7 +5,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, OptimiserSettings, OptimiserState, TrainSteps};
-use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec, MixtureSpec};
+use lwflow_model::{
+    Activation, BaseSpec, ContextNetworkSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec,
+    MixtureSpec,
+};
 
 /// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
 pub const BOUND: f64 = 64.0;
@@ -85,7 +88,8 @@ pub fn spec_of(dim: usize, context_dim: usize, settings: &FlowSettings, base: Ba
         .filter(|(transformed, _): &(Vec<usize>, Vec<usize>)| !transformed.is_empty())
         .map(|(transformed, identity)| settings.layer(identity, transformed))
         .collect();
-    let spec = FlowSpec { dim, context_dim, layers, base };
+    let context_network = settings.context_network.clone();
+    let spec = FlowSpec { dim, context_dim, context_network, layers, base };
     spec.validate().unwrap();
     spec
 }
@@ -107,7 +111,8 @@ pub fn random_flow(spec: FlowSpec, seed: u64) -> (Flow<f64>, Vec<f32>) {
     let mut random = Random::new(seed + 1);
     let base = flow.layout().base;
     let mut scale = vec![0.3; flow.layout().len];
-    for linear in flow.layout().layers.iter().flatten() {
+    let layout = flow.layout();
+    for linear in layout.layers.iter().flatten().chain(&layout.phi).chain(&layout.rho) {
         scale[linear.weight..linear.weight + linear.n_in * linear.n_out]
             .fill(1.0 / (linear.n_in.max(1) as f64).sqrt());
     }
@@ -157,12 +162,16 @@ pub fn batch(spec: &FlowSpec, n: usize, seed: u64) -> Batch {
     let mut random = Random::new(seed);
     let mut weights: Vec<f32> = random.values(n, 1.0).iter().map(|w| w.max(0.0) / n as f32).collect();
     weights[0] = 1.0 / n as f32;
-    Batch {
-        theta: random.values(n * spec.dim, 2.0),
-        context: random.values(n * spec.context_dim, 1.0),
-        weights,
-        control: random.values(n, 1.0),
+    let mut context = random.values(n * spec.context_dim, 1.0);
+    if let Some(ContextNetworkSpec::Set(set)) = &spec.context_network
+        && set.counted
+    {
+        // From none to all, in no order of the rows.
+        for (i, row) in context.chunks_exact_mut(spec.context_dim).enumerate() {
+            row[0] = (7 * i % (set.most(spec.context_dim) + 1)) as f32;
+        }
     }
+    Batch { theta: random.values(n * spec.dim, 2.0), context, weights, control: random.values(n, 1.0) }
 }
 
 /// By how much a layer magnifies the rounding of a coordinate: in a spline of K bins it is K / 2 roundings of the place in a
@@ -253,7 +262,8 @@ pub fn compare_flow(
 
     // The same again as a training step that moves nothing: its first moment is the gradient, and log_prob then runs on
     // parameters that the device packed. The points lie in another order than the batch.
-    if executor.kernel_choice().is_none() || n > executor.piece_samples() {
+    let on_host = executor.kernel_choice().is_none() || spec.context_network.is_some();
+    if on_host || n > executor.piece_samples() {
         return errors;
     }
     let reversed = |rows: &[f32], width: usize| -> Vec<f32> {

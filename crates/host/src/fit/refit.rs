@@ -29,7 +29,7 @@ pub fn refit(
     seed: u64,
     mut progress: impl FnMut(usize, usize, Option<f64>) -> ControlFlow<()>,
 ) -> Result<(Posterior, TrainReport), HostError> {
-    let prepared = prepare(input, previous.map(|p| &p.outer))?;
+    let prepared = prepare(input, previous.map(|p| &p.outer), None)?;
     prepared.check_effective(input)?;
     let d = input.names.len();
     let data = &prepared.data;

@@ -22,7 +22,7 @@ pub(super) fn fit_on(
     mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport), HostError> {
     let (before, report) = before;
-    let prepared = prepare(input, Some(&before.outer))?;
+    let prepared = prepare(input, Some(&before.outer), before.spec().context_network.as_ref())?;
     prepared.check_effective(input)?;
     let spec = before.spec().clone();
     let mut executor = engine.flow(&spec)?;
@@ -36,7 +36,7 @@ pub(super) fn fit_on(
                 validation_loss: p.loss(),
             })
         })?;
-    let posterior = Posterior {
+    let mut posterior = Posterior {
         outer: prepared.outer,
         flow: Flow::from_params(spec, params)?,
         context_location: prepared.context.0,
@@ -44,6 +44,7 @@ pub(super) fn fit_on(
         novelty: prepared.novelty,
         ..before.clone()
     };
+    posterior.learn_novelty(&mut executor, &prepared.data.context)?;
     let n = input.log_weights.len();
     let report =
         FitReport { n, n_weighted: n, ess: n as f64, training, notes: prepared.notes, ..report.clone() };

@@ -10,7 +10,7 @@ use lwflow_host::HostError;
 use lwflow_host::fit::{BaseSettings, Components, FitInput, FitSettings, fit_mixture_only, visits_of_starts};
 use lwflow_host::rng::CounterField;
 use lwflow_host::train::{TrainingData, train};
-use lwflow_model::{BaseSpec, Flow, FlowSpec, MixtureSpec};
+use lwflow_model::{BaseSpec, ContextNetworkSpec, Flow, FlowSpec, MixtureSpec};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ pub fn time_training(
     let n_params = params.len();
     let mut executor = engine.flow(&spec)?;
     let (mut clock, mut first, mut last) = (Instant::now(), 0, 0);
-    train(&mut executor, &spec, params, &stand_in(d, c, seed), &settings.training, seed, |p| {
+    train(&mut executor, &spec, params, &stand_in(&spec, seed), &settings.training, seed, |p| {
         // The first steps also compile kernels.
         if first == 0 {
             (first, clock) = (p.visits, Instant::now());
@@ -128,19 +128,27 @@ fn time_mixture(input: &FitInput, settings: &FitSettings, seed: u64) -> Result<f
 }
 
 /// Standard normal points of equal weight, as a fit has them after standardisation.
-fn stand_in(d: usize, c: usize, seed: u64) -> TrainingData {
+fn stand_in(spec: &FlowSpec, seed: u64) -> TrainingData {
+    let (d, c) = (spec.dim, spec.context_dim);
     let normals = |purpose: &str, dim: usize| {
         let mut values = vec![0.0; N_POINTS * dim];
         CounterField::new(seed, purpose, dim).fill_standard_normal(0, &mut values);
         values.into_iter().map(|v| v as f32).collect::<Vec<f32>>()
     };
     let x = normals("stand-in points", d);
+    let mut context = normals("stand-in context", c);
+    if let Some(ContextNetworkSpec::Set(set)) = &spec.context_network
+        && set.counted
+    {
+        // As long as they get.
+        context.chunks_exact_mut(c).for_each(|row| row[0] = set.most(c) as f32);
+    }
     let log_density = |x: &[f32]| x.iter().map(|v| -0.5 * f64::from(v * v) - 0.918_938_533).sum::<f64>();
     TrainingData {
         n: N_POINTS,
         log_proposal: Some(x.chunks_exact(d).map(log_density).collect()),
         x,
-        context: normals("stand-in context", c),
+        context,
         weights: vec![1.0 / N_POINTS as f64; N_POINTS],
         blocks: None,
         effective: None,

@@ -105,7 +105,7 @@ fn roundest_below(x: f64, span: f64) -> f64 {
 /// # Errors
 /// Those of a fit to the same points.
 pub fn components(input: &FitInput, seed: u64) -> Result<Vec<SelectionRow>, CommandError> {
-    let data = prepare(input, None)?.data;
+    let data = prepare(input, None, None)?.data;
     let d = input.names.len();
     // As many draws as there are effective points, so that the criterion does not believe in more.
     let n = (data.effective_points().ceil() as usize).clamp(1, EM_POINTS);

@@ -1,9 +1,9 @@
-//! The conditioner of a coupling layer, one sample at a time: an MLP from part A and the context to what the layer's map
-//! needs, and its backward pass. Invariant: what backward needs is on the tape; parameters are read from the flat vector.
+//! An MLP, one input at a time, and its backward pass: the conditioner of a coupling layer, and the parts of a context
+//! network. The activation stands between linear maps, not after the last. Invariant: what backward needs is on the tape; parameters are read from the flat vector.
 
 use crate::{Activation, LinearBlock, Real};
 
-/// What the conditioner computed for one sample, kept for its backward pass.
+/// What the MLP computed for one input, kept for its backward pass.
 pub(crate) struct Tape<T> {
     /// Input of each linear map (the last hidden activation for the last).
     inputs: Vec<Vec<T>>,
@@ -19,14 +19,14 @@ impl<T> Tape<T> {
 }
 
 /// An MLP with its slice of the layout.
-pub(crate) struct Conditioner<'a, T> {
+pub(crate) struct Mlp<'a, T> {
     pub activation: Activation,
     pub linears: &'a [LinearBlock],
     pub params: &'a [T],
 }
 
-impl<T: Real> Conditioner<'_, T> {
-    /// Runs it on `input`, `[|A| + C]`.
+impl<T: Real> Mlp<'_, T> {
+    /// Runs it on `input`, as long as the first linear map asks.
     pub fn run(&self, mut input: Vec<T>) -> Tape<T> {
         let mut tape = Tape { inputs: Vec::new(), outputs: Vec::new() };
         for (k, linear) in self.linears.iter().enumerate() {

@@ -1,0 +1,80 @@
+//! Calls that keep something on an adapter: training points and the optimiser. Invariant: the cores, which are the host, refuse
+//! them, and so does a flow with a context network, which is trained there.
+
+use super::{FlowExecutor, Runner};
+use crate::gpu::{GpuFlow, Wait};
+use crate::{EngineError, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
+
+impl FlowExecutor {
+    /// The flow on an adapter, for calls that keep something there.
+    pub(crate) fn on_adapter(&mut self) -> Result<&mut GpuFlow, EngineError> {
+        let refuse = |why: &str| {
+            let (got, expected) = ("device".into(), format!("host, because {why}"));
+            Err(EngineError::Choice { field: "optimiser", got, expected })
+        };
+        match &mut self.runner {
+            Runner::Cpu(_) => refuse("the cores are the host"),
+            Runner::Gpu(_) if self.network.is_some() => refuse("a context network is trained there"),
+            Runner::Gpu(flow) => Ok(flow),
+        }
+    }
+
+    /// Keeps the training points on the adapter: theta `[N, D]`, context `[N, C]`. This call and those of the optimiser
+    /// that follow are for an adapter; on the cores, and with a context network, which runs there, they are refused with
+    /// [`EngineError::Choice`], because the host's optimiser is there already.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::Limit`] for more
+    /// points than one buffer of the device holds.
+    pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
+        self.on_adapter()?.set_data(theta, context)
+    }
+
+    /// Begins or resumes training from the parameters as they are: how the optimiser steps, and its state.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::NoParams`]
+    /// before the first parameters; any error of the device.
+    pub fn set_optimiser(
+        &mut self,
+        settings: &OptimiserSettings,
+        state: &OptimiserState,
+    ) -> Result<(), EngineError> {
+        pollster::block_on(self.on_adapter()?.run_set_optimiser(settings, state, Wait::Block))
+    }
+
+    /// Makes training steps on the points of [`FlowExecutor::set_data`] without reading anything back but the report.
+    /// A step whose loss, gradient or result is not finite is refused whole and reported.
+    ///
+    /// # Errors
+    /// [`EngineError::NotSet`] before data and optimiser are set, [`EngineError::Limit`] for a batch larger than
+    /// [`FlowExecutor::piece_samples`]; [`EngineError::Length`], [`EngineError::NonFinite`] or [`EngineError::Index`]
+    /// for arrays that do not fit; any error of the device.
+    pub fn train_steps(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
+        pollster::block_on(self.on_adapter()?.run_train_steps(steps, Wait::Block))
+    }
+
+    /// [`FlowExecutor::train_steps`] without blocking.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::train_steps`].
+    pub async fn train_steps_async(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
+        self.on_adapter()?.run_train_steps(steps, Wait::Await).await
+    }
+
+    /// The parameters as they are now, a flat vector in the order of [`ParamLayout`](lwflow_model::ParamLayout).
+    ///
+    /// # Errors
+    /// [`EngineError::NoParams`] before the first parameters; any error of the device.
+    pub fn params(&mut self) -> Result<Vec<f32>, EngineError> {
+        pollster::block_on(self.on_adapter()?.run_params(Wait::Block))
+    }
+
+    /// The optimiser's state as it is now, to be stored and given back to [`FlowExecutor::set_optimiser`].
+    ///
+    /// # Errors
+    /// [`EngineError::NotSet`] before an optimiser is set; any error of the device.
+    pub fn optimiser_state(&mut self) -> Result<OptimiserState, EngineError> {
+        pollster::block_on(self.on_adapter()?.run_optimiser_state(Wait::Block))
+    }
+}
