@@ -182,7 +182,7 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(
         with("trainning", ""),
         "runs/TASK.toml:3: unknown key `trainning`, did you mean `training`?; valid here: \
-         likelihood, simulator, parameters, rounds, flow, base, training, output"
+         likelihood, simulator, parameters, rounds, flow, context_network, base, training, output"
     );
     assert_eq!(
         with("parameters.x0", "lowr = 1.0"),
