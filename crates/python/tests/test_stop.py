@@ -16,6 +16,14 @@ from lwflow import _progress
 LONG = {**ROUNDS, "target_ess": 1e7, "max_evaluations": 2_000_000, "n_scan": 5000}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C as a terminal's program has it: one that was started in the background would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_progress_tells_every_stage():
     events = []
     lwflow.fit(PRIOR, first_experiment, **{**ROUNDS, "progress": events.append})
