@@ -56,7 +56,7 @@ fn passes_stay_within_the_propagated_bound() {
         let log_prob = executor.log_prob(&batch.theta, &batch.context).unwrap();
         worst.push(("log_prob", compare("log_prob", &log_prob, &exact.log_prob(&theta, &context).unwrap())));
 
-        // The bound of a spline's gradient is wider than the gradient; crates/engine/tests/flow.rs compares it.
+        // The bound of a spline's gradient is wider than the gradient; crates/engine/tests/engine/flow.rs compares it.
         if !coupling.is_affine() {
             println!("D {d}, C {c}, n {n}, {activation:?}, {coupling:?}: error / bound {worst:.3?}");
             continue;

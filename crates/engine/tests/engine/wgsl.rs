@@ -2,11 +2,9 @@
 //! adapter to f32 rounding. Invariant: every construct that the evaluator knows is in some row.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{BOUND, Random, engines};
+use crate::common::{BOUND, Random, engines};
 use lwflow_engine::{WgslProgram, WgslSource};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,7 +32,8 @@ fn compare(name: &str, source: &WgslSource, scale: f64, magnitude: f64, exact: i
         for engine in engines() {
             let (got, _) = engine.likelihood(&program).unwrap().evaluate(&theta).unwrap();
             let magnitudes: Vec<f64> = expected.iter().map(|e| e.abs().max(magnitude)).collect();
-            let worst = common::error(&format!("{name} on {}", engine.info()), &got, &expected, &magnitudes);
+            let worst =
+                crate::common::error(&format!("{name} on {}", engine.info()), &got, &expected, &magnitudes);
             println!("{name} on {}: {worst:.1} units", engine.info().kind);
             assert!(worst <= BOUND, "{name} on {}: {worst} units", engine.info());
         }

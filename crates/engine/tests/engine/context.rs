@@ -1,9 +1,7 @@
 //! Context networks on every device against the f64 definition, and what does not depend on how they are run.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
-use common::{batch, compare_flow, engines, mixture, random_flow, spec_of};
+use crate::common::{batch, compare_flow, engines, mixture, random_flow, spec_of};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings, OptimiserPlace};
 use lwflow_model::{
     Activation, BaseSpec, ContextNetworkSpec, Coupling, Covariance, FlowSettings, FlowSpec, MlpSpec, SetSpec,

@@ -1,9 +1,7 @@
 //! Calls between buffers of the caller, on the caller's device: densities and draws against the f64 definition.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
-use common::{Random, gpu, spec};
+use crate::common::{Random, gpu, spec};
 use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings, FlowExecutor, wgpu};
 use lwflow_model::{
     Activation, BaseSpec, Bijection, Bound, Covariance, Edge, Flow, MixtureSpec, OuterTransform,

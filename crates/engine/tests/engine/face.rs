@@ -1,11 +1,9 @@
 //! The public face: refused inputs, choice of a device, embedding, async twins.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
 use std::future::Future;
 
-use common::{batch, engines, gpu, mixture, random_flow, spec};
+use crate::common::{batch, engines, gpu, mixture, random_flow, spec};
 use lwflow_engine::{
     DeviceChoice, Engine, EngineError, EngineSettings, FlowExecutor, KernelChoice, KernelPath,
     OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps, list_devices,
@@ -199,7 +197,7 @@ fn kernels_are_tuned_once_noted_and_given_back() {
     let settings =
         EngineSettings { cache_folder: Some(folder.clone()), autotune: true, ..EngineSettings::default() };
     let settings = EngineSettings { device: DeviceChoice::Gpu, ..settings };
-    let Some(engine) = common::gpu_with(&settings) else { return };
+    let Some(engine) = crate::common::gpu_with(&settings) else { return };
     let spec = spec(2, 0, 1, &[8, 8], Activation::Relu, BaseSpec::Gaussian);
     let tuned = engine.flow(&spec).unwrap().kernel_choice().unwrap();
     println!("{tuned}");

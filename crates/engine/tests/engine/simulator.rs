@@ -2,9 +2,7 @@
 //! interpreter, and mistakes by the user's own place.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
-use common::{Random, engines, engines_with};
+use crate::common::{Random, engines, engines_with};
 use lwflow_engine::{
     DeviceChoice, Engine, EngineError, EngineSettings, SimulatorProgram, WgslData, WgslProgram, WgslSource,
 };

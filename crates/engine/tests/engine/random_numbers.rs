@@ -2,9 +2,7 @@
 //! and Smirnov, mean and variance, and no dependence between the numbers of a simulation or of neighbouring ones.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
-use common::engines;
+use crate::common::engines;
 use lwflow_engine::{SimulatorProgram, WgslSource};
 use statrs::function::beta::beta_reg;
 use statrs::function::gamma::{gamma_lr, gamma_ur};

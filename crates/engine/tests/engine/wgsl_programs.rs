@@ -2,11 +2,9 @@
 //! own file, line and column, values that are not finite, loops that do not end, threads and pieces.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{BOUND, Random, engines, engines_with, gpu};
+use crate::common::{BOUND, Random, engines, engines_with, gpu};
 use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings, WgslData, WgslProgram, WgslSource};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -94,7 +92,7 @@ fn compare(name: &str, source: &WgslSource, theta: &[f32], exact: fn(&[f64]) -> 
     let magnitude: Vec<f64> = expected.iter().map(|e| amplified * e.abs().max(10.0)).collect();
     for engine in engines() {
         let (got, _) = engine.likelihood(&program).unwrap().evaluate(theta).unwrap();
-        let worst = common::error(name, &got, &expected, &magnitude);
+        let worst = crate::common::error(name, &got, &expected, &magnitude);
         println!("{name} on {}: {worst:.1} units", engine.info());
         assert!(worst <= BOUND, "{name} on {}: {worst}", engine.info());
     }
@@ -366,7 +364,7 @@ fn evaluations_per_second() {
 
 #[test]
 fn the_example_of_the_documentation_runs() {
-    let text = include_str!("../../../docs/wgsl-likelihood.md");
+    let text = include_str!("../../../../docs/wgsl-likelihood.md");
     let text = text.split("```wgsl\n").nth(1).unwrap().split("```").next().unwrap();
     let data = Some(WgslData { values: vec![0.0, 1.1, 1.0, 2.9, 2.0, 5.2], n_columns: 2 });
     let program = WgslProgram::new(&WgslSource { n_derived: 1, data, ..source(text, 3) }).unwrap();

@@ -1,6 +1,6 @@
 //! What the engine's tests share: the device or a counted skip, random flows and inputs, and the comparison with the
 //! f64 definition. Invariant: one bound constant for all tests; it is not raised for one of them.
-#![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,9 +1,7 @@
 //! Every pass of the engine against the f64 definition, over awkward sizes, shapes, activations and bases.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
-use common::{compare_flow, engines, engines_with, gpu_with, mixture, spec, spec_of};
+use crate::common::{compare_flow, engines, engines_with, gpu_with, mixture, spec, spec_of};
 use lwflow_engine::{Engine, EngineSettings};
 use lwflow_model::{Activation, BaseSpec, Coupling, Covariance, FlowSettings};
 

@@ -2,9 +2,7 @@
 //! Invariant: an observation is read from its own values alone, whatever the indices and whatever is beside it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-mod common;
-
-use common::{BOUND, Random, engines_with, error, wide};
+use crate::common::{BOUND, Random, engines_with, error, wide};
 use lwflow_engine::{
     DeviceInfo, DeviceKind, Engine, EngineError, EngineSettings, WgslData, WgslProgram, WgslSource,
 };

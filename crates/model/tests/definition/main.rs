@@ -1,0 +1,5 @@
+//! The definition checked by itself: round trips, log-determinants, gradients, integrals.
+
+mod context;
+mod passes;
+mod splines;
