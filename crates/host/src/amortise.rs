@@ -7,7 +7,7 @@ use crate::likelihood::Likelihood;
 use crate::posterior::Posterior;
 use crate::prior::{Prior, transform_rows};
 use crate::rng::{CounterField, stream};
-use crate::train::{StopReason, TrainProgress, TrainingData, train};
+use crate::train::{StopReason, TrainingData, train};
 use crate::weights::{log_add, log_sum_exp};
 use crate::{HostError, error};
 use lwflow_engine::Engine;
@@ -113,14 +113,7 @@ pub fn fit_likelihood_weighted(
         let start = posterior.flow.params().to_vec();
         executor.set_params(&start)?;
         let (params, training) =
-            train(&mut executor, &spec, start, &data, &settings.training, seed, |p: TrainProgress| {
-                progress(FitProgress {
-                    stage: Stage::Training,
-                    done: p.visits,
-                    total: p.max_visits,
-                    validation_loss: p.loss(),
-                })
-            })?;
+            train(&mut executor, &spec, start, &data, &settings.training, seed, |p| progress(p.into()))?;
         posterior.flow = lwflow_model::Flow::from_params(spec, params)?;
         let contexts = posterior.standardised_context(&input.context);
         posterior.learn_novelty(&mut executor, &contexts)?;

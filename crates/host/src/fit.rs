@@ -205,6 +205,12 @@ pub struct FitProgress {
     pub validation_loss: Option<f64>,
 }
 
+impl From<TrainProgress> for FitProgress {
+    fn from(p: TrainProgress) -> Self {
+        Self { stage: Stage::Training, done: p.visits, total: p.max_visits, validation_loss: p.loss() }
+    }
+}
+
 /// Normalises the weights, fits the outer transform and moves the points into the flow's coordinates; where a circle was
 /// cut open in `earlier`, it is again if that is still good. How the context is standardised depends on its `network`.
 ///

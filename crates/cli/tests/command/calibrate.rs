@@ -1,6 +1,6 @@
 //! `lwflow calibrate` as a process: a model that passes, pairs that do not fit it, what is written, and everything that is refused.
 
-use crate::harness::{Run, command, fitted};
+use crate::harness::{fitted, on_cores as run};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -16,11 +16,6 @@ fn simulate(theta: array<f32, D>, stream: ptr<function, Random>) -> array<f32, X
     return array<f32, X>(theta[0] + 0.5 * normal(stream), theta[1] + 0.4 * normal(stream));
 }
 ";
-
-fn run(folder: &Path, arguments: &str) -> Run {
-    let mut command = command(folder);
-    Run::from(command.env("LWFLOW_DEVICE", "cpu").args(arguments.split_whitespace()).output().unwrap())
-}
 
 /// A folder with a task and the model it has trained, made once.
 fn trained() -> &'static PathBuf {

@@ -1,8 +1,7 @@
 //! Context networks as a process: sets of varying size through every command that takes an observation, pairs with context, and
 //! what is refused.
 
-use crate::harness::{Run, command};
-use std::path::Path;
+use crate::harness::{csv_rows as rows, on_cores as run};
 
 /// n of 0 to 4 measurements of a with noise 1.
 const WGSL: &str = "
@@ -38,16 +37,6 @@ fn workplace() -> tempfile::TempDir {
     write("sets.wgsl", WGSL);
     write("TASK.toml", &format!("{SIMULATOR}{SET}{REST}"));
     folder
-}
-
-fn run(folder: &Path, arguments: &str) -> Run {
-    let mut command = command(folder);
-    Run::from(command.env("LWFLOW_DEVICE", "cpu").args(arguments.split_whitespace()).output().unwrap())
-}
-
-fn rows(folder: &Path, name: &str) -> Vec<Vec<f64>> {
-    let text = std::fs::read_to_string(folder.join(name)).unwrap();
-    text.lines().skip(1).map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect()
 }
 
 #[test]

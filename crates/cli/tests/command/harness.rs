@@ -54,6 +54,18 @@ pub fn lwflow(folder: &Path, arguments: &str) -> Run {
     Run::from(command(folder).args(arguments.split_whitespace()).output().unwrap())
 }
 
+/// Runs the command on the cores, in `folder`.
+pub fn on_cores(folder: &Path, arguments: &str) -> Run {
+    let mut command = command(folder);
+    Run::from(command.env("LWFLOW_DEVICE", "cpu").args(arguments.split_whitespace()).output().unwrap())
+}
+
+/// The numbers of a .csv file, without its header.
+pub fn csv_rows(folder: &Path, name: &str) -> Vec<Vec<f64>> {
+    let text = std::fs::read_to_string(folder.join(name)).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect()
+}
+
 /// Whether there is a device; prints a line if not.
 pub fn has_device() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();

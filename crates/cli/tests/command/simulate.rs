@@ -1,7 +1,6 @@
 //! Simulators as a process: pairs that repeat, the flow they train, predictions, and everything that is refused.
 
-use crate::harness::{Run, command};
-use std::path::Path;
+use crate::harness::{Run, command, csv_rows as rows, on_cores as run};
 
 /// x_k = theta_k + normal(0, 0.5); the simulation fails beyond theta_0 = 2.5 and is wrong below theta_1 = -3.
 const WGSL: &str = "
@@ -23,16 +22,6 @@ fn workplace(task: &str) -> tempfile::TempDir {
     std::fs::write(folder.path().join("twice.wgsl"), WGSL).unwrap();
     std::fs::write(folder.path().join("TASK.toml"), task).unwrap();
     folder
-}
-
-fn run(folder: &Path, arguments: &str) -> Run {
-    let mut command = command(folder);
-    Run::from(command.env("LWFLOW_DEVICE", "cpu").args(arguments.split_whitespace()).output().unwrap())
-}
-
-fn rows(folder: &Path, name: &str) -> Vec<Vec<f64>> {
-    let text = std::fs::read_to_string(folder.join(name)).unwrap();
-    text.lines().skip(1).map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect()
 }
 
 #[test]

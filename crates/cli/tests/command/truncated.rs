@@ -1,6 +1,6 @@
 //! Rounds of simulations for one observation as a process: what is written, what is told, and what is refused.
 
-use crate::harness::{Run, command};
+use crate::harness::on_cores as run;
 use serde_json::Value;
 use std::path::Path;
 
@@ -22,11 +22,6 @@ fn workplace() -> tempfile::TempDir {
     std::fs::write(folder.path().join("TASK.toml"), TASK).unwrap();
     std::fs::write(folder.path().join("x.csv"), "u,v\n3,-2\n").unwrap();
     folder
-}
-
-fn run(folder: &Path, arguments: &str) -> Run {
-    let mut command = command(folder);
-    Run::from(command.env("LWFLOW_DEVICE", "cpu").args(arguments.split_whitespace()).output().unwrap())
 }
 
 fn metrics(folder: &Path, out: &str) -> Value {

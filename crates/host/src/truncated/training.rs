@@ -2,9 +2,9 @@
 //! Invariant: simulations that are held out in one round are held out in all.
 
 use crate::HostError;
-use crate::fit::{FitInput, FitProgress, FitReport, FitSettings, Stage, prepare};
+use crate::fit::{FitInput, FitProgress, FitReport, FitSettings, prepare};
 use crate::posterior::Posterior;
-use crate::train::{TrainProgress, train};
+use crate::train::train;
 use lwflow_engine::Engine;
 use lwflow_model::Flow;
 use std::ops::ControlFlow;
@@ -28,14 +28,7 @@ pub(super) fn fit_on(
     let mut executor = engine.flow(&spec)?;
     let start = before.flow.params().to_vec();
     let (params, training) =
-        train(&mut executor, &spec, start, &prepared.data, &settings.training, seed, |p: TrainProgress| {
-            progress(FitProgress {
-                stage: Stage::Training,
-                done: p.visits,
-                total: p.max_visits,
-                validation_loss: p.loss(),
-            })
-        })?;
+        train(&mut executor, &spec, start, &prepared.data, &settings.training, seed, |p| progress(p.into()))?;
     let mut posterior = Posterior {
         outer: prepared.outer,
         flow: Flow::from_params(spec, params)?,
