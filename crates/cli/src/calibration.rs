@@ -2,10 +2,10 @@
 //! Invariant: the figures and the page are made from what calibration.json holds.
 
 use crate::exit::{CommandError, Status};
-use crate::figures::{CalibrationPanel, FigureError, Label, calibration_panels};
 use crate::page;
 use crate::progress::Console;
 use crate::report::write_file;
+use lwflow_figures::{CalibrationPanel, FigureError, Label, calibration_panels};
 use lwflow_host::diagnostics::calibration::{
     CalibrationReport, Departure, PredictiveCheck, Quantity, QuantityReport,
 };

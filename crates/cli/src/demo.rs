@@ -6,7 +6,6 @@ mod chain;
 
 use crate::commands::open_engine;
 use crate::exit::{CommandError, Status};
-use crate::figures::{Label, density_grid as draw_grid};
 use crate::out_folder::OutFolder;
 use crate::progress::{Console, interrupted, print};
 use crate::report::write_file;
@@ -14,6 +13,7 @@ use cases::{cases, header, run_case};
 use chain::run_chain;
 use clap::Args;
 use lwflow_engine::DeviceChoice;
+use lwflow_figures::{Label, density_grid as draw_grid};
 use std::path::PathBuf;
 use std::time::Instant;
 

@@ -62,7 +62,7 @@ macro_rules! from_error {
 from_error! {
     crate::task::TaskError => Status::Input,
     lwflow_model::ModelError => Status::Input,
-    crate::figures::FigureError => Status::Other,
+    lwflow_figures::FigureError => Status::Other,
     serde_json::Error => Status::Other,
 }
 

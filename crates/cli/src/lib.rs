@@ -6,7 +6,6 @@ pub mod commands;
 pub mod demo;
 pub mod draws;
 pub mod exit;
-pub mod figures;
 pub mod inference;
 pub mod out_folder;
 pub mod page;

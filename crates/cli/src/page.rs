@@ -13,8 +13,8 @@ pub use calibration::of_calibration;
 pub use folder::read_folder_model;
 
 use crate::exit::{CommandError, Status};
-use crate::figures::vector::Drawing;
 use folder::ResultFolder;
+use lwflow_figures::vector::Drawing;
 use minijinja::{AutoEscape, Environment, Value, context};
 use std::path::Path;
 use tables::Table;

@@ -11,15 +11,15 @@ pub use summary::fixed;
 
 use crate::draws::{Draws, write_draws};
 use crate::exit::{CommandError, Status};
-use crate::figures::{
-    CornerSeries, DensityMapSettings, FigureAxis, FigureError, Label, LogDensityGrid, LossRow, SeriesRole,
-    corner, density_map, loss_curves,
-};
 use crate::page::{self, PAGE_FILE};
 use crate::progress::{Console, print};
 use crate::source::Source;
 use crate::task::Task;
 use lwflow_engine::{Engine, FlowExecutor};
+use lwflow_figures::{
+    CornerSeries, DensityMapSettings, FigureAxis, FigureError, Label, LogDensityGrid, LossRow, SeriesRole,
+    corner, density_map, loss_curves,
+};
 use lwflow_host::HostError;
 use lwflow_host::amortise::AmortiseReport;
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings, evaluate};

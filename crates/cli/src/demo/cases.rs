@@ -2,11 +2,11 @@
 //! All fits of a target see the same draws and visit as many points.
 
 use crate::exit::CommandError;
-use crate::figures::{FigureError, GridCell, GridRow, Label, LogDensityGrid};
 use crate::progress::{Console, go_on, interrupted, print};
 use crate::report::{density_grid, fixed, judge};
 use crate::source::{Source, draw_target};
 use lwflow_engine::Engine;
+use lwflow_figures::{FigureError, GridCell, GridRow, Label, LogDensityGrid};
 use lwflow_host::diagnostics::{Evaluation, EvaluationSettings};
 use lwflow_host::fit::{BaseSettings, Components, FitSettings, fit, fit_mixture_only};
 use lwflow_host::posterior::Posterior;

@@ -4,8 +4,8 @@ use super::tables::{Table, plain};
 use super::{Figure, environment, page_failed};
 use crate::calibration::{Calibration, Prediction, p_text, quantity_name};
 use crate::exit::CommandError;
-use crate::figures::vector::calibration_panels;
-use crate::figures::{CalibrationPanel, FigureError};
+use lwflow_figures::vector::calibration_panels;
+use lwflow_figures::{CalibrationPanel, FigureError};
 use minijinja::{Value, context};
 
 /// Values of an observation that are listed at most, the least expected first.

@@ -2,9 +2,9 @@
 //! older or the run was interrupted, is `None`; what is there and damaged is an error that names the file.
 
 use crate::exit::{CommandError, Status};
-use crate::figures::vector::TrainingCurve;
 use crate::report::rounds::RUN_FOLDER;
 use crate::report::{MODEL_FILE, POINTS_FILE};
+use lwflow_figures::vector::TrainingCurve;
 use lwflow_host::files::{ColumnChoice, SampleTable, read_samples};
 use lwflow_host::model_file::read_model;
 use lwflow_host::posterior::Posterior;

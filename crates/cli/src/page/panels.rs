@@ -2,12 +2,12 @@
 //! there says what is missing, and where it would come from.
 
 use super::folder::ResultFolder;
-use crate::figures::vector::{
+use crate::report::fixed;
+use lwflow_figures::vector::{
     CornerAxis, CornerLayer, DensityCloud, Drawing, EvidenceMark, Ink, LayerStyle, MODELS, RoundPoint,
     corner, density_against, evidence_and_rounds, n_too_light, training_curves, weight_histogram,
 };
-use crate::figures::{FigureAxis, Label};
-use crate::report::fixed;
+use lwflow_figures::{FigureAxis, Label};
 use lwflow_host::files::SampleTable;
 use lwflow_host::weights::{KHatStatus, WeightHistogram, normalised_weights, psis_k_hat};
 use serde_json::Value;
@@ -108,7 +108,7 @@ fn corner_text(
     layers: &[CornerLayer],
     folders: &[ResultFolder],
 ) -> String {
-    let shown = names.len().min(crate::figures::MAX_CORNER_PARAMETERS);
+    let shown = names.len().min(lwflow_figures::MAX_CORNER_PARAMETERS);
     let mut text = format!(
         "Each quantity alone on the diagonal, each pair below it. Contours hold 68 % and 95 % of the mass. \
          Shown: {}.",

@@ -2,8 +2,8 @@
 
 use super::folder::ResultFolder;
 use super::words::{count, duration};
-use crate::figures::Label;
 use crate::report::fixed;
+use lwflow_figures::Label;
 use minijinja::context;
 use serde_json::Value;
 

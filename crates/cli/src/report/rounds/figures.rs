@@ -3,8 +3,8 @@
 
 use super::RoundsRun;
 use crate::exit::CommandError;
-use crate::figures::{CornerSeries, FigureAxis, Label, SeriesRole, corner};
 use crate::progress::Console;
+use lwflow_figures::{CornerSeries, FigureAxis, Label, SeriesRole, corner};
 use lwflow_host::weights::normalised_weights;
 use std::path::Path;
 

@@ -5,9 +5,9 @@ mod panels;
 
 use super::chart::{Drawing, Key, TICK_TEXT, drawing, legend, legend_size, units};
 use super::ink::Ink;
-use crate::figures::axis::{Span, Ticks, ticks};
-use crate::figures::density::{Cloud, Density1, Walls, common_ess, density_1};
-use crate::figures::{FigureAxis, FigureError, MAX_CORNER_PARAMETERS};
+use crate::axis::{Span, Ticks, ticks};
+use crate::density::{Cloud, Density1, Walls, common_ess, density_1};
+use crate::{FigureAxis, FigureError, MAX_CORNER_PARAMETERS};
 use lwflow_host::prior::Marginal;
 use panels::{diagonal, furniture, pair};
 
@@ -204,7 +204,7 @@ fn entries(columns: &[Column<'_>], layers: &[Layer<'_>]) -> Vec<(Key, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Label;
+    use crate::Label;
 
     fn axis(label: &str) -> CornerAxis {
         CornerAxis { axis: FigureAxis::new(Label::latex(label)), prior: None, truth: None }

@@ -4,9 +4,9 @@ use super::chart::{
     AxisSpec, Drawing, LABEL_TEXT, drawing, failed, line, marked, panel, stroke, text, units,
 };
 use super::ink::Ink;
-use crate::figures::FigureError;
-use crate::figures::axis::Span;
-use crate::figures::calibration::{CalibrationPanel, grid};
+use crate::FigureError;
+use crate::axis::Span;
+use crate::calibration::{CalibrationPanel, grid};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 

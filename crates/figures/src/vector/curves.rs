@@ -4,9 +4,9 @@ use super::chart::{
     AxisSpec, Drawing, Key, Panel, SCALE, drawing, failed, legend, line, panel, stroke, text, units,
 };
 use super::ink::Ink;
-use crate::figures::FigureError;
-use crate::figures::axis::Span;
-use crate::figures::loss::loss_span;
+use crate::FigureError;
+use crate::axis::Span;
+use crate::loss::loss_span;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -177,7 +177,7 @@ fn round_axis(n: f64, more: f64) -> AxisSpec {
         .collect();
     x.ticks = x.ticks.only(&whole);
     for (value, label) in x.ticks.values.iter().zip(&mut x.ticks.labels) {
-        *label = crate::figures::Label::plain(format!("{value}"));
+        *label = crate::Label::plain(format!("{value}"));
     }
     x
 }

@@ -86,12 +86,12 @@ struct Series<'a> {
 /// [`FigureError::Shape`] if there is no axis, or samples or weights do not fit the axes; [`FigureError::Write`].
 ///
 /// ```no_run
-/// use lwflow_cli::figures::{CornerSeries, FigureAxis, Label, SeriesRole, corner};
+/// use lwflow_figures::{CornerSeries, FigureAxis, Label, SeriesRole, corner};
 /// let axes = [FigureAxis::new(Label::latex("x_0")), FigureAxis::new(Label::latex("x_1"))];
 /// let theta = [0.1, 0.2, 0.3, 0.1, -0.2, 0.4]; // three samples
 /// let flow = CornerSeries { role: SeriesRole::Flow, name: "flow", theta: &theta, weights: None };
 /// corner("corner.png".as_ref(), &axes, &[flow], None)?;
-/// # Ok::<(), lwflow_cli::figures::FigureError>(())
+/// # Ok::<(), lwflow_figures::FigureError>(())
 /// ```
 pub fn corner(
     file: &Path,

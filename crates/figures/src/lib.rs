@@ -1,5 +1,6 @@
-//! The figures of a result, as PNG files, and in [`vector`] those of the report page. Every function takes plain slices in the user's coordinates and draws
-//! something for every input that has the right shape: values that are not finite are left out and counted in the figure.
+//! The figures of a result, as PNG files, and in [`vector`] those of the report page. Every function takes plain slices in the
+//! user's coordinates and draws something for every input that has the right shape: values that are not finite are left out and
+//! counted in the figure.
 
 mod axis;
 mod calibration;

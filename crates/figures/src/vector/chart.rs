@@ -2,10 +2,10 @@
 //! makes the SVG fit into a page of HTML.
 
 use super::ink::{ALL, Ink};
-use crate::figures::axis::{Span, Ticks, ticks, with_note};
-use crate::figures::canvas::FONT;
-use crate::figures::geometry::{Frame, clipped};
-use crate::figures::{FigureError, Label};
+use crate::axis::{Span, Ticks, ticks, with_note};
+use crate::canvas::FONT;
+use crate::geometry::{Frame, clipped};
+use crate::{FigureError, Label};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;

@@ -2,8 +2,8 @@
 
 use super::chart::{AxisSpec, Drawing, Key, drawing, failed, legend, line, panel, stroke, units};
 use super::ink::Ink;
-use crate::figures::FigureError;
-use crate::figures::axis::Span;
+use crate::FigureError;
+use crate::axis::Span;
 use lwflow_host::weights::WeightHistogram;
 use plotters::prelude::*;
 

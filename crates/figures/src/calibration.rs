@@ -143,7 +143,7 @@ mod tests {
         let size = calibration_panels(&file, &panels, 2).unwrap();
         assert_eq!((size.width, size.height), (900, 600));
         assert!(std::fs::metadata(&file).unwrap().len() > 1000);
-        let drawing = crate::figures::vector::calibration_panels(&panels, 2).unwrap();
+        let drawing = crate::vector::calibration_panels(&panels, 2).unwrap();
         assert!(drawing.elements.contains("var(--vermilion)") && drawing.elements.contains("var(--blue)"));
         assert!(calibration_panels(&file, &[], 2).is_err());
     }

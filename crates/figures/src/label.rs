@@ -27,7 +27,7 @@ impl Label {
     /// as `a/b`, common signs.
     ///
     /// ```
-    /// use lwflow_cli::figures::Label;
+    /// use lwflow_figures::Label;
     /// assert_eq!(Label::latex(r"\Omega_{\rm b} h^2").to_string(), "Ω_b h^2");
     /// ```
     pub fn latex(source: &str) -> Self {
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn the_font_has_every_sign() {
         use ab_glyph::Font as _;
-        let font = crate::figures::canvas::font().unwrap();
+        let font = crate::canvas::font().unwrap();
         let signs = SIGNS.iter().chain(ACCENTS).flat_map(|(_, text)| text.chars()).filter(|c| *c != ' ');
         let missing: Vec<char> = signs.filter(|&c| font.glyph_id(c).0 == 0).collect();
         assert!(missing.is_empty(), "{missing:?}");

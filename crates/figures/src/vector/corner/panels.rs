@@ -1,13 +1,13 @@
 //! The panels of a corner plot: densities, contours and dots in data coordinates, and the furniture around them.
 
 use super::{Column, Layer, LayerStyle};
-use crate::figures::FigureError;
-use crate::figures::axis::{Span, with_note};
-use crate::figures::contour::contours;
-use crate::figures::density::{Density2, LEVELS, density_2};
-use crate::figures::geometry::simplified;
-use crate::figures::vector::chart::{Area, LABEL_TEXT, TICK_TEXT, failed, marked, stroke, text, units};
-use crate::figures::vector::ink::Ink;
+use crate::FigureError;
+use crate::axis::{Span, with_note};
+use crate::contour::contours;
+use crate::density::{Density2, LEVELS, density_2};
+use crate::geometry::simplified;
+use crate::vector::chart::{Area, LABEL_TEXT, TICK_TEXT, failed, marked, stroke, text, units};
+use crate::vector::ink::Ink;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -220,8 +220,8 @@ pub(super) fn furniture(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::density::{Cloud, density_1};
-    use crate::figures::vector::corner::tests::ring;
+    use crate::density::{Cloud, density_1};
+    use crate::vector::corner::tests::ring;
 
     #[test]
     fn a_ring_keeps_its_hole() {

@@ -12,7 +12,7 @@ use plotters::style::RGBColor;
 use std::path::Path;
 
 const FINE: usize = 3;
-pub(super) const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
+pub(super) const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-subset.ttf");
 /// Size of a sub- or superscript, and how far its baseline moves, in units of the letter size.
 const SCRIPT_SIZE: f64 = 0.72;
 const SUB_SHIFT: f64 = 0.22;
