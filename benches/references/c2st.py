@@ -53,10 +53,15 @@ def distinct(samples, n, what):
     return rows
 
 
+def standardised(x, y):
+    """Both by the mean and the standard deviation of x."""
+    mean, sd = x.mean(0), x.std(0, ddof=1)
+    return (x - mean) / sd, (y - mean) / sd
+
+
 def c2st(x, y, seeds=(1, 2, 3)):
     """Accuracy for each seed; x, y: [n, D]."""
-    mean, sd = x.mean(0), x.std(0, ddof=1)
-    both = np.concatenate([(x - mean) / sd, (y - mean) / sd])
+    both = np.concatenate(standardised(x, y))
     labels = np.repeat([0, 1], [len(x), len(y)])
     width = 10 * x.shape[1]
     scores = []

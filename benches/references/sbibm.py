@@ -3,6 +3,7 @@ checks of the WGSL files of examples/sbibm against sbibm_tasks.py.
 
     python sbibm.py observation WHEEL slcp 3 observation_3.csv       # x of observation 3, as a task file reads it
     python sbibm.py c2st WHEEL slcp 3 draws.npz:theta                # draws against the reference posterior
+    python sbibm.py pair WHEEL slcp 3 draws.npz:theta pair.npz       # both, standardised, for another classifier
     python sbibm.py theta WHEEL slcp 2000 theta.csv                  # 2000 rows for each of the ten true parameters
     python sbibm.py moments slcp pairs.npz                           # theta and x of `lwflow simulate` against numpy
     python sbibm.py predictive WHEEL slcp pairs.npz                  # observations among draws of the prior predictive
@@ -61,13 +62,17 @@ def write_table(path, names, table):
 # ---- the commands --------------------------------------------------------------------------------------------------------
 
 
-def score(arguments):
-    """C2ST of draws against the reference posterior, by c2st.py."""
+def read_pair(arguments):
+    """As many distinct draws of the reference posterior and of a file, in the paper's parameters, both [n, D]."""
     reference = read_wheel(arguments.wheel, arguments.task, arguments.observation, "reference_posterior_samples.csv.bz2")
     columns = [str(i) for i in range(reference.shape[1])]
     draws = to_paper(arguments.task, c2st.read(arguments.draws, columns))
-    x = c2st.distinct(reference, arguments.n, "the reference")
-    y = c2st.distinct(draws, arguments.n, arguments.draws)
+    return c2st.distinct(reference, arguments.n, "the reference"), c2st.distinct(draws, arguments.n, arguments.draws)
+
+
+def score(arguments):
+    """C2ST of draws against the reference posterior, by c2st.py."""
+    x, y = read_pair(arguments)
     scores = c2st.c2st(x, y, arguments.fold_seeds)
     return {
         "c2st": round(float(np.mean(scores)), 4),
@@ -149,8 +154,9 @@ def main():
 
     command("observation", "wheel", "task", "observation", "out")
     of_draws = command("c2st", "wheel", "task", "observation", "draws")
-    of_draws.add_argument("--n", type=int, default=10_000)
     of_draws.add_argument("--fold-seeds", type=lambda text: [int(v) for v in text.split(",")], default=[1, 2, 3])
+    for sub in (of_draws, command("pair", "wheel", "task", "observation", "draws", "out")):
+        sub.add_argument("--n", type=int, default=10_000)
     command("theta", "wheel", "task", "rows", "out")
     command("moments", "task", "pairs").add_argument("--seed", type=int, default=1)
     command("predictive", "wheel", "task", "pairs")
@@ -161,6 +167,10 @@ def main():
     if arguments.command == "observation":
         x = read_observation(arguments.wheel, arguments.task, arguments.observation)
         write_table(arguments.out, [f"x{i + 1}" for i in range(x.shape[1])], x)
+    elif arguments.command == "pair":
+        x, y = read_pair(arguments)
+        x, y = (z.astype(np.float32) for z in c2st.standardised(x, y))
+        np.savez(arguments.out, reference=x, draws=y)
     elif arguments.command == "theta":
         true = [read_wheel(arguments.wheel, arguments.task, k + 1, "true_parameters.csv") for k in range(N_OBSERVATIONS)]
         names = tomllib.loads((EXAMPLES / arguments.task / "TASK.toml").read_text())["parameters"]

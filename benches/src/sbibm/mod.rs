@@ -2,10 +2,12 @@
 //! Invariant: figures come from what the command writes and are scored by the benchmark's own recipe, and every one is said
 //! together with what its method was allowed to see.
 
+mod classifier;
 mod published;
 mod run;
 mod table;
 
+pub use classifier::c2st;
 pub use published::Published;
 pub use run::{Bench, Figure, Method, Setup};
 pub use table::{table, tables};

@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use ndarray::Array2;
+use npyz::npz::NpzArchive;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::c2st;
 use crate::observed::task_with_observation;
 use crate::script::answer;
 
@@ -112,13 +114,7 @@ impl Bench {
         observations: &[usize],
         mut each: impl FnMut(&Figure) -> Result<()>,
     ) -> Result<()> {
-        let folder = self.out.join(format!(
-            "{}_{}_{}_{}",
-            setup.task,
-            setup.method.word(),
-            setup.simulations,
-            setup.seed
-        ));
+        let folder = self.folder(setup);
         fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
         let mut drawn = Vec::new();
         if setup.method == Method::Rounds {
@@ -147,6 +143,11 @@ impl Bench {
             }
         }
         Ok(())
+    }
+
+    fn folder(&self, setup: &Setup) -> PathBuf {
+        let Setup { task, simulations, seed, .. } = setup;
+        self.out.join(format!("{task}_{}_{simulations}_{seed}", setup.method.word()))
     }
 
     fn task(&self, setup: &Setup) -> PathBuf {
@@ -217,18 +218,20 @@ impl Bench {
 
     fn score(&self, setup: &Setup, drawn: &Drawn) -> Result<Figure> {
         let start = Instant::now();
-        let seeds: Vec<String> = setup.fold_seeds.iter().map(u64::to_string).collect();
-        let mut command = self.script("c2st");
-        command.arg(&setup.task).arg(drawn.observation.to_string()).arg(&drawn.place);
-        command.args(["--n", &setup.draws.to_string(), "--fold-seeds", &seeds.join(",")]);
-        let answer = answer(&mut command)?;
-        let c2st_of_seeds: Option<Vec<f64>> =
-            answer["seeds"].as_array().and_then(|seeds| seeds.iter().map(Value::as_f64).collect());
+        let pair = self.folder(setup).join(format!("pair_{}.npz", drawn.observation));
+        let mut command = self.script("pair");
+        command.arg(&setup.task).arg(drawn.observation.to_string()).arg(&drawn.place).arg(&pair);
+        command.args(["--n", &setup.draws.to_string()]);
+        answer(&mut command)?;
+        let [x, y] = ["reference", "draws"].map(|name| samples(&pair, name));
+        let (x, y) = (x?, y?);
+        let c2st_of_seeds: Vec<f64> =
+            setup.fold_seeds.iter().map(|&seed| c2st(x.view(), y.view(), seed)).collect();
         Ok(Figure {
             setup: setup.clone(),
             observation: drawn.observation,
-            c2st: answer["c2st"].as_f64().context("sbibm.py gave no C2ST")?,
-            c2st_of_seeds: c2st_of_seeds.context("sbibm.py gave no C2ST of the seeds")?,
+            c2st: c2st_of_seeds.iter().sum::<f64>() / c2st_of_seeds.len() as f64,
+            c2st_of_seeds,
             seconds_train: drawn.seconds_train,
             seconds_draw: drawn.seconds_draw,
             seconds_score: start.elapsed().as_secs_f64(),
@@ -246,6 +249,17 @@ impl Bench {
         command.arg(self.root.join("benches").join("references").join("sbibm.py")).arg(name).arg(&self.wheel);
         command
     }
+}
+
+/// An array of samples, \[n, D\].
+fn samples(path: &Path, name: &str) -> Result<Array2<f32>> {
+    let place = || format!("{}: {name}", path.display());
+    let mut file = NpzArchive::open(path).with_context(place)?;
+    let array = file.by_name(name).with_context(place)?.with_context(place)?;
+    let shape = array.shape().to_vec();
+    anyhow::ensure!(shape.len() == 2, "{}: not of two dimensions", place());
+    let values: Vec<f32> = array.into_vec().with_context(place)?;
+    Array2::from_shape_vec((shape[0] as usize, shape[1] as usize), values).with_context(place)
 }
 
 /// Runs a command of `lwflow` and returns its seconds; what it says is told only if it fails.
