@@ -162,6 +162,7 @@ impl Race<'_> {
                     trainable: true,
                 },
                 training: TrainSettings { max_visits, batch_size, ..TrainSettings::default() },
+                ..FitSettings::default()
             };
             let mut row = Row {
                 target: target.name(),

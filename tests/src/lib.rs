@@ -170,5 +170,6 @@ pub fn small_fit(base: BaseSettings, max_visits: usize) -> FitSettings {
         flow: FlowSettings { n_layers: 2, hidden: vec![8, 8], ..FlowSettings::default() },
         base,
         training: TrainSettings { batch_size: 128, max_visits, ..TrainSettings::default() },
+        ..FitSettings::default()
     }
 }

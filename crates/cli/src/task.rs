@@ -212,8 +212,8 @@ pub struct FlowSection {
     pub n_layers: usize,
     /// Hidden widths of every conditioner.
     pub hidden: Vec<usize>,
-    /// Activation of every conditioner.
-    pub activation: Activation,
+    /// Activation of every conditioner; several are tried.
+    pub activations: Vec<Activation>,
     /// How a layer moves its coordinates.
     pub coupling: Coupling,
     /// Bound of the log scale of one affine layer.
@@ -234,7 +234,7 @@ impl Default for FlowSection {
         Self {
             n_layers: 8,
             hidden: vec![32, 32],
-            activation: Activation::Silu,
+            activations: vec![Activation::Silu],
             coupling: Coupling::Affine,
             s_max: 2.0,
             n_bins: 8,
@@ -251,7 +251,7 @@ impl FlowSection {
         Self {
             n_layers: 5,
             hidden: vec![50, 50],
-            activation: Activation::Tanh,
+            activations: vec![Activation::Tanh, Activation::Relu],
             coupling: Coupling::Spline,
             ..Self::default()
         }

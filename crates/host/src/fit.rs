@@ -21,7 +21,7 @@ use lwflow_model::{
 };
 use serde::{Deserialize, Serialize};
 use standardise::standardisation;
-use start::{Effort, N_BROAD, compete, initial_base, mixture_params};
+use start::{Effort, N_BROAD, choose_activation, compete, initial_base, mixture_params};
 use std::ops::ControlFlow;
 
 /// Weighted pairs in the user's coordinates.
@@ -101,11 +101,16 @@ pub struct FitSettings {
     pub base: BaseSettings,
     /// Training.
     pub training: TrainSettings,
+    /// Activations of the conditioners that are tried in short trainings, and of which the one of least validation loss is
+    /// taken instead of that of `flow`; fewer than two: none is tried.
+    #[serde(default)]
+    pub activations: Vec<Activation>,
 }
 
 impl FitSettings {
-    /// What suits a flow with context: one density per observation asks for smooth conditioners, and the points of each are
-    /// too few for a mixture of their own.
+    /// What suits a flow with context: one density per observation, of which the points are too few for a mixture of their own.
+    /// Smooth conditioners follow observations that move and widen a posterior, those with kinks one that folds and turns:
+    /// which of them it is, a trial says.
     #[must_use]
     pub fn conditional() -> Self {
         let flow = FlowSettings {
@@ -123,7 +128,12 @@ impl FitSettings {
             weight_decay: 0.3,
             ..TrainSettings::default()
         };
-        Self { flow, base: BaseSettings::Gaussian, training }
+        Self {
+            flow,
+            base: BaseSettings::Gaussian,
+            training,
+            activations: vec![Activation::Tanh, Activation::Relu],
+        }
     }
 }
 
@@ -140,6 +150,8 @@ pub struct FitReport {
     pub components: Vec<SelectionRow>,
     /// Number of components of the base (0: standard normal).
     pub n_components: usize,
+    /// Validation loss of every activation tried, in nats; empty if none was.
+    pub activations: Vec<(Activation, f64)>,
     /// Parameters of the flow.
     pub n_params: usize,
     /// Training.
@@ -184,7 +196,8 @@ impl Prepared {
 pub enum Stage {
     /// EM of the mixture base; counted in its steps.
     Mixture,
-    /// Short runs from the EM mixture and from broad ones, all together; counted in points visited.
+    /// Short runs with every activation, and from the EM mixture and from broad ones, all of a kind together; counted in
+    /// points visited.
     Starts,
     /// Parameters for every observation, drawn and weighted; counted in observations.
     Weighting,
@@ -308,7 +321,17 @@ pub fn fit(
             progress(Stage::Mixture, done, total, None)
         })?;
     let c = prepared.context.0.len();
-    let spec = FlowSpec::build(d, c, &settings.flow, base, seed)?;
+    let (activation, activations) =
+        choose_activation(engine, (d, c), &base, data, settings, seed, &mut progress)?;
+    if activations.len() > 1 {
+        let words = |(a, loss): &(Activation, f64)| format!("{a:?} {loss:.3}").to_lowercase();
+        let tried: Vec<String> = activations.iter().map(words).collect();
+        let tried = tried.join(", ");
+        prepared.notes.push(format!(
+            "activations in short trainings, by validation loss in nats: {tried}; the least was taken"
+        ));
+    }
+    let spec = FlowSpec::build(d, c, &FlowSettings { activation, ..settings.flow.clone() }, base, seed)?;
     let flow = Flow::<f32>::init(spec.clone(), seed)?;
     let base_at = flow.layout().base;
     let with_base = |mixture: &GaussianMixture| {
@@ -352,6 +375,7 @@ pub fn fit(
         ess: weights::kish_ess(&input.log_weights),
         components,
         n_components: mixture.as_ref().map_or(0, |m| m.n_components),
+        activations,
         n_params: ParamLayout::new(&spec).len,
         training,
         notes: std::mem::take(&mut prepared.notes),

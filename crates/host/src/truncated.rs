@@ -114,6 +114,8 @@ pub enum TruncatedStop {
     Interrupted,
     /// Too few simulations succeeded in the newest region, or next to nothing could be drawn in it.
     NothingInside,
+    /// A later round failed: see [`TruncatedFit::failure`].
+    Failed,
 }
 
 /// What the rounds did.
@@ -144,6 +146,8 @@ pub struct TruncatedFit {
     pub fit: FitReport,
     /// The rounds.
     pub report: TruncatedReport,
+    /// What ended them, where it was an error: the posterior is that of the round before.
+    pub failure: Option<HostError>,
 }
 
 /// What the rounds are busy with.
@@ -188,7 +192,7 @@ pub enum TruncatedEvent<'a> {
 /// [`TruncatedSettings::outside`] of the posterior, and lets the flow learn on from all simulations in it.
 ///
 /// Once `progress` breaks, simulations end at their next piece. A fit of the first round ends as [`fit`] does; one that comes
-/// later is given up, and the flow before it is what there is.
+/// later is given up, and the flow before it is what there is. So it is after an error in a later round.
 ///
 /// # Errors
 /// Those of [`fit`] in the first round and those of simulator and engine; [`HostError::Invalid`] for an observation of another
@@ -228,6 +232,20 @@ pub fn fit_truncated(
         stop: TruncatedStop::AllSimulated,
     };
     let mut fitted: Option<(Posterior, FitInput, FitReport)> = None;
+    let mut failure = None;
+    /// Ends the rounds at an error, or the whole where there is no flow yet.
+    macro_rules! kept {
+        ($result:expr) => {
+            match $result {
+                Ok(value) => value,
+                Err(error) if fitted.is_none() => return Err(error),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        };
+    }
     loop {
         let round = report.rounds.len() + 1;
         let round_seed = derived_seed(seed, "truncated", round as u64);
@@ -238,16 +256,16 @@ pub fn fit_truncated(
         let (theta, prior_mass, distance) = if round == 1 {
             (prior_rows(prior, seed, 0..total), (1.0, 0.0), 0.0)
         } else {
-            let drawn = region.draw(engine, prior, total, how, round_seed, |done| {
+            let drawn = kept!(region.draw(engine, prior, total, how, round_seed, |done| {
                 watch(TruncatedEvent::Drawing { round, done, total })
-            })?;
+            }));
             (drawn.theta, drawn.prior_mass, drawn.distance)
         };
         let total = theta.len() / dim;
         let of = |rows: Range<usize>| theta[(rows.start - first) * dim..(rows.end - first) * dim].to_vec();
-        let simulated = simulate_rows(simulator, first..first + total, of, |done| {
+        let simulated = kept!(simulate_rows(simulator, first..first + total, of, |done| {
             watch(TruncatedEvent::Simulating { round, done, total })
-        })?;
+        }));
         report.n_simulations += simulated.done;
         let (made, n_failed) = (simulated.done, simulated.done - simulated.rows.len());
         all.append(simulated);
@@ -262,7 +280,7 @@ pub fn fit_truncated(
             Some(_) if stopped.get() => break,
             Some((before, _, report)) => {
                 // The same seed in all rounds: the same simulations are held out.
-                let result = fit_on(engine, &input, settings, (before, report), seed, watch_fit)?;
+                let result = kept!(fit_on(engine, &input, settings, (before, report), seed, watch_fit));
                 // Of a round that was not finished, the flow before it is better.
                 if stopped.get() {
                     break;
@@ -270,7 +288,7 @@ pub fn fit_truncated(
                 result
             }
         };
-        let leakage = region.shrink(engine, posterior.given(observation)?, how, round_seed)?;
+        let leakage = kept!(region.shrink(engine, posterior.given(observation)?, how, round_seed));
         let row = TruncatedRound {
             n_simulations: made,
             n_failed,
@@ -295,11 +313,13 @@ pub fn fit_truncated(
     let Some((posterior, input, mut fit)) = fitted else {
         return Err(HostError::invalid("the first round", "without a flow", "one"));
     };
-    if stopped.get() {
+    if failure.is_some() {
+        report.stop = TruncatedStop::Failed;
+    } else if stopped.get() {
         report.stop = TruncatedStop::Interrupted;
         fit.training.stop = StopReason::Interrupted;
     }
-    Ok(TruncatedFit { posterior, input, fit, report })
+    Ok(TruncatedFit { posterior, input, fit, report, failure })
 }
 
 /// Simulations of all rounds in the newest region. Round k drew its parameters with density pi(theta) / P_k inside its region

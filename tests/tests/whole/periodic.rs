@@ -59,6 +59,7 @@ fn settings(n_components: Components) -> FitSettings {
             trainable: true,
         },
         training: TrainSettings { max_visits: 40_000, batch_size: 256, ..TrainSettings::default() },
+        ..FitSettings::default()
     }
 }
 

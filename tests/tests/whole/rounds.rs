@@ -32,6 +32,7 @@ pub(crate) fn settings(visits: usize) -> FitSettings {
             trainable: true,
         },
         training: TrainSettings { max_visits: visits, batch_size: 256, ..TrainSettings::default() },
+        ..FitSettings::default()
     }
 }
 

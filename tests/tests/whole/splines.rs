@@ -16,6 +16,7 @@ fn settings(base: BaseSettings, coupling: Coupling, max_visits: usize) -> FitSet
         flow: FlowSettings { n_layers: 4, hidden: vec![16, 16], coupling, ..FlowSettings::default() },
         base,
         training: TrainSettings { max_visits, batch_size: 256, ..TrainSettings::default() },
+        ..FitSettings::default()
     }
 }
 

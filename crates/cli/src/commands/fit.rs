@@ -229,11 +229,13 @@ pub(super) fn precision(task: &Task) -> Precision {
 /// The host's settings of a task.
 pub fn fit_settings(task: &Task) -> FitSettings {
     let (flow, base, training) = (&task.flow, &task.base, &task.training);
+    let activations: Vec<_> = flow.activations.iter().copied().map(task::model_activation).collect();
     FitSettings {
+        activations: if activations.len() > 1 { activations.clone() } else { Vec::new() },
         flow: FlowSettings {
             n_layers: flow.n_layers,
             hidden: flow.hidden.clone(),
-            activation: task::model_activation(flow.activation),
+            activation: activations.first().copied().unwrap_or(FlowSettings::default().activation),
             s_max: flow.s_max,
             coupling: flow.model_coupling(),
             context_network: flow.context_network.clone(),

@@ -50,11 +50,15 @@ pub(super) fn run_truncated(args: &FitArgs, mut task: Task, start: Instant) -> R
     });
     let fitted = fitted.map_err(|error| of(&task.file, error))?;
     drop(bar);
-    let TruncatedFit { posterior, input, fit, report } = fitted;
+    let TruncatedFit { posterior, input, fit, report, failure } = fitted;
     fit.notes.iter().for_each(|note| console.remark(note));
-    if report.stop == TruncatedStop::Interrupted {
-        let words = "interrupted: writing the flow of round";
-        console.remark(format!("{words} {}", report.rounds.len()));
+    let why = match report.stop {
+        TruncatedStop::Interrupted => "interrupted",
+        TruncatedStop::Failed => "an error",
+        TruncatedStop::AllSimulated | TruncatedStop::NothingInside => "",
+    };
+    if !why.is_empty() {
+        console.remark(format!("{why}: writing the flow of round {}", report.rounds.len()));
     }
     warn(&report, console);
     let scores = posterior.novelty_scores(&observation)?.unwrap_or_default();
@@ -80,6 +84,9 @@ pub(super) fn run_truncated(args: &FitArgs, mut task: Task, start: Instant) -> R
         replace: args.run.force,
     };
     report::write(&args.run.out, &run, &engine, precision(&task), console)?;
+    if let Some(error) = failure {
+        return Err(of(&task.file, error));
+    }
     let stopped = report.stop == TruncatedStop::Interrupted || interrupted();
     Ok(if stopped { Status::Interrupted } else { Status::Success })
 }

@@ -160,7 +160,7 @@ pub(super) fn run_case(
         (format!("mixture {k}"), flow, mixture_base(k)),
         (format!("frozen flow {k}"), frozen, mixture_base(k)),
     ] {
-        let settings = FitSettings { flow, base, training: training.clone() };
+        let settings = FitSettings { flow, base, training: training.clone(), ..FitSettings::default() };
         let bar = console.bar(format!("{name}, {label}"), "points");
         let start = Instant::now();
         let (posterior, report) =

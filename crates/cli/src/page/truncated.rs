@@ -27,9 +27,10 @@ pub(super) fn verdict(folder: &ResultFolder) -> Verdict {
     let rows = rounds(folder).map_or(&[][..], Vec::as_slice);
     let stop = folder.text("/truncated/stop").unwrap_or_default();
     let stopped = folder.text("/fit/training/stop") == Some("interrupted");
-    let headline = match stopped {
-        true => "Interrupted: this is the flow of the last round that ended",
-        false => "The posterior of one observation, by simulations alone: there is no verdict",
+    let headline = match (stopped, stop) {
+        (true, _) => "Interrupted: this is the flow of the last round that ended",
+        (_, "failed") => "A round failed: this is the flow of the round before it",
+        _ => "The posterior of one observation, by simulations alone: there is no verdict",
     };
     let mut v = Verdict { kind: "none", headline: headline.into(), ..Verdict::default() };
     let last = |key| rows.last().and_then(|row| number(row, key)).map_or_else(|| "–".to_owned(), count);
@@ -47,6 +48,13 @@ pub(super) fn verdict(folder: &ResultFolder) -> Verdict {
     }
     if stop == "nothing_inside" {
         v.missed.push("Too few simulations succeed in the region of the posterior for another round.".into());
+    }
+    if stop == "failed" {
+        v.missed.push(
+            "Not all simulations were made: a later round ended with an error, which `lwflow fit` has said."
+                .into(),
+        );
+        v.next.push("Mend what failed and run `lwflow fit` again (--force replaces the results).".into());
     }
     if stopped {
         v.missed.push("Not all simulations were made.".into());

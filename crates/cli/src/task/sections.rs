@@ -28,7 +28,7 @@ pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSe
     let flow = FlowSection {
         n_layers: section.count("n_layers", 0)?.unwrap_or(default.n_layers),
         hidden: section.counts("hidden")?.unwrap_or(default.hidden),
-        activation: section.choice("activation")?.unwrap_or(default.activation),
+        activations: section.choice("activation")?.map_or(default.activations, |activation| vec![activation]),
         coupling,
         s_max: section.number("s_max", POSITIVE)?.unwrap_or(default.s_max),
         // One bin would be the identity.

@@ -102,7 +102,7 @@ fn every_key_reaches_its_field() {
     let flow = FlowSection {
         n_layers: 4,
         hidden: vec![16, 16],
-        activation: Activation::Tanh,
+        activations: vec![Activation::Tanh],
         coupling: Coupling::Affine,
         s_max: 2.0,
         n_bins: 8,

@@ -1,7 +1,7 @@
 //! docs/model-format.md is complete: its NumPy program, which shares no code with lwflow, reproduces `lwflow log-prob`
 //! for a file that holds every bijection, circles cut open, both covariances, every activation, a context and its networks.
 
-use crate::harness::{has_device, lwflow};
+use crate::harness::on_cores;
 use lwflow_host::files::{ColumnChoice, SampleTable, read_samples, write_samples};
 use lwflow_host::model_file::{Precision, write_model};
 use lwflow_host::posterior::Posterior;
@@ -146,7 +146,7 @@ fn compare(python: &Path, program: &str, posterior: &Posterior, precision: Preci
     }
     write_samples(&at("points.npz"), &points, &mut std::io::sink()).unwrap();
 
-    lwflow(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz").expect(0, &[]);
+    on_cores(folder.path(), "log-prob model.safetensors --in points.npz --out ours.npz").expect(0, &[]);
     let ours = read_samples(&at("ours.npz"), &ColumnChoice::default()).unwrap().log_prob.unwrap();
     let output = Command::new(python)
         .current_dir(folder.path())
@@ -170,9 +170,6 @@ fn compare(python: &Path, program: &str, posterior: &Posterior, precision: Preci
 
 #[test]
 fn numpy_program_reproduces_log_prob() {
-    if !has_device() {
-        return;
-    }
     let Some(python) = python() else { return };
     let mixture = |covariance| {
         BaseSpec::Mixture(MixtureSpec {
@@ -206,9 +203,6 @@ fn numpy_program_reproduces_log_prob() {
 /// The short program, for what a fit writes by default.
 #[test]
 fn short_numpy_program_reproduces_log_prob() {
-    if !has_device() {
-        return;
-    }
     let Some(python) = python() else { return };
     let base = BaseSpec::Mixture(MixtureSpec { n_components: 3, ..MixtureSpec::default() });
     let mut posterior = posterior(Activation::Silu, Coupling::Affine, base, 0, None);

@@ -119,3 +119,21 @@ fn what_rounds_of_simulations_cannot_use_is_refused() {
     );
     refuse(&format!("{truncated} --observation x.csv --resume"), 2, &["--resume is for rounds"]);
 }
+
+#[test]
+fn an_error_in_a_later_round_leaves_the_flow_before_it() {
+    let folder = workplace();
+    let at = folder.path();
+    // No number near the observation, where the first round has no parameters.
+    let broken = WGSL.replace(
+        "    return x;",
+        "    if distance(vec2(theta[0], theta[1]), vec2(3.0, -2.0)) < 0.5 { x[0] = 1.0 / (theta[0] - theta[0]); }\n    return x;",
+    );
+    std::fs::write(at.join("wide.wgsl"), broken).unwrap();
+    let said = run(at, "fit TASK.toml --objective truncated --observation x.csv --out r");
+    assert!(![0, 101, 130].contains(&said.status), "{}", said.err);
+    assert!(said.err.contains("an error: writing the flow of round "), "{}", said.err);
+    assert_eq!(metrics(at, "r")["truncated"]["stop"], "failed");
+    run(at, "sample r/model.safetensors -n 100 --context x.csv --out draws.csv").expect(0, &["100 samples"]);
+    assert!(std::fs::read_to_string(at.join("r/report.html")).unwrap().contains("A round failed"));
+}

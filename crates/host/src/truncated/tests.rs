@@ -144,6 +144,31 @@ fn a_wish_to_stop_leaves_the_flow_of_the_last_round_that_ended() {
 }
 
 #[test]
+fn an_error_in_a_later_round_leaves_the_flow_before_it() {
+    let how = TruncatedSettings {
+        n_simulations: 400,
+        n_rounds: 2,
+        quantile_draws: 10_000,
+        ..TruncatedSettings::default()
+    };
+    // Near the observation the simulator gives what is no number, which the first round's parameters are too far away to see.
+    let broken = |theta: &[f64], rng: &mut ChaCha8Rng, x: &mut [f64]| {
+        noisy(theta, rng, x);
+        if (theta[0] - 3.0).hypot(theta[1] + 2.0) < 0.5 {
+            x[0] = f64::INFINITY;
+        }
+    };
+    let whole = run(noisy, &[3.0, -2.0], &how, 10_000, |event| match event {
+        TruncatedEvent::Round { round: 1, .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    let fitted = run(broken, &[3.0, -2.0], &how, 10_000, go_on);
+    assert_eq!((fitted.report.rounds.len(), fitted.report.stop), (1, TruncatedStop::Failed));
+    assert!(fitted.failure.unwrap().to_string().contains("inf"));
+    assert_eq!(fitted.posterior.flow.params(), whole.posterior.flow.params());
+}
+
+#[test]
 fn a_region_that_no_longer_shrinks_gets_the_rest_and_failures_are_counted() {
     // The data say nothing, so that the posterior is the prior; every simulation of a negative theta fails.
     let nothing = |theta: &[f64], rng: &mut ChaCha8Rng, x: &mut [f64]| {
