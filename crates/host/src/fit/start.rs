@@ -11,8 +11,7 @@ use std::ops::ControlFlow;
 
 /// Broad starts that compete with the EM mixture.
 pub(super) const N_BROAD: usize = 3;
-/// Most and fewest steps of the trial of an activation. On six simulators of sbibm, 400 steps at 1,000 and 1,600 steps at
-/// 10,000 simulations order them as whole trainings do, wherever those differ by more than 0.15 nats.
+/// Most and fewest steps of the trial of an activation: enough to order them as whole trainings do where those differ much.
 const TRIAL_STEPS: (usize, usize) = (1600, 50);
 /// Most and fewest steps of each start.
 const PILOT_STEPS: (usize, usize) = (200, 50);
