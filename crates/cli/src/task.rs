@@ -325,7 +325,7 @@ pub struct TrainingSection {
     pub control_variate: ControlVariate,
     /// Share of all steps over which parameters are averaged before they are judged and kept.
     pub averaging: f64,
-    /// Decay of the layers' parameters per step, relative to the learning rate.
+    /// Decay of the layers' parameters, relative to the learning rate and to one over the root of the number of steps.
     pub weight_decay: f64,
 }
 
@@ -354,7 +354,7 @@ impl TrainingSection {
             max_visits: 3_000_000,
             learning_rate: 3e-3,
             averaging: 0.03,
-            weight_decay: 0.3,
+            weight_decay: 12.0,
             ..Self::default()
         }
     }

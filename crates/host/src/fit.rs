@@ -125,7 +125,7 @@ impl FitSettings {
             max_visits: 3_000_000,
             learning_rate: 3e-3,
             averaging: 0.03,
-            weight_decay: 0.3,
+            weight_decay: 12.0,
             ..TrainSettings::default()
         };
         Self {

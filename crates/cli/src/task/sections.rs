@@ -104,7 +104,7 @@ pub(super) fn training(
         _ => section.choice("control_variate")?,
     };
     const DECAY: Bounds =
-        Bounds { accept: |x| (0.0..=100.0).contains(&x), expected: "a number from 0 to 100" };
+        Bounds { accept: |x| (0.0..=1000.0).contains(&x), expected: "a number from 0 to 1000" };
     const RATE: Bounds = Bounds { accept: |x| x > 0.0 && x <= 1.0, expected: "a number above 0, at most 1" };
     Ok(TrainingSection {
         batch_size: section.count("batch_size", 1)?.unwrap_or(default.batch_size),

@@ -78,18 +78,29 @@ pub(super) fn choose_activation(
         return Ok((settings.activations.first().copied().unwrap_or(settings.flow.activation), losses));
     }
     let n = settings.activations.len();
-    let trial = TrainSettings {
-        max_visits: visits_of_trial(&settings.training, settings.training.visits(data)),
-        ..settings.training.clone()
-    };
+    let visits = settings.training.visits(data);
+    let max_visits = visits_of_trial(&settings.training, visits);
+    // A step's decay is that of the whole training, which the trial stands for.
+    let share = max_visits as f64 / visits as f64;
+    let weight_decay = settings.training.weight_decay * share.sqrt();
+    let trial = TrainSettings { max_visits, weight_decay, ..settings.training.clone() };
     for (k, &activation) in settings.activations.iter().enumerate() {
         let flow = FlowSettings { activation, ..settings.flow.clone() };
         let spec = FlowSpec::build(dim, context_dim, &flow, base.clone(), seed)?;
         let start = Flow::<f32>::init(spec.clone(), seed)?.params().to_vec();
-        let (_, report) =
+        let trained =
             train(&mut engine.flow(&spec)?, &spec, start, data, &trial, seed, |p: TrainProgress| {
                 progress(Stage::Starts, k * p.max_visits + p.visits, n * p.max_visits, p.loss())
-            })?;
+            });
+        let report = match trained {
+            Ok((_, report)) => report,
+            // Another may do; if none does, the training itself says so.
+            Err(HostError::NonFinite { .. }) => {
+                losses.push((activation, f64::INFINITY));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         losses.push((activation, report.best_validation_loss));
         if report.stop == StopReason::Interrupted {
             break;

@@ -77,8 +77,9 @@ pub struct TrainSettings {
     /// Share of all steps over which parameters are averaged (exponentially) before they are judged and kept; 0: they are
     /// taken as they are. An average forgives the noise of small batches, and is made on the host.
     pub averaging: f64,
-    /// Decay of the layers' parameters per step, relative to the learning rate (AdamW, Loshchilov & Hutter 2019); on the
-    /// host.
+    /// Decay of the layers' parameters, relative to the learning rate; of one step this by the root of the number of steps
+    /// (AdamW, its decay normalised as in appendix B.1 of Loshchilov & Hutter 2019): few points need more of it than many. On
+    /// the host.
     pub weight_decay: f64,
 }
 

@@ -116,7 +116,7 @@ impl<'a> Stepper<'a> {
         } else {
             let horizon = settings.averaging * n_steps as f64;
             let average = (horizon > 1.0).then(|| Average { horizon, n: 0, params: params.to_vec() });
-            let (params, decay) = (params.to_vec(), settings.weight_decay);
+            let (params, decay) = (params.to_vec(), settings.weight_decay / (n_steps as f64).sqrt());
             Place::Host(Box::new(OnHost { adam: checked, rate_scale, params, decay, average }))
         };
         Ok(Self { spec, layout, data, batch, place })
@@ -225,4 +225,39 @@ fn rows(data: &TrainingData, spec: &FlowSpec, index: &[u32]) -> (Vec<f32>, Vec<f
         context.extend_from_slice(&data.context[i as usize * c..][..c]);
     }
     (x, context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
+    use lwflow_model::{BaseSpec, Flow, FlowSettings};
+
+    #[test]
+    fn decay_goes_by_the_root_of_the_steps_and_leaves_the_base_alone() {
+        let engine = EngineSettings { device: DeviceChoice::Cpu, ..EngineSettings::default() };
+        let engine = Engine::new(&engine).unwrap();
+        let base = BaseSpec::Mixture(lwflow_model::MixtureSpec { n_components: 2, ..Default::default() });
+        let spec = FlowSpec::build(2, 0, &FlowSettings::default(), base, 1).unwrap();
+        let layout = ParamLayout::new(&spec);
+        let start = Flow::<f32>::init(spec.clone(), 1).unwrap().params().to_vec();
+        let data = TrainingData { n: 4, x: vec![0.5; 8], weights: vec![0.25; 4], ..TrainingData::default() };
+        let settings = TrainSettings { weight_decay: 2.0, ..TrainSettings::default() };
+        // Weights of zero: without a gradient decay alone moves parameters.
+        let draws = Draws { index: vec![0; 12], weights: vec![0.0; 12], ..Draws::default() };
+        for n_steps in [4_usize, 100] {
+            let mut executor = engine.flow(&spec).unwrap();
+            executor.set_params(&start).unwrap();
+            let mut stepper =
+                Stepper::new(&mut executor, &spec, &layout, &data, &settings, (4, n_steps), &start).unwrap();
+            assert!(stepper.run(&mut executor, &draws, &[0.1; 3]).unwrap().iter().all(|s| s.taken));
+            let params = stepper.judged(&mut executor).unwrap();
+            let kept = (1.0 - 0.1 * 2.0 / (n_steps as f64).sqrt()).powi(3) as f32;
+            assert!(start[..layout.base].iter().any(|&p| p != 0.0));
+            for (at, (&p, &s)) in params.iter().zip(&start).enumerate() {
+                let expected = if at < layout.base { kept * s } else { s };
+                assert!((p - expected).abs() <= 1e-6 * expected.abs(), "{n_steps} {at}: {p} {expected}");
+            }
+        }
+    }
 }
