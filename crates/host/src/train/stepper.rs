@@ -166,7 +166,7 @@ impl<'a> Stepper<'a> {
                         );
                     if taken {
                         if *decay > 0.0 {
-                            let kept = (1.0 - rate * *decay) as f32;
+                            let kept = (1.0 - rate * *decay).max(0.0) as f32;
                             params[..self.layout.base].iter_mut().for_each(|p| *p *= kept);
                         }
                         if let Some(average) = average {
