@@ -82,8 +82,16 @@ pub enum StepOutcome {
 pub struct Adam {
     settings: AdamSettings,
     state: AdamState,
-    /// Proposed (parameter, m, v), kept to avoid an allocation per step.
-    proposed: Vec<(f32, f32, f32)>,
+    /// Proposed parameters and moments, kept to avoid an allocation per step.
+    proposed: Proposed,
+}
+
+/// What a step would lead to, `[n_params]` each.
+#[derive(Clone, Debug)]
+struct Proposed {
+    params: Vec<f32>,
+    m: Vec<f32>,
+    v: Vec<f32>,
 }
 
 impl Adam {
@@ -123,7 +131,8 @@ impl Adam {
             let expected = "finite moments, the second at least 0";
             return Err(HostError::BadValue { what: "adam state", row, column: 0, value, expected });
         }
-        let proposed = Vec::with_capacity(state.m.len());
+        let zeros = || vec![0.0; state.m.len()];
+        let proposed = Proposed { params: zeros(), m: zeros(), v: zeros() };
         Ok(Self { settings, state, proposed })
     }
 
@@ -155,34 +164,80 @@ impl Adam {
             let expected = "a finite number of at least 0";
             return Err(HostError::BadSetting { setting: "lr", got: lr.to_string(), expected });
         }
-        if let Some(index) = grad.iter().position(|g| !g.is_finite()) {
+        // In f64 the squares of f32 do not overflow.
+        let grad_norm = sum_of_squares(grad).sqrt();
+        if !grad_norm.is_finite() {
+            let index = grad.iter().position(|g| !g.is_finite()).unwrap_or_default();
             let n_bad = grad.iter().filter(|g| !g.is_finite()).count();
             return Ok(StepOutcome::Skipped(SkipReason::Gradient { index, value: grad[index], n_bad }));
         }
-        let grad_norm = grad.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         let clip = self.settings.clip_norm.map_or(1.0, |c| if grad_norm > c { c / grad_norm } else { 1.0 });
-        let AdamSettings { beta1, beta2, eps, .. } = self.settings;
-        let step = (self.state.step + 1) as f64;
-        let (correct1, correct2) = (1.0 - beta1.powf(step), 1.0 - beta2.powf(step));
-        self.proposed.clear();
-        for i in 0..n {
-            let g = f64::from(grad[i]) * clip;
-            let m = beta1 * f64::from(self.state.m[i]) + (1.0 - beta1) * g;
-            let v = beta2 * f64::from(self.state.v[i]) + (1.0 - beta2) * g * g;
-            let rate = lr * lr_scale.map_or(1.0, |s| f64::from(s[i]));
-            let p = f64::from(params[i]) - rate * (m / correct1) / ((v / correct2).sqrt() + eps);
-            let proposed = (p as f32, m as f32, v as f32);
-            if !(proposed.0.is_finite() && proposed.1.is_finite() && proposed.2.is_finite()) {
-                return Ok(StepOutcome::Skipped(SkipReason::Overflow { index: i }));
+        match lr_scale {
+            Some(scale) => {
+                let scale = &scale[..n];
+                self.propose(params, grad, (lr, clip), |i| scale[i]);
             }
-            self.proposed.push(proposed);
+            None => self.propose(params, grad, (lr, clip), |_| 1.0),
         }
-        for (i, (p, m, v)) in self.proposed.iter().enumerate() {
-            (params[i], self.state.m[i], self.state.v[i]) = (*p, *m, *v);
+        let Proposed { params: new, m, v } = &mut self.proposed;
+        if ![&*new, &*m, &*v].into_iter().all(|values| all_finite(values)) {
+            let finite = |i: &usize| new[*i].is_finite() && m[*i].is_finite() && v[*i].is_finite();
+            let index = (0..n).find(|i| !finite(i)).unwrap_or_default();
+            return Ok(StepOutcome::Skipped(SkipReason::Overflow { index }));
         }
+        params.copy_from_slice(new);
+        std::mem::swap(&mut self.state.m, m);
+        std::mem::swap(&mut self.state.v, v);
         self.state.step += 1;
         Ok(StepOutcome::Taken { grad_norm, clipped: clip < 1.0 })
     }
+
+    /// Computes the step of rate `lr * scale(i)` along `clip` times the gradient, in f32 as on a device.
+    #[inline(always)]
+    fn propose(
+        &mut self,
+        params: &[f32],
+        grad: &[f32],
+        (lr, clip): (f64, f64),
+        scale: impl Fn(usize) -> f32,
+    ) {
+        let AdamSettings { beta1, beta2, eps, .. } = self.settings;
+        let step = (self.state.step + 1) as f64;
+        let rate = (lr / (1.0 - beta1.powf(step))) as f32;
+        let unbias = (1.0 / (1.0 - beta2.powf(step))) as f32;
+        let (new1, new2, clip, eps) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32, clip as f32, eps as f32);
+        let (beta1, beta2) = (beta1 as f32, beta2 as f32);
+        // Of one length, so that the loop checks no bounds and runs in vectors.
+        let n = params.len();
+        let (grad, m, v) = (&grad[..n], &self.state.m[..n], &self.state.v[..n]);
+        let Proposed { params: new_params, m: new_m, v: new_v } = &mut self.proposed;
+        let (new_params, new_m, new_v) = (&mut new_params[..n], &mut new_m[..n], &mut new_v[..n]);
+        for i in 0..n {
+            let g = grad[i] * clip;
+            let m = beta1 * m[i] + new1 * g;
+            let v = beta2 * v[i] + new2 * g * g;
+            new_params[i] = params[i] - rate * scale(i) * m / ((v * unbias).sqrt() + eps);
+            (new_m[i], new_v[i]) = (m, v);
+        }
+    }
+}
+
+/// In sixteen sums, so that none waits for the one before.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for chunk in chunks {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>()
+}
+
+/// Whether all are finite, found without a branch per value.
+fn all_finite(values: &[f32]) -> bool {
+    let exponent = f32::INFINITY.to_bits();
+    values.iter().fold(0, |bad, value| bad | u32::from(value.to_bits() & exponent == exponent)) == 0
 }
 
 #[cfg(test)]

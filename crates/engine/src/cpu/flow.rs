@@ -248,7 +248,8 @@ impl CpuFlow {
             _ => 512,
         };
         let most = (PARTIAL_BYTES / bytes.max(1)).clamp(1, MAX_CHUNKS);
-        let n_chunks = (n / least).min(16).max(n / 512).clamp(1, most);
+        // Two as soon as each has two vectors of samples.
+        let n_chunks = (n / least).max((n / 32).min(2)).min(16).max(n / 512).clamp(1, most);
         n.div_ceil(n_chunks).next_multiple_of(16)
     }
 
