@@ -5,6 +5,7 @@ use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
 use lwflow_host::HostError;
 use lwflow_host::fit::{BaseSettings, Components, FitSettings};
 use lwflow_host::likelihood::ClosureLikelihood;
+use lwflow_host::prior::{IndependentPrior, Marginal};
 use lwflow_host::rounds::{
     FolderJournal, Identity, Journal, NoJournal, Problem, RoundsEvent, RoundsResult, RoundsSettings,
     StopCause, run,
@@ -116,6 +117,43 @@ fn no_verdict_is_good_unless_the_truth_agrees() {
     assert!(wrong.is_empty(), "good verdicts on wrong results:\n{}", wrong.join("\n"));
     // A judge that refuses everything would be honest and of no use.
     assert!(n_met >= 3, "{n_met} met");
+}
+
+/// Mass that piles up at a bound: the logarithm of the distance has tails that no Gaussian base has, here against a bound of
+/// k-hat that allows none.
+#[test]
+fn tails_that_no_flow_follows_do_not_cost_the_whole_budget() {
+    let prior = IndependentPrior::new(vec![Marginal::Uniform { lower: 0.0, upper: 1.0 }; 6]).unwrap();
+    let log_likelihood = |theta: &[f64]| theta.iter().map(|x| -0.4 * x.ln()).sum::<f64>();
+    let mut likelihood = ClosureLikelihood::new(6, log_likelihood);
+    let names: Vec<String> = (0..6).map(|j| format!("x{j}")).collect();
+    let problem =
+        Problem { labels: names.clone(), names, prior: &prior, likelihood: &mut likelihood, start: None };
+    let rounds = RoundsSettings {
+        target_ess: 300.0,
+        max_k_hat: 0.01,
+        max_evaluations: 100_000,
+        n_round: Some(1000),
+        n_scan: Some(2000),
+        ..RoundsSettings::default()
+    };
+    let watch = &mut |_: RoundsEvent<'_>| ControlFlow::Continue(());
+    let fit = FitSettings {
+        flow: FlowSettings { n_layers: 2, hidden: vec![8], ..FlowSettings::default() },
+        base: BaseSettings::Gaussian,
+        ..settings(20_000)
+    };
+    let report = run(&cores(), problem, &fit, &rounds, 1, &mut NoJournal, watch).unwrap().report;
+    let rows: Vec<_> = report.rounds.iter().map(|row| (row.beta, row.n_fresh, row.fresh_ess)).collect();
+    assert_eq!(report.stop, StopCause::HeavyTail, "{rows:?}");
+    assert!(
+        !report.verdict.met && report.verdict.reasons.join(" ").contains("k-hat"),
+        "{:?}",
+        report.verdict
+    );
+    assert!(report.n_evaluations < 50_000, "{}", report.n_evaluations);
+    let fresh = report.fresh.unwrap();
+    assert!(fresh.ess.lower.is_none() && fresh.ess.ess >= 300.0, "{:?}", fresh.ess);
 }
 
 fn of_target(

@@ -176,6 +176,9 @@ fn advice(reasons: &[String], stop: &str) -> Vec<String> {
                 "The time was over: allow more with --max-time, in a new folder or with --force.".into(),
             );
         }
+        "heavy_tail" => {
+            next.push("The rounds ended early: more evaluations of flows like these would not help.".into());
+        }
         _ => {}
     }
     let has = |word: &str| reasons.iter().any(|reason| reason.contains(word));
@@ -322,6 +325,7 @@ mod tests {
         assert!(said(&[], "interrupted").contains("--resume"));
         assert!(said(&[], "max_evaluations").contains("--max-evaluations"));
         assert!(said(&["the effective size is not bounded: ... Pareto k-hat 0.9"], "").contains("n_layers"));
+        assert!(said(&[], "heavy_tail").contains("ended early"));
         assert!(
             said(&["mode 1 holds 9.0 % of the mass, but 0.00 % of the flow's"], "").contains("n_components")
         );

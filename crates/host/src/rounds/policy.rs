@@ -26,6 +26,8 @@ const GROWTH: f64 = 1.5;
 
 /// Rounds that go on although the effective size is reached, because the verdict would be bad.
 pub(super) const MAX_DOUBTS: usize = 3;
+/// Flows in a row whose draws may be enough but for the tail of their weights; another one would not mend it.
+pub(super) const MAX_HEAVY: usize = 4;
 /// Times that a training which does not stay finite is begun again, with a third of the learning rate each time.
 pub(super) const MAX_RETRIES: usize = 3;
 
@@ -92,6 +94,11 @@ pub(super) fn next(ess: &EssBound, n: usize, left: usize, target: f64, before: &
     }
     // The bound comes nearer to the effective size with more draws: by steps, so that not too many are drawn.
     Next::Draw((n * (1.05 * target / lower - 1.0)).min(n).ceil() as usize)
+}
+
+/// Whether nothing but the tail of the weights speaks against draws with effective size `ess`.
+pub(super) fn heavy(ess: &EssBound, target: f64) -> bool {
+    ess.lower.is_none() && ess.ess >= target
 }
 
 /// Whether neither the last flow nor this one, with `efficiency`, is better than those for the posterior before them.

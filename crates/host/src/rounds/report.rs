@@ -52,6 +52,8 @@ pub enum StopCause {
     MaxEvaluations,
     /// No time was left.
     MaxTime,
+    /// Flow after flow had enough effective draws, but weights of too heavy a tail to say how many at least.
+    HeavyTail,
     /// The caller asked.
     Interrupted,
 }

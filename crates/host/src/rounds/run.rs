@@ -95,7 +95,7 @@ pub fn run(
     let mut flow: Option<Posterior> = None;
     let mut last: Option<(Posterior, Fresh)> = None;
     let mut earlier: Vec<Evidence> = Vec::new();
-    let (mut doubts, mut trust) = (0, None);
+    let (mut doubts, mut n_heavy, mut trust) = (0, 0, None);
     let first_round = policy::first_round(settings, d);
     let mut n_round = first_round;
     for round in 1.. {
@@ -156,12 +156,18 @@ pub fn run(
             done = doubts > policy::MAX_DOUBTS || judged.verdict.met;
             trust = Some(judged).filter(|_| done);
         }
+        let heavy = beta >= 1.0
+            && rounds.judge(&fresh).is_ok_and(|report| policy::heavy(&report.ess, settings.target_ess));
+        n_heavy = if heavy { n_heavy + 1 } else { 0 };
         flow = Some(trained);
         last = Some((wide, fresh));
         n_round = policy::next_round(n_round, beta, first_round, rounds.left());
         if done {
             rounds.stopped = Some(StopCause::TargetEss);
             break;
+        }
+        if n_heavy >= policy::MAX_HEAVY {
+            rounds.stopped.get_or_insert(StopCause::HeavyTail);
         }
     }
     let Some((posterior, last)) = last else {
