@@ -326,11 +326,22 @@ impl Canvas {
         }
         let size = FigureSize { width: self.width as u32, height: self.height as u32 };
         let failed = |message: String| FigureError::Write { file: file.to_path_buf(), message };
-        let mut backend = BitMapBackend::new(file, (size.width, size.height));
-        backend.blit_bitmap((0, 0), (size.width, size.height), &page).map_err(|e| failed(e.to_string()))?;
-        backend.present().map_err(|e| failed(e.to_string()))?;
+        let bytes = png(size, &page).map_err(|error| failed(error.to_string()))?;
+        std::fs::write(file, bytes).map_err(|error| failed(error.to_string()))?;
         Ok(size)
     }
+}
+
+/// RGB pixels, row by row, as a file.
+fn png(size: FigureSize, pixels: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, size.width, size.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(file)
 }
 
 #[cfg(test)]
