@@ -56,16 +56,19 @@ fn temporaries(folder: &Path) -> usize {
     names.filter(|name| name.starts_with(".lwflow-")).count()
 }
 
-/// Starts a long sampling and returns once it writes.
+/// Starts a long sampling and returns once it writes; a child that ends before is a failure, not a wait without end.
 fn sampling(folder: &Path, out: &str) -> Child {
     let model = fitted().0.join("run/model.safetensors").display().to_string();
-    let child = command(folder)
+    let mut child = command(folder)
         .args(["sample", &model, "-n", "1000000000", "--out", out])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     while temporaries(folder) == 0 {
+        if child.try_wait().unwrap().is_some() {
+            panic!("{}", String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr));
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     child
