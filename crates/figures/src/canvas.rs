@@ -326,18 +326,19 @@ impl Canvas {
         }
         let size = FigureSize { width: self.width as u32, height: self.height as u32 };
         let failed = |message: String| FigureError::Write { file: file.to_path_buf(), message };
-        let bytes = png(size, &page).map_err(|error| failed(error.to_string()))?;
+        let bytes = encoded(size, &page).map_err(|error| failed(error.to_string()))?;
         std::fs::write(file, bytes).map_err(|error| failed(error.to_string()))?;
         Ok(size)
     }
 }
 
-/// RGB pixels, row by row, as a file.
-fn png(size: FigureSize, pixels: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+/// RGB pixels, row by row, as a PNG file.
+fn encoded(size: FigureSize, pixels: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, size.width, size.height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_adaptive_filter(png::AdaptiveFilterType::Adaptive);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
     writer.finish()?;

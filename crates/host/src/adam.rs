@@ -117,8 +117,9 @@ impl Adam {
                 return bad(name, beta, "at least 0 and below 1");
             }
         }
-        if !(settings.eps > 0.0 && settings.eps.is_finite()) {
-            return bad("eps", settings.eps, "a positive finite number");
+        // In f32, as it is used.
+        if !(settings.eps as f32 > 0.0 && (settings.eps as f32).is_finite()) {
+            return bad("eps", settings.eps, "a positive finite number in 32 bits");
         }
         if let Some(clip) = settings.clip_norm.filter(|c| c.is_nan() || *c <= 0.0) {
             return bad("clip_norm", clip, "a positive number");
@@ -323,6 +324,7 @@ mod tests {
             Err(HostError::Length { what: "grad", .. })
         ));
         assert!(adam.step(&mut [0.0; 2], &[0.0; 2], f64::NAN, None).is_err());
+        assert!(Adam::new(1, AdamSettings { eps: 1e-50, ..Default::default() }).is_err());
         assert!(Adam::new(1, AdamSettings { beta2: 1.0, ..Default::default() }).is_err());
         assert!(Adam::new(1, AdamSettings { clip_norm: Some(-1.0), ..Default::default() }).is_err());
         let state = AdamState { m: vec![0.0], v: vec![f32::NAN], step: 3 };

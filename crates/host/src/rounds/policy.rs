@@ -72,6 +72,8 @@ pub(super) enum Next {
     Draw(usize),
     /// Train another flow.
     Round,
+    /// The same, but nothing except the tail of the weights speaks against these draws.
+    HeavyTail,
 }
 
 /// What to do after `n` draws with effective size `ess`, with `left` evaluations left; `before` are the earlier rounds.
@@ -79,7 +81,9 @@ pub(super) enum Next {
 /// Another round is better as long as the flows still improve and the evaluations left would do for a good one: what it
 /// draws are fresh draws of the new flow, so that nothing is lost if that is the last.
 pub(super) fn next(ess: &EssBound, n: usize, left: usize, target: f64, before: &[RoundRow]) -> Next {
-    let Some(lower) = ess.lower.filter(|_| ess.ess > 0.0) else { return Next::Round };
+    let Some(lower) = ess.lower.filter(|_| ess.ess > 0.0) else {
+        return if ess.ess >= target { Next::HeavyTail } else { Next::Round };
+    };
     if lower >= target {
         return Next::Enough;
     }
@@ -94,11 +98,6 @@ pub(super) fn next(ess: &EssBound, n: usize, left: usize, target: f64, before: &
     }
     // The bound comes nearer to the effective size with more draws: by steps, so that not too many are drawn.
     Next::Draw((n * (1.05 * target / lower - 1.0)).min(n).ceil() as usize)
-}
-
-/// Whether nothing but the tail of the weights speaks against draws with effective size `ess`.
-pub(super) fn heavy(ess: &EssBound, target: f64) -> bool {
-    ess.lower.is_none() && ess.ess >= target
 }
 
 /// Whether neither the last flow nor this one, with `efficiency`, is better than those for the posterior before them.
@@ -148,6 +147,7 @@ mod tests {
             next(&EssBound { ess, lower }, n, left, 4000.0, before)
         };
         assert_eq!(next(900.0, None, 1000, 50_000, &[]), Next::Round);
+        assert_eq!(next(4000.0, None, 5000, 50_000, &[]), Next::HeavyTail);
         assert_eq!(next(5000.0, Some(4000.0), 6000, 0, &[]), Next::Enough);
         // A good flow, a poor one, one that is as poor as those before it, and the end of the budget.
         assert_eq!(next(900.0, Some(700.0), 1000, 50_000, &[]), Next::Draw(1000));

@@ -120,10 +120,11 @@ pub fn run(
         let wide = with_twins(&trained)?;
         let mut fresh = rounds.draw(&wide, round, n_round - n_prior, n_prior, watch)?;
         let fresh_ess = kish_ess(&fresh.log_weights(beta));
-        let mut done = false;
-        if beta >= 1.0 && rounds.stop().is_none() {
-            done = rounds.finish(&wide, round, &mut fresh, &rows, watch)?;
-        }
+        let next = if beta >= 1.0 && rounds.stop().is_none() {
+            rounds.finish(&wide, round, &mut fresh, &rows, watch)?
+        } else {
+            Next::Round
+        };
         rounds.pool_round(&wide, &fresh)?;
         let log_proposal = rounds.pool.log_proposal();
         let log_weights = rounds.pool.log_weights(&log_proposal, 1.0);
@@ -150,15 +151,14 @@ pub fn run(
             earlier.extend(Evidence::of(&report.weights).filter(|_| report.ess.lower.is_some()));
         }
         // Enough effective draws are not yet a verdict: what speaks against it is mostly mended by another round.
+        let mut done = next == Next::Enough;
         if done {
             doubts += 1;
             let judged = rounds.trust(&wide, &fresh, &earlier)?;
             done = doubts > policy::MAX_DOUBTS || judged.verdict.met;
             trust = Some(judged).filter(|_| done);
         }
-        let heavy = beta >= 1.0
-            && rounds.judge(&fresh).is_ok_and(|report| policy::heavy(&report.ess, settings.target_ess));
-        n_heavy = if heavy { n_heavy + 1 } else { 0 };
+        n_heavy = if next == Next::HeavyTail { n_heavy + 1 } else { 0 };
         flow = Some(trained);
         last = Some((wide, fresh));
         n_round = policy::next_round(n_round, beta, first_round, rounds.left());
@@ -390,8 +390,8 @@ impl Rounds<'_> {
         Ok(Trust { fresh: judged, evidence, coverage, audit: audited, verdict })
     }
 
-    /// Whether the draws reach the target, after drawing more of them where that is the cheapest way there. `before` are the
-    /// rounds before this one.
+    /// What the draws come to, after drawing more of them where that is the cheapest way to the target. `before` are the rounds
+    /// before this one.
     fn finish(
         &mut self,
         flow: &Posterior,
@@ -399,15 +399,15 @@ impl Rounds<'_> {
         fresh: &mut Fresh,
         before: &[RoundRow],
         watch: &mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<bool, HostError> {
+    ) -> Result<Next, HostError> {
         loop {
-            let Ok(FreshReport { ess, .. }) = self.judge(fresh) else { return Ok(false) };
+            let Ok(FreshReport { ess, .. }) = self.judge(fresh) else { return Ok(Next::Round) };
             match policy::next(&ess, fresh.n(), self.left(), self.settings.target_ess, before) {
-                Next::Enough => return Ok(true),
                 Next::Draw(more) if self.stop().is_none() => {
                     self.draw_more(flow, round, fresh, more, watch)?
                 }
-                Next::Draw(_) | Next::Round => return Ok(false),
+                Next::Draw(_) => return Ok(Next::Round),
+                next => return Ok(next),
             }
         }
     }
