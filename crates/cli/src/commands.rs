@@ -322,7 +322,7 @@ pub fn run() -> ExitCode {
 }
 
 /// A device as the user names it; the empty text of an unset variable is `auto`.
-fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
+pub(crate) fn device(text: &str) -> Result<DeviceChoice, lwflow_engine::EngineError> {
     if text.trim().is_empty() { Ok(DeviceChoice::Auto) } else { text.parse() }
 }
 

@@ -4,7 +4,7 @@
 mod cases;
 mod chain;
 
-use crate::commands::open_engine;
+use crate::commands::{device, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
 use crate::progress::{Console, interrupted, print};
@@ -23,8 +23,8 @@ pub struct DemoArgs {
     /// Folder for the table, the figures and the figures' numbers.
     #[arg(long, default_value = "demo")]
     out: PathBuf,
-    /// Device.
-    #[arg(long, default_value = "gpu")]
+    /// auto, cpu, gpu, software, an index or part of a name (see `lwflow devices`).
+    #[arg(long, default_value = "gpu", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
     /// Seed of every random number.
     #[arg(long, default_value_t = 0, conflicts_with = "seeds")]
@@ -76,7 +76,7 @@ pub fn demo(args: &DemoArgs) -> Result<Status, CommandError> {
         }
     }
     if interrupted() {
-        console.remark("interrupted: writing what there is");
+        console.interruption("writing what there is");
     }
     let results = serde_json::json!({ "rows": rows, "chain": chain_rows, "missed": missed });
     write_file(&args.out.join("demo.json"), (serde_json::to_string_pretty(&results)? + "\n").as_bytes())?;

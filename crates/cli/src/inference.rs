@@ -5,7 +5,8 @@ use crate::exit::{CommandError, Status};
 use crate::task::{Likelihood as LikelihoodSection, Task, likelihood_of, prior_of};
 use crate::wgsl_file::{of, parameters, source};
 use lwflow_engine::{Engine, WgslProgram};
-use lwflow_host::likelihood::{CommandLikelihood, Likelihood, WgslLikelihood};
+use lwflow_host::files::read_table;
+use lwflow_host::likelihood::{CommandLikelihood, Likelihood, Observation, WgslLikelihood};
 use lwflow_host::posterior::Posterior;
 use lwflow_host::prior::Prior;
 use lwflow_host::rounds::{Identity, RoundsSettings};
@@ -39,7 +40,7 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
     let section = likelihood_of(task)?;
     let likelihood: Box<dyn Likelihood> = match section {
         LikelihoodSection::Target { name, .. } => {
-            let target: Target = name.parse()?;
+            let target = *name;
             return Ok(Inference {
                 names: target.parameter_names(),
                 labels: target.parameter_labels(),
@@ -55,9 +56,15 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
             let likelihood = WgslLikelihood::new(engine, &program, &parameters(task)?, derived.clone());
             Box::new(likelihood.map_err(|e| of(&task.file, e))?)
         }
-        LikelihoodSection::Command { command, folder, settings, observation } => {
+        LikelihoodSection::Command { command, folder, settings, data, observation } => {
             let (dim, settings) = (task.parameters.len(), settings.clone());
-            let started = CommandLikelihood::start(command, dim, folder, settings, observation.as_deref());
+            let values = data.as_deref().map(one_row).transpose()?;
+            let told = match (&values, observation) {
+                (Some(values), _) => Observation::Values(values),
+                (None, Some(path)) => Observation::File(path),
+                (None, None) => Observation::Own,
+            };
+            let started = CommandLikelihood::start(command, dim, folder, settings, told);
             Box::new(started.map_err(|e| of(&task.file, e))?)
         }
         LikelihoodSection::Pairs { .. } | LikelihoodSection::Chain { .. } => {
@@ -79,6 +86,20 @@ pub fn inference(task: &Task, settings: RoundsSettings, engine: &Engine) -> Resu
         target: None,
         start: None,
     })
+}
+
+/// The values of an observation, `[X]`, from a table of one row.
+fn one_row(path: &Path) -> Result<Vec<f64>, CommandError> {
+    let table = read_table(path)?;
+    if table.n_rows == 1 {
+        return Ok(table.values);
+    }
+    let message = format!(
+        "{}: {} rows, expected one: a command is handed the values of one observation after every theta",
+        path.display(),
+        table.n_rows
+    );
+    Err(CommandError::new(Status::Input, message))
 }
 
 /// What two calls must agree on to be one run.
@@ -105,9 +126,13 @@ pub fn identity(
             .insert("the flow to begin with (checksum)".into(), format!("{:08x}", crc32fast::hash(&bytes)));
     }
     let mut files: Vec<&Path> = vec![&task.file];
-    if let Some(LikelihoodSection::Wgsl { path, data, .. }) = &task.likelihood {
-        files.push(path);
-        files.extend(data.as_deref());
+    match &task.likelihood {
+        Some(LikelihoodSection::Wgsl { path, data, .. }) => {
+            files.push(path);
+            files.extend(data.as_deref());
+        }
+        Some(LikelihoodSection::Command { data, .. }) => files.extend(data.as_deref()),
+        _ => {}
     }
     for file in files {
         let bytes = std::fs::read(file)

@@ -125,6 +125,11 @@ impl Console {
         }
     }
 
+    /// What an interruption left undone, on stderr, also when it is to be quiet: a result must not pass for a whole one.
+    pub fn interruption(&self, text: impl std::fmt::Display) {
+        Self { quiet: false, ..*self }.remark(format!("interrupted: {text}"));
+    }
+
     /// The error that ends the command, on stderr, also when it is to be quiet.
     pub fn error(&self, error: &CommandError) {
         match self.log {

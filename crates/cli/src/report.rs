@@ -199,15 +199,19 @@ pub fn write(
             evaluation = judge(posterior, &mut executor, target, &settings, run.seed, console)?;
             match &evaluation {
                 Some(evaluation) => write_metrics(Some(evaluation), None)?,
-                None => console.remark("interrupted: the comparison with the known target is left out"),
+                None => console.interruption("the comparison with the known target is left out"),
             }
         }
     }
     print(&summary(run, evaluation.as_ref()))?;
     let samples = write_fit_samples(out, run, shown, &mut executor, console)?;
     if task.output.figures {
-        if let Err(error) = figures(out, run, shown, samples.as_ref(), &mut executor) {
-            console.remark(error);
+        match figures(out, run, shown, samples.as_ref(), &mut executor) {
+            // Drawing must not undo a fit; a full disk or a lost device is told by the exit status.
+            Err(DrawError::Figure(error)) if !matches!(error, FigureError::Write { .. }) => {
+                console.remark(error);
+            }
+            drawn => drawn?,
         }
         // The simulations of rounds are weighted for no posterior.
         if let Some(samples) = samples.as_ref().filter(|_| run.truncated.is_none()) {
@@ -303,7 +307,7 @@ fn write_fit_samples(
     let (written, shown) = write_draws(posterior, executor, draws, &out.join("samples.npz"), N_SHOWN, &bar)?;
     drop(bar);
     if written < n {
-        console.remark(format!("interrupted: {written} of {n} samples written"));
+        console.interruption(format!("{written} of {n} samples written"));
     }
     Ok(Some(shown))
 }
@@ -314,7 +318,7 @@ fn figures(
     posterior: &Posterior,
     samples: Option<&SampleTable>,
     executor: &mut FlowExecutor,
-) -> Result<(), CommandError> {
+) -> Result<(), DrawError> {
     let Run { source, report, .. } = run;
     let rows: Vec<LossRow> = report
         .training
@@ -369,20 +373,22 @@ fn figures(
     Ok(())
 }
 
-/// A figure or a host error, where a density is evaluated for a figure.
+/// Why a figure is not there: the figure itself, or the density in it.
 #[derive(Debug, thiserror::Error)]
-enum GridError {
+pub enum DrawError {
+    /// It cannot be drawn or written.
     #[error(transparent)]
     Figure(#[from] FigureError),
+    /// The density cannot be evaluated.
     #[error(transparent)]
     Host(#[from] HostError),
 }
 
-impl From<GridError> for CommandError {
-    fn from(error: GridError) -> Self {
+impl From<DrawError> for CommandError {
+    fn from(error: DrawError) -> Self {
         match error {
-            GridError::Figure(e) => e.into(),
-            GridError::Host(e) => e.into(),
+            DrawError::Figure(e) => e.into(),
+            DrawError::Host(e) => e.into(),
         }
     }
 }
@@ -393,7 +399,7 @@ fn density_grid_of(
     executor: &mut FlowExecutor,
     theta: &[f64],
     size: (usize, usize),
-) -> Result<LogDensityGrid, CommandError> {
+) -> Result<LogDensityGrid, DrawError> {
     let range = |j: usize| {
         let column = theta.chunks_exact(2).map(|t| t[j]);
         let (lo, hi) = column.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| (lo.min(x), hi.max(x)));
@@ -413,11 +419,8 @@ pub fn density_grid(
     x: (f64, f64),
     y: (f64, f64),
     size: (usize, usize),
-) -> Result<LogDensityGrid, CommandError> {
-    let evaluated = LogDensityGrid::evaluate(x, y, size, |theta| {
-        Ok::<_, GridError>(posterior.log_prob(executor, theta, &[])?)
-    });
-    Ok(evaluated?)
+) -> Result<LogDensityGrid, DrawError> {
+    LogDensityGrid::evaluate(x, y, size, |theta| Ok(posterior.log_prob(executor, theta, &[])?))
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ fn load_any(task: &Task, seed: u64) -> Result<Source, CommandError> {
     let likelihood = likelihood_of(task)?;
     match likelihood {
         Likelihood::Target { name, n_draws } => {
-            let target: Target = name.parse()?;
+            let target = *name;
             let mut source = draw_target(target, *n_draws, seed)?;
             for section in &task.parameters {
                 let Some(j) = source.input.names.iter().position(|n| *n == section.name) else {

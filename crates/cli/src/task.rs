@@ -48,7 +48,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
-/// Names of the built-in targets.
+/// Names of the built-in targets, as errors list them.
 pub const TARGET_NAMES: &[&str] = &[
     "gauss1",
     "gauss2",
@@ -59,6 +59,7 @@ pub const TARGET_NAMES: &[&str] = &[
     "rings2",
     "rosenbrock10",
     "many_well",
+    "many_well_N",
 ];
 
 const SECTIONS: &[&str] = &[

@@ -3,7 +3,7 @@
 //! Invariant: the weights of one observation sum to one, whatever its likelihood's scale.
 
 use crate::fit::{FitInput, FitProgress, FitReport, FitSettings, Stage, fit};
-use crate::likelihood::Likelihood;
+use crate::likelihood::{Likelihood, own_observation};
 use crate::posterior::Posterior;
 use crate::prior::{Prior, transform_rows};
 use crate::rng::{CounterField, stream};
@@ -82,6 +82,7 @@ pub fn fit_likelihood_weighted(
     if input.context.is_empty() {
         return Err(HostError::invalid("context", "empty", "an observation for every simulation"));
     }
+    check_reads(likelihood, input.context.len() / n.max(1))?;
     let (mut posterior, mut report) = fit(engine, input, settings, seed, &mut progress)?;
     let width = prior.dim() + posterior.spec().context_dim;
     let n_each =
@@ -99,6 +100,7 @@ pub fn fit_likelihood_weighted(
             let observations = first..(first + CHUNK).min(n);
             let drawn =
                 draw(&posterior, &mut executor, prior, input, observations, (n_each, how.prior_share), seed)?;
+            done.n_evaluations += drawn.log_ratio.len();
             weigh(likelihood, input, drawn, n_each, &mut points)?;
             if progress(FitProgress { stage: Stage::Weighting, done: first, total: n, validation_loss: None })
                 .is_break()
@@ -107,7 +109,6 @@ pub fn fit_likelihood_weighted(
                 return Ok((posterior, report, done));
             }
         }
-        done.n_evaluations += n * n_each;
         let data = points.data(&posterior, input);
         let spec = posterior.spec().clone();
         let start = posterior.flow.params().to_vec();
@@ -126,6 +127,25 @@ pub fn fit_likelihood_weighted(
         report.training = training;
     }
     Ok((posterior, report, done))
+}
+
+/// Refuses a likelihood that does not read observations of `n_observed` values.
+///
+/// # Errors
+/// [`HostError::Invalid`] with what it reads.
+pub fn check_reads(likelihood: &dyn Likelihood, n_observed: usize) -> Result<(), HostError> {
+    match likelihood.n_observed() {
+        None => Err(own_observation()),
+        Some(got) if got != n_observed => {
+            let expected = format!("{n_observed}, as many as are simulated");
+            Err(HostError::invalid(
+                "the number of values that the likelihood reads of an observation",
+                got,
+                expected,
+            ))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Parameters drawn for some observations, `n_each` for each.
@@ -289,6 +309,10 @@ mod tests {
             2
         }
 
+        fn n_observed(&self) -> Option<usize> {
+            Some(2)
+        }
+
         fn evaluate(&mut self, _: &[f64], _: &mut Evaluations) -> Result<(), HostError> {
             Err(HostError::invalid("observation", "none", "one"))
         }
@@ -390,17 +414,21 @@ mod tests {
         let prior = IndependentPrior::new(vec![normal; 2]).unwrap();
         let mut settings = FitSettings::conditional();
         settings.training.max_visits = 1000;
-        let mut own = crate::likelihood::ClosureLikelihood::new(2, |theta: &[f64]| -theta[0]);
-        let mut refuse = |input: &FitInput| {
+        let refuse = |input: &FitInput, likelihood: &mut dyn Likelihood| {
             let how = AmortiseSettings::default();
-            let go_on = |_| ControlFlow::Continue(());
-            fit_likelihood_weighted(&engine, input, &prior, &mut own, (&settings, &how), 1, go_on)
+            let too_late = |_| panic!("nothing is trained before the likelihood is looked at");
+            fit_likelihood_weighted(&engine, input, &prior, likelihood, (&settings, &how), 1, too_late)
                 .unwrap_err()
                 .to_string()
         };
-        let error = refuse(&simulated(100));
+        let mut own = crate::likelihood::ClosureLikelihood::new(2, |theta: &[f64]| -theta[0]);
+        let error = refuse(&simulated(100), &mut own);
         assert!(error.contains("its own observation"), "{error}");
         let bare = FitInput { context: Vec::new(), ..simulated(100) };
-        assert!(refuse(&bare).contains("context"), "{}", refuse(&bare));
+        let error = refuse(&bare, &mut own);
+        assert!(error.contains("context"), "{error}");
+        let mut of_three = crate::likelihood::ObservedClosure::new(2, 3, |_: &[f64], _: &[f64]| 0.0);
+        let error = refuse(&simulated(100), &mut of_three);
+        assert!(error.contains("is 3, expected 2"), "{error}");
     }
 }

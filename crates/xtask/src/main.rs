@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use adapter::Need;
+use adapter::{Found, Need};
 use checks::Pythons;
 use long::Long;
 use setup::{MissingDriver, ensure_driver};
@@ -99,7 +99,7 @@ struct DemoArgs {
     #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
     seeds: Vec<u64>,
     /// Device to run on: software, auto, or a name or number that `lwflow devices` lists
-    #[arg(long, default_value = default_device())]
+    #[arg(long, default_value = demo_device(), env = "LWFLOW_DEVICE")]
     device: String,
     /// Passed on to `lwflow demo`
     #[arg(last = true)]
@@ -112,7 +112,7 @@ struct BenchArgs {
     driver: DriverArgs,
     /// Device to measure: software, cpu, gpu, auto, or a name or number that `lwflow devices` lists [default: software,
     /// for examples cpu]
-    #[arg(long)]
+    #[arg(long, env = "LWFLOW_DEVICE")]
     device: Option<String>,
     /// The smallest sizes, to see that it runs: the numbers mean nothing
     #[arg(long, conflicts_with = "peers")]
@@ -150,6 +150,16 @@ struct BenchArgs {
 /// The kernels on a software adapter; macOS has none, and no machine without a GPU.
 const fn default_device() -> &'static str {
     if cfg!(target_os = "macos") { "gpu" } else { "software" }
+}
+
+/// The same for the demo, but where there is the driver of a GPU alone, nobody is asked to install another.
+fn demo_device() -> &'static str {
+    let found = || Found::on_this_machine().1;
+    if cfg!(target_os = "linux") && needs_no_other_driver(&found()) { "gpu" } else { default_device() }
+}
+
+fn needs_no_other_driver(found: &Found) -> bool {
+    found.missing(Need::Any).is_none() && found.missing(Need::Software).is_some()
 }
 
 /// The driver that a device choice needs; the cores need none, and `auto` makes do with them.
@@ -335,8 +345,17 @@ mod tests {
         let Task::Demo(args) = parse("xtask demo --seed 7") else { panic!("not a demo") };
         assert!(!args.driver.yes);
         let words = args.for_lwflow();
-        assert_eq!(words[3..], ["--device", default_device(), "--seed", "7"]);
+        assert_eq!(words[3..], ["--device", demo_device(), "--seed", "7"]);
         assert!(PathBuf::from(&words[2]).ends_with("target/demo"));
+    }
+
+    #[test]
+    fn a_gpu_alone_is_enough_for_the_demo() {
+        let there = || Some(PathBuf::from("there"));
+        let none = Found::default();
+        let gpu = Found { loader: there(), any: there(), software: None };
+        let both = Found { software: there(), ..gpu.clone() };
+        assert_eq!([&none, &gpu, &both].map(needs_no_other_driver), [false, true, false]);
     }
 
     #[test]

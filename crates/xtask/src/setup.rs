@@ -32,42 +32,19 @@ pub fn ensure_driver(need: Need, yes: bool) -> Result<(), MissingDriver> {
         return Ok(());
     }
     let (paths, found) = Found::on_this_machine();
-    let Some(missing) = found.missing(need) else { return Ok(()) };
+    let Some(missing) = found.missing(need).map(|what| format!("{what} is missing")) else { return Ok(()) };
     if let (Some(forced), None) = (&paths.forced, found.driver(need)) {
         return Err(MissingDriver(format!(
-            "{missing} is missing: VK_DRIVER_FILES (or VK_ICD_FILENAMES) allows only {forced:?}; unset it or add one there"
+            "{missing}: VK_DRIVER_FILES (or VK_ICD_FILENAMES) allows only {forced:?}; unset it or add one there"
         )));
     }
-    let Some(manager) = PackageManager::choose(|program| in_path(program).is_some()) else {
-        return Err(MissingDriver(format!(
-            "{missing} is missing, and none of apt-get, zypper, dnf, pacman and apk is here to install it: \
-             install Mesa's Vulkan drivers (lavapipe) and the Vulkan loader by hand"
-        )));
-    };
-    let commands = manager.install(manager.driver_packages());
-    let privilege = privilege();
-    let line = shell_line(&commands, privilege);
-    let by_hand = format!("to install it, type:\n    {line}");
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let agreed = yes || is_on(std::env::var("CI").ok().as_deref());
-
-    eprintln!("xtask: {missing} is missing");
-    match decide(privilege, agreed, terminal) {
-        Decision::Install => {}
-        Decision::Ask if confirmed(&line) => {}
-        Decision::Ask => return Err(MissingDriver(format!("not installed; {by_hand}"))),
-        Decision::Print if privilege == Privilege::None => {
-            return Err(MissingDriver(format!(
-                "installing needs root, and there is no sudo here; as root, type:\n    {line}"
-            )));
-        }
-        Decision::Print => {
-            return Err(MissingDriver(format!("there is no terminal to ask on: pass --yes; {by_hand}")));
-        }
-    }
-    if let Err(why) = install(&commands, privilege, terminal) {
-        return Err(MissingDriver(format!("the installation failed: {why}; {by_hand}")));
-    }
+    install_if_allowed(
+        &missing,
+        "Mesa's Vulkan drivers (lavapipe) and the Vulkan loader",
+        PackageManager::driver_packages,
+        yes,
+    )
+    .map_err(MissingDriver)?;
     match Found::on_this_machine().1.missing(need) {
         None => Ok(()),
         Some(missing) => Err(MissingDriver(format!(
@@ -85,7 +62,7 @@ struct Tool {
     packages: fn(PackageManager) -> &'static [&'static str],
 }
 
-/// Installs Python's environments where that is allowed without a question; nothing but a test needs them, so none is asked.
+/// Installs Python's environments as [`ensure_driver`] does a driver.
 ///
 /// # Errors
 /// What to type.
@@ -126,19 +103,51 @@ fn ensure(tool: &Tool, yes: bool) -> Result<(), String> {
     if is_there() {
         return Ok(());
     }
-    let manager =
-        PackageManager::choose(|program| in_path(program).is_some()).filter(|_| cfg!(target_os = "linux"));
-    let Some(manager) = manager else { return Err(missing.to_owned()) };
+    if !cfg!(target_os = "linux") {
+        return Err(missing.to_owned());
+    }
+    install_if_allowed(missing, "it", packages, yes)?;
+    if is_there() { Ok(()) } else { Err(missing.to_owned()) }
+}
+
+/// Installs packages as root or with sudo: after a question on a terminal, without one given `yes` or in a CI run.
+///
+/// # Errors
+/// Why not and what to type, in one text that begins with what is missing.
+fn install_if_allowed(
+    missing: &str,
+    what: &str,
+    packages: fn(PackageManager) -> &'static [&'static str],
+    yes: bool,
+) -> Result<(), String> {
+    let Some(manager) = PackageManager::choose(|program| in_path(program).is_some()) else {
+        return Err(format!(
+            "{missing}, and none of apt-get, zypper, dnf, pacman and apk is here to install it: install {what} by hand"
+        ));
+    };
     let commands = manager.install(packages(manager));
     let privilege = privilege();
-    let by_hand = format!("{missing}; to install it, type:\n    {}", shell_line(&commands, privilege));
+    let line = shell_line(&commands, privilege);
+    let by_hand = format!("to install it, type:\n    {line}");
+    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let agreed = yes || is_on(std::env::var("CI").ok().as_deref());
-    if decide(privilege, agreed, false) != Decision::Install {
-        return Err(by_hand);
+
+    eprintln!("xtask: {missing}");
+    match decide(privilege, agreed, terminal) {
+        Decision::Install => {}
+        Decision::Ask if confirmed(&line) => {}
+        Decision::Ask => return Err(format!("{missing} and was not installed; {by_hand}")),
+        Decision::Print if privilege == Privilege::None => {
+            return Err(format!(
+                "{missing}; installing needs root, and there is no sudo here; as root, type:\n    {line}"
+            ));
+        }
+        Decision::Print => {
+            return Err(format!("{missing}; there is no terminal to ask on: pass --yes; {by_hand}"));
+        }
     }
-    install(&commands, privilege, false)
-        .map_err(|why| format!("the installation failed: {why}; {by_hand}"))?;
-    if is_there() { Ok(()) } else { Err(missing.to_owned()) }
+    install(&commands, privilege, terminal)
+        .map_err(|why| format!("{missing}; the installation failed: {why}; {by_hand}"))
 }
 
 /// Installs a software driver, or says that there is nothing to do.

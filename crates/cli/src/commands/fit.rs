@@ -12,7 +12,7 @@ use crate::simulation::simulation;
 use crate::source::{self, PairsEvidence, Source};
 use crate::task::{self, Objective, Task};
 use lwflow_engine::Engine;
-use lwflow_host::amortise::{AmortiseReport, AmortiseSettings, fit_likelihood_weighted};
+use lwflow_host::amortise::{AmortiseReport, AmortiseSettings, check_reads, fit_likelihood_weighted};
 use lwflow_host::files::LogZ;
 use lwflow_host::fit::{BaseSettings, Components, FitReport, FitSettings, fit};
 use lwflow_host::model_file::Precision;
@@ -44,6 +44,11 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         let folder = OutFolder::claim(&args.run.out, replace)?;
         let engine = open_engine(&args.run.device, console)?;
         let simulation = simulation(&task, args.run.seed, || Ok(engine.clone()))?;
+        if objective == Some(Objective::Likelihood) {
+            let rounds = task.rounds.clone().unwrap_or_default();
+            let likelihood = inference(&task, rounds, &engine)?.likelihood;
+            check_reads(&*likelihood, simulation.observed.len()).map_err(|e| of_task(&task, e.into()))?;
+        }
         let n = task.simulator.as_ref().map_or(0, |s| s.simulations);
         let bar = console.bar("simulating", "simulations");
         (folder, engine, source::draw_simulations(&task, simulation, n, args.run.seed, &bar)?)
@@ -73,7 +78,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     report.notes.iter().for_each(|note| console.remark(note));
     let stopped = report.training.stop == StopReason::Interrupted;
     if stopped {
-        console.remark("interrupted: writing the best parameters so far");
+        console.interruption("writing the best parameters so far");
     }
     let run = report::Run {
         task: &task,
@@ -143,8 +148,9 @@ fn objective(task: &mut Task, args: &FitArgs) -> Result<Option<Objective>, Comma
     }
     if matches!(objective, Objective::Likelihood | Objective::Rounds) && task.rounds.is_none() {
         let message = format!(
-            "{file}: the objective \"{}\" needs a likelihood that can be evaluated: a section [likelihood] with `wgsl` or `command`",
-            objective.word()
+            "{file}: the objective \"{}\" needs a likelihood that can be evaluated: a section [likelihood] with `wgsl` or `command`{}",
+            objective.word(),
+            if objective == Objective::Likelihood { " that reads the observation" } else { "" }
         );
         return Err(CommandError::new(Status::Input, message));
     }

@@ -14,8 +14,8 @@ use clap::Args;
 use lwflow_host::model_file::read_model;
 use std::path::PathBuf;
 
-/// The observation, in the folder of results: what a likelihood in WGSL reads as its data, and a command in the file that its
-/// environment names.
+/// The observation, in the folder of results: the data of a likelihood in WGSL or of a command that has data; any other command
+/// finds it in the file that its environment names.
 pub const OBSERVATION_FILE: &str = "observation.csv";
 
 /// Arguments of `lwflow refine`.
@@ -23,8 +23,8 @@ pub const OBSERVATION_FILE: &str = "observation.csv";
 pub struct RefineArgs {
     /// Model file of a conditional flow.
     model: PathBuf,
-    /// Task file with the prior and the likelihood. A likelihood in WGSL gets the observation as its data, one row; a command
-    /// finds it in the .csv file that the environment variable LWFLOW_OBSERVATION names.
+    /// Task file with the prior and the likelihood. A likelihood in WGSL, or a command with `data`, gets the observation as its
+    /// data, one row; any other command finds it in the .csv file that the environment variable LWFLOW_OBSERVATION names.
     #[arg(long)]
     task: PathBuf,
     /// The observation: values separated by commas, or a table (.npz, .csv, .parquet).
@@ -68,9 +68,8 @@ pub(super) fn run_refine(args: &RefineArgs) -> Result<Status, CommandError> {
     };
     let _folder = OutFolder::claim(&args.run.out, replace)?;
     let told = match &mut task.likelihood {
-        Some(Likelihood::Wgsl { data: file, .. } | Likelihood::Command { observation: file, .. }) => {
-            Some(file)
-        }
+        Some(Likelihood::Wgsl { data, .. } | Likelihood::Command { data: data @ Some(_), .. }) => Some(data),
+        Some(Likelihood::Command { observation, .. }) => Some(observation),
         _ => None,
     };
     if let Some(told) = told {

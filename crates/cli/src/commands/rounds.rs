@@ -51,7 +51,7 @@ pub(super) fn run_rounds(
     drop(bar);
     let result = match result {
         Err(_) if interrupted() => {
-            console.remark("interrupted before the first flow; --resume goes on with what was evaluated");
+            console.interruption("there is no flow yet; --resume goes on with what was evaluated");
             return Ok(Status::Interrupted);
         }
         Err(error) => {
@@ -68,7 +68,7 @@ pub(super) fn run_rounds(
     };
     let stopped = result.report.stop == StopCause::Interrupted;
     if stopped {
-        console.remark("interrupted: writing what there is; --resume goes on");
+        console.interruption("writing what there is; --resume goes on");
     }
     let met = result.report.verdict.met;
     let run = RoundsRun {

@@ -52,13 +52,11 @@ pub(super) fn run_truncated(args: &FitArgs, mut task: Task, start: Instant) -> R
     drop(bar);
     let TruncatedFit { posterior, input, fit, report, failure } = fitted;
     fit.notes.iter().for_each(|note| console.remark(note));
-    let why = match report.stop {
-        TruncatedStop::Interrupted => "interrupted",
-        TruncatedStop::Failed => "an error",
-        TruncatedStop::AllSimulated | TruncatedStop::NothingInside => "",
-    };
-    if !why.is_empty() {
-        console.remark(format!("{why}: writing the flow of round {}", report.rounds.len()));
+    let written = format!("writing the flow of round {}", report.rounds.len());
+    match report.stop {
+        TruncatedStop::Interrupted => console.interruption(written),
+        TruncatedStop::Failed => console.remark(format!("an error: {written}")),
+        TruncatedStop::AllSimulated | TruncatedStop::NothingInside => {}
     }
     warn(&report, console);
     let scores = posterior.novelty_scores(&observation)?.unwrap_or_default();

@@ -74,7 +74,7 @@ pub(super) struct Row {
 
 pub(super) fn header() -> String {
     format!(
-        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8} {:>6} {:>7} {:>9} {:>7} {:>17} {:>8} {:>7}",
+        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8} {:>6} {:>7} {:>9} {:>7} {:>9} {:>17} {:>8} {:>7}",
         "target",
         "seed",
         "base",
@@ -86,6 +86,7 @@ pub(super) fn header() -> String {
         "z even",
         "bridge",
         "ESS",
+        "log Z",
         "log Z error",
         "visits",
         "s"
@@ -95,11 +96,17 @@ pub(super) fn header() -> String {
 fn line(row: &Row) -> String {
     let e = &row.evaluation;
     let forward = e.forward_kl.as_ref().map_or("-".to_owned(), |f| fixed(f.value, 5));
+    let [log_z, log_z_error] = match e.log_z.error {
+        Some(error) => {
+            [fixed(e.importance.log_z, 4), format!("{} +-{:>7.4}", fixed(error, 4), e.importance.log_z_sd)]
+        }
+        None => ["-", "-"].map(str::to_owned),
+    };
     let visits = row.visits.map_or("-".to_owned(), |n| n.to_string());
     let sw =
         e.sliced_wasserstein2.as_ref().map_or("-".into(), |s| format!("{:.4} ({:.4})", s.value, s.floor));
     format!(
-        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8.5} {:>6.2} {:>7.2} {:>9.2e} {:>7.4} {:>8} +-{:>7.4} {visits:>8} {:>7.1}",
+        "{:<12} {:>4} {:<14} {:>9} {:>9} {:>15} {:>8.5} {:>6.2} {:>7.2} {:>9.2e} {:>7.4} {:>9} {:>17} {visits:>8} {:>7.1}",
         row.target,
         row.seed,
         row.base,
@@ -111,8 +118,8 @@ fn line(row: &Row) -> String {
         row.mode_z_even,
         e.bridge.value,
         e.importance.ess_fraction,
-        fixed(e.log_z.error, 4),
-        e.importance.log_z_sd,
+        log_z,
+        log_z_error,
         row.seconds
     )
 }

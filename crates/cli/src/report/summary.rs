@@ -148,14 +148,16 @@ pub(super) fn comparison(e: &Evaluation) -> String {
         "  ESS fraction {:.4}, largest weight {:.1e} ({} draws)",
         w.ess_fraction, w.largest_share, w.n
     );
-    let _ = writeln!(
-        text,
-        "  log Z {} +- {:.4}, truth {} (z {})",
-        fixed(w.log_z, 4),
-        w.log_z_sd,
-        fixed(e.log_z.truth, 4),
-        fixed(e.log_z.z_score, 1)
-    );
+    let truth = fixed(e.log_z.truth, 4);
+    let z_score = e.log_z.z_score.map_or_else(|| "-".into(), |z| fixed(z, 1));
+    let _ = match e.log_z.error {
+        Some(_) => {
+            writeln!(text, "  log Z {} +- {:.4}, truth {truth} (z {z_score})", fixed(w.log_z, 4), w.log_z_sd)
+        }
+        None => {
+            writeln!(text, "  log Z unavailable: effective size {:.1} is too small; truth {truth}", w.ess)
+        }
+    };
     if let Some(s) = &e.sliced_wasserstein2 {
         let _ = writeln!(text, "  sliced W2 {:.4}, exact draws {:.4} ({} draws)", s.value, s.floor, s.n);
     }

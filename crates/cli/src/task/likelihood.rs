@@ -4,6 +4,7 @@ use super::reader::{Bounds, SHARE, Section};
 use super::{Choice, TARGET_NAMES, TaskError};
 use lwflow_host::files::RESERVED_NAMES;
 use lwflow_host::likelihood::{CommandSettings, Protocol};
+use lwflow_host::targets::Target;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -51,8 +52,8 @@ choice!(
 pub enum Likelihood {
     /// A built-in target whose truth is known.
     Target {
-        /// One of [`TARGET_NAMES`].
-        name: &'static str,
+        /// Which.
+        name: Target,
         /// Number of draws from its prior; without meaning in rounds.
         n_draws: usize,
     },
@@ -87,7 +88,10 @@ pub enum Likelihood {
         folder: PathBuf,
         /// Protocol, workers, time limit, derived quantities.
         settings: CommandSettings,
-        /// The observation that the command is told of; `lwflow refine` names it, no task file does.
+        /// Table of the observation whose values follow every theta: one row.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<PathBuf>,
+        /// The observation that a command without data is told of; `lwflow refine` names it, no task file does.
         #[serde(skip_serializing_if = "Option::is_none")]
         observation: Option<PathBuf>,
     },
@@ -122,7 +126,10 @@ pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihoo
     refuse_foreign(section, source)?;
     match source {
         "target" => {
-            let name = section.word("target", TARGET_NAMES)?.unwrap_or_default();
+            let text = section.text("target")?.unwrap_or_default();
+            let Ok(name) = text.parse() else {
+                return Err(section.unknown_word("target", text, TARGET_NAMES));
+            };
             Ok(Likelihood::Target { name, n_draws: section.count("n_draws", 1)?.unwrap_or(131_072) })
         }
         "pairs" => Ok(Likelihood::Pairs { path: folder.join(table(section, "pairs")?.unwrap_or_default()) }),
@@ -148,7 +155,14 @@ pub(super) fn likelihood(section: &Section<'_>, file: &Path) -> Result<Likelihoo
         _ => {
             let (command, settings) = command_settings(section)?;
             let settings = CommandSettings { derived: derived(section)?, ..settings };
-            Ok(Likelihood::Command { command, folder: folder.to_path_buf(), settings, observation: None })
+            let data = table(section, "data")?.map(|path| folder.join(path));
+            Ok(Likelihood::Command {
+                command,
+                folder: folder.to_path_buf(),
+                settings,
+                data,
+                observation: None,
+            })
         }
     }
 }
@@ -186,7 +200,7 @@ pub(super) fn refuse_foreign(section: &Section<'_>, source: &str) -> Result<(), 
         ("n_draws", &["target"], "only a target is drawn from"),
         ("format", &["chain"], "only a chain has a format"),
         ("burn_in", &["chain"], "only a chain has a burn-in"),
-        ("data", &["wgsl"], "only a function in WGSL is handed data"),
+        ("data", &["wgsl", "command"], "only a function in WGSL or a command is handed data"),
         ("derived", &["wgsl", "command"], "only a function in WGSL or a command has derived quantities"),
         ("protocol", &["command"], "only a command has a protocol"),
         ("workers", &["command"], "only a command has workers"),

@@ -293,13 +293,18 @@ impl<'a> Section<'a> {
         let Some(text) = self.text(key)? else { return Ok(None) };
         match words.iter().find(|&&word| word == text) {
             Some(word) => Ok(Some(word)),
-            None => Err(TaskError::UnknownValue {
-                place: self.place_of(key),
-                key: self.full(key),
-                nearest: nearest(&text, words).map(str::to_owned),
-                got: text,
-                valid: words,
-            }),
+            None => Err(self.unknown_word(key, text, words)),
+        }
+    }
+
+    /// The error of a word that is none of the valid ones.
+    pub(super) fn unknown_word(&self, key: &str, got: String, valid: &'static [&'static str]) -> TaskError {
+        TaskError::UnknownValue {
+            place: self.place_of(key),
+            key: self.full(key),
+            nearest: nearest(&got, valid).map(str::to_owned),
+            got,
+            valid,
         }
     }
 

@@ -132,6 +132,10 @@ pub(super) fn simulator(
         }
         (false, true) => {
             refuse_foreign(section, "command")?;
+            if section.get("data").is_some() {
+                let reason = "only a simulator in WGSL is handed data";
+                return Err(section.conflict("data", "`command`".to_owned(), reason));
+            }
             let (command, settings) = command_settings(section)?;
             SimulatorSource::Command { command, folder: folder.to_path_buf(), settings }
         }

@@ -8,6 +8,7 @@ mod values;
 
 use super::*;
 use lwflow_host::prior::Marginal;
+use lwflow_host::targets::Target;
 
 fn parse(text: &str) -> Result<Task, TaskError> {
     Task::parse(text, Path::new("runs/TASK.toml"))
@@ -28,7 +29,7 @@ fn with(section: &str, body: &str) -> String {
 #[test]
 fn only_the_likelihood_is_needed() {
     let task = parse("[likelihood]\ntarget = \"gauss3\"\n").unwrap();
-    assert_eq!(task.likelihood, Some(Likelihood::Target { name: "gauss3", n_draws: 131_072 }));
+    assert_eq!(task.likelihood, Some(Likelihood::Target { name: Target::Gauss3, n_draws: 131_072 }));
     assert_eq!(task.flow, FlowSection::default());
     assert_eq!(task.base, BaseSection::default());
     assert_eq!(task.training, TrainingSection::default());
@@ -227,7 +228,7 @@ fn a_task_is_recorded_in_the_words_of_the_file() {
 fn the_examples_parse() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let read = |name: &str| Task::read(&examples.join(name).join("TASK.toml")).unwrap();
-    assert!(matches!(read("gauss3").likelihood, Some(Likelihood::Target { name: "gauss3", .. })));
+    assert!(matches!(read("gauss3").likelihood, Some(Likelihood::Target { name: Target::Gauss3, .. })));
     assert_eq!(read("gauss3").base.components, Components::Auto { max: 8 });
     let pairs = read("pairs");
     assert_eq!(pairs.likelihood, Some(Likelihood::Pairs { path: examples.join("pairs/pairs.npz") }));

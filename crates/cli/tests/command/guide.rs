@@ -84,6 +84,21 @@ for line in sys.stdin:
     sys.stdout.flush()
 "#;
 
+/// The same for the counts that follow every theta.
+const DECAY_OF_ANY: &str = r#"
+import math, sys
+
+for line in sys.stdin:
+    for _ in range(int(line)):
+        amplitude, rate, *counts = (float(x) for x in sys.stdin.readline().split(","))
+        total = 0.0
+        for k, count in enumerate(counts):
+            expected = amplitude * math.exp(-rate * (k + 1))
+            total += count * math.log(expected) - expected - math.lgamma(count + 1)
+        print(total)
+    sys.stdout.flush()
+"#;
+
 #[test]
 fn the_page_on_amortised_inference_runs() {
     let (folder, n_files, n_commands) = follow("amortised.md");
@@ -139,7 +154,7 @@ fn the_page_on_amortised_inference_runs() {
     let (_, parameters) = rest.split_once("[parameters.amplitude]").unwrap();
     let likelihood = "[likelihood]\ncommand = [\"python3\", \"decay.py\"]\nprotocol = \"csv\"\n";
     let task = format!("{before}{likelihood}[parameters.amplitude]{parameters}");
-    std::fs::write(folder.path().join("COMMAND.toml"), task).unwrap();
+    std::fs::write(folder.path().join("COMMAND.toml"), &task).unwrap();
     std::fs::write(folder.path().join("decay.py"), DECAY).unwrap();
     let line = "refine runs/npe/model.safetensors --task COMMAND.toml --context observed.csv --observation 1 --out runs/asked";
     let output = command(folder.path()).args(line.split_whitespace()).output().unwrap();
@@ -147,6 +162,27 @@ fn the_page_on_amortised_inference_runs() {
     let log_z =
         |run: &str| json(&format!("runs/{run}/verdict.json"))["evidence"]["flow"]["log_z"].as_f64().unwrap();
     assert!((log_z("asked") - log_z("refined")).abs() < 0.1, "{} {}", log_z("asked"), log_z("refined"));
+    // One that is handed the observation serves any: amortised training, and refining.
+    let likelihood = "[likelihood]\ncommand = [\"python3\", \"any.py\"]\nprotocol = \"csv\"\nworkers = 2\n";
+    let text = format!("{before}{likelihood}data = \"first.csv\"\n[parameters.amplitude]{parameters}");
+    let text = text.replace("[simulator]", "[simulator]\ndata = \"first.csv\"");
+    std::fs::write(folder.path().join("ANY.toml"), text).unwrap();
+    std::fs::write(folder.path().join("any.py"), DECAY_OF_ANY).unwrap();
+    for line in [
+        "fit ANY.toml --objective likelihood --simulations 300 --out runs/any",
+        "refine runs/npe/model.safetensors --task ANY.toml --context observed.csv --observation 1 --out runs/handed",
+    ] {
+        Run::from(command(folder.path()).args(line.split_whitespace()).output().unwrap()).expect(0, &[]);
+    }
+    assert_eq!(json("runs/any/metrics.json")["amortised"]["n_evaluations"], 300 * 64);
+    assert!((log_z("handed") - log_z("refined")).abs() < 0.1, "{} {}", log_z("handed"), log_z("refined"));
+    // One that has its own observation is refused before anything is simulated.
+    let text = task.replace("[simulator]", "[simulator]\ndata = \"first.csv\"");
+    std::fs::write(folder.path().join("COMMAND.toml"), text).unwrap();
+    let line = "fit COMMAND.toml --objective likelihood --out runs/none";
+    let output = command(folder.path()).args(line.split_whitespace()).output().unwrap();
+    let run = Run::from(output).expect(3, &["COMMAND.toml: ", "its own observation", "a command with data"]);
+    assert!(!run.err.contains("simulations"), "{}", run.err);
     let weighted = json("runs/weighted/metrics.json");
     assert_eq!(weighted["amortised"]["n_evaluations"], 64_000);
     assert!(

@@ -42,10 +42,10 @@ impl Default for EvaluationSettings {
 pub struct LogZComparison {
     /// True log Z.
     pub truth: f64,
-    /// Estimate - truth.
-    pub error: f64,
-    /// `error` over the estimate's standard deviation; NaN (null in JSON) where that is zero.
-    pub z_score: f64,
+    /// Estimate - truth; `None` where the effective size of the draws is too small for an estimate.
+    pub error: Option<f64>,
+    /// `error` over the estimate's standard deviation; `None` where there is none or that is zero.
+    pub z_score: Option<f64>,
 }
 
 /// Sliced Wasserstein-2 with the figure two exact samples of the same size reach.
@@ -141,9 +141,9 @@ pub fn evaluate<E: From<HostError>>(
     let truth = target.log_z();
     let log_target: Vec<f64> = log_p_kl.iter().map(|v| v + truth).collect();
     let importance = importance(log_q, &log_target)?;
-    let error = importance.log_z - truth;
-    let sd = importance.log_z_sd;
-    let log_z = LogZComparison { truth, error, z_score: if sd > 0.0 { error / sd } else { f64::NAN } };
+    let error = importance.log_z_available.then_some(importance.log_z - truth);
+    let sd = Some(importance.log_z_sd).filter(|&sd| sd > 0.0);
+    let log_z = LogZComparison { truth, error, z_score: error.zip(sd).map(|(error, sd)| error / sd) };
 
     let bridge_level = target.bridge_level();
     let bridge = bridge_mass(&log_p[..n_bridge], bridge_level)?;

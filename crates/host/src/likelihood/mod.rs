@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 pub use crate::command::{CommandSettings, Protocol, kill_commands};
-pub use command::CommandLikelihood;
+pub use command::{CommandLikelihood, Observation};
 pub use observed::ObservedClosure;
 pub use wgsl::{WgslLikelihood, WgslParameter};
 
@@ -222,8 +222,9 @@ where
 }
 
 /// The error of a likelihood that takes no observation.
-fn own_observation() -> HostError {
-    let expected = "one that reads the observation: a function in WGSL that calls data(row, column), or a closure over theta and x";
+pub(crate) fn own_observation() -> HostError {
+    let expected = "one that reads the observation: a function in WGSL that calls data(row, column), a command with data, or a \
+                    closure over theta and x";
     HostError::invalid("the likelihood", "one that has its own observation", expected)
 }
 

@@ -41,6 +41,31 @@ impl<F> Debug for ObservedClosure<F> {
     }
 }
 
+/// Refuses arguments of [`Likelihood::evaluate_observed`] that do not fit each other.
+pub(super) fn check_observed(
+    theta: &[f64],
+    dim: usize,
+    observations: &[f64],
+    n_observed: usize,
+    observation: &[u32],
+) -> Result<(), HostError> {
+    let n = crate::error::n_rows("theta", theta.len(), dim)?;
+    let got = observations.len();
+    if n_observed == 0 || !got.is_multiple_of(n_observed) {
+        let expected = format!("a multiple of {n_observed} (the values of one)");
+        return Err(HostError::Length { what: "observations", got, expected });
+    }
+    let n_observations = got / n_observed;
+    crate::error::check_length("observation", observation.len(), n, "one per theta")?;
+    match observation.iter().position(|j| *j as usize >= n_observations) {
+        None => Ok(()),
+        Some(row) => {
+            let (what, got) = (format!("observation of row {row}"), observation[row]);
+            Err(HostError::invalid(what, got, format!("below {n_observations}")))
+        }
+    }
+}
+
 fn no_observation() -> HostError {
     let got = "a closure over theta and x, which has no observation of its own";
     HostError::invalid(
@@ -74,18 +99,7 @@ impl<F: Fn(&[f64], &[f64]) -> f64 + Send + Sync> Likelihood for ObservedClosure<
         observation: &[u32],
         out: &mut Vec<f64>,
     ) -> Result<(), HostError> {
-        let n = crate::error::n_rows("theta", theta.len(), self.dim)?;
-        let got = observations.len();
-        if self.n_observed == 0 || !got.is_multiple_of(self.n_observed) {
-            let expected = format!("a multiple of {} (the values of one)", self.n_observed);
-            return Err(HostError::Length { what: "observations", got, expected });
-        }
-        let n_observations = got / self.n_observed;
-        crate::error::check_length("observation", observation.len(), n, "one per theta")?;
-        if let Some(row) = observation.iter().position(|j| *j as usize >= n_observations) {
-            let (what, got) = (format!("observation of row {row}"), observation[row]);
-            return Err(HostError::invalid(what, got, format!("below {n_observations}")));
-        }
+        check_observed(theta, self.dim, observations, self.n_observed, observation)?;
         let rows = theta.par_chunks_exact(self.dim).zip(observation).with_min_len(ROWS_PER_TASK);
         let value = |(theta, j): (&[f64], &u32)| {
             let from = *j as usize * self.n_observed;

@@ -9,7 +9,7 @@ mod simulators;
 use child::TRIGGER;
 use lwflow_host::HostError;
 use lwflow_host::likelihood::{
-    CommandLikelihood, CommandSettings, Evaluations, Likelihood, Protocol, kill_commands,
+    CommandLikelihood, CommandSettings, Evaluations, Likelihood, Observation, Protocol, kill_commands,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ const TESTS: &[Test] = &[
     ("settings_and_program_are_checked", settings_and_program_are_checked),
     ("the_command_runs_in_its_folder", the_command_runs_in_its_folder),
     ("no_child_is_left_behind", no_child_is_left_behind),
+    ("observations_follow_their_theta", observations_follow_their_theta),
     ("simulations_keep_their_numbers", simulators::simulations_keep_their_numbers),
     ("failed_simulations_are_told_from_wrong_ones", simulators::failed_simulations_are_told_from_wrong_ones),
     ("settings_of_simulators_are_checked", simulators::settings_of_simulators_are_checked),
@@ -85,7 +86,7 @@ fn settings(protocol: Protocol, n_derived: usize) -> CommandSettings {
 
 fn start(mode: &str, settings: CommandSettings) -> CommandLikelihood {
     let command = command(settings.protocol, settings.derived.len(), mode);
-    CommandLikelihood::start(&command, 2, Path::new(""), settings, None).unwrap()
+    CommandLikelihood::start(&command, 2, Path::new(""), settings, Observation::Own).unwrap()
 }
 
 /// n points of two parameters.
@@ -134,6 +135,46 @@ fn answers_keep_their_order() {
         start("zero", zero).evaluate(&[TRIGGER, 0.0, 1.0, 1.0], &mut out).unwrap();
         assert_eq!(out.log_likelihood, [f64::NEG_INFINITY, -1.0]);
         assert!(out.derived[0].is_nan() && out.derived[1] == 2.0);
+    }
+}
+
+fn observations_follow_their_theta() {
+    let theta = points(300);
+    let squares = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();
+    for protocol in PROTOCOLS {
+        let (command, folder) = (command(protocol, 1, "plain"), Path::new(""));
+        let start = |x: &[f64]| {
+            let settings = CommandSettings { workers: 2, max_batch: 50, ..settings(protocol, 1) };
+            CommandLikelihood::start(&command, 2, folder, settings, Observation::Values(x))
+        };
+        let mut likelihood = start(&[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!((likelihood.dim(), likelihood.n_observed()), (2, Some(3)));
+        let mut out = Evaluations::default();
+        likelihood.evaluate(&theta, &mut out).unwrap();
+        for (i, theta) in theta.chunks_exact(2).enumerate() {
+            assert!((out.log_likelihood[i] + 0.5 * (squares(theta) + 14.0)).abs() < 1e-12);
+            assert!((out.derived[i] - (theta[0] + theta[1] + 6.0)).abs() < 1e-12);
+        }
+        // Others than the one it was started with, in any order.
+        let observations = [0.0, 0.0, 5.0, 4.0, -1.0, 2.0];
+        let index: Vec<u32> = (0..300).map(|i| (i * i + i / 7) % 2).collect();
+        let mut log_likelihood = Vec::new();
+        likelihood.evaluate_observed(&theta, &observations, &index, &mut log_likelihood).unwrap();
+        for ((value, theta), &j) in log_likelihood.iter().zip(theta.chunks_exact(2)).zip(&index) {
+            let x = &observations[3 * j as usize..][..3];
+            assert!((value + 0.5 * (squares(theta) + squares(x))).abs() < 1e-12);
+        }
+        let error = likelihood
+            .evaluate_observed(&theta[..2], &observations[..5], &[0], &mut log_likelihood)
+            .unwrap_err();
+        assert!(error.to_string().contains("a multiple of 3"), "{error}");
+        let error = start(&[]).unwrap_err();
+        assert!(error.to_string().contains("at least one value"), "{error}");
+        // One that is handed none has its own.
+        let error = self::start("plain", settings(protocol, 0))
+            .evaluate_observed(&theta[..2], &observations, &[0], &mut log_likelihood)
+            .unwrap_err();
+        assert!(error.to_string().contains("its own observation"), "{error}");
     }
 }
 
@@ -256,7 +297,9 @@ fn a_failed_child_is_started_again() {
 fn settings_and_program_are_checked() {
     let refused = |command: &[&str], dim, settings| {
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-        CommandLikelihood::start(&command, dim, Path::new(""), settings, None).unwrap_err().to_string()
+        CommandLikelihood::start(&command, dim, Path::new(""), settings, Observation::Own)
+            .unwrap_err()
+            .to_string()
     };
     let good = CommandSettings::default;
     assert_eq!(refused(&[], 1, good()), "command is empty, expected a program and its arguments");
@@ -283,7 +326,7 @@ fn the_command_runs_in_its_folder() {
     let own = command(Protocol::Csv, 0, "marker");
     let mut out = Evaluations::default();
     let csv = || settings(Protocol::Csv, 0);
-    CommandLikelihood::start(&own, 2, folder.path(), csv(), None)
+    CommandLikelihood::start(&own, 2, folder.path(), csv(), Observation::Own)
         .unwrap()
         .evaluate(&points(1), &mut out)
         .unwrap();
@@ -293,7 +336,8 @@ fn the_command_runs_in_its_folder() {
         std::os::unix::fs::symlink(&own[0], folder.path().join("program")).unwrap();
         let mut relative = own.clone();
         relative[0] = "./program".to_owned();
-        let mut likelihood = CommandLikelihood::start(&relative, 2, folder.path(), csv(), None).unwrap();
+        let mut likelihood =
+            CommandLikelihood::start(&relative, 2, folder.path(), csv(), Observation::Own).unwrap();
         likelihood.evaluate(&points(1), &mut out).unwrap();
     }
     assert!(out.log_likelihood.iter().all(|l| *l == 1.0), "{out:?}");

@@ -32,12 +32,13 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         command: command.clone(),
         folder: "runs".into(),
         settings: CommandSettings::default(),
+        data: None,
         observation: None,
     };
     assert_eq!(plain.likelihood, Some(expected));
     assert_eq!(plain.rounds, Some(RoundsSettings::default()));
     let full = source(
-        "command = [\"./l\"]\nprotocol = \"csv\"\nworkers = 3\ntimeout = 1.5\nmax_batch = 10\nderived = [\"q\"]",
+        "command = [\"./l\"]\nprotocol = \"csv\"\nworkers = 3\ntimeout = 1.5\nmax_batch = 10\nderived = [\"q\"]\ndata = \"d.csv\"",
     );
     let settings = CommandSettings {
         protocol: Protocol::Csv,
@@ -47,7 +48,13 @@ fn every_key_of_an_evaluated_likelihood_reaches_its_field() {
         derived: vec!["q".into()],
     };
     let command = vec!["./l".to_owned()];
-    let expected = Likelihood::Command { command, folder: "runs".into(), settings, observation: None };
+    let expected = Likelihood::Command {
+        command,
+        folder: "runs".into(),
+        settings,
+        data: Some("runs/d.csv".into()),
+        observation: None,
+    };
     assert_eq!((expected.key(), expected.can_be_evaluated()), ("command", true));
     assert_eq!(full.likelihood, Some(expected));
 }
@@ -144,7 +151,12 @@ fn a_source_has_its_own_keys_only() {
         ("wgsl = \"a.wgsl\"\ntimeout = 2", "timeout", "wgsl", "only a command has a time limit"),
         ("wgsl = \"a.wgsl\"\nmax_batch = 2", "max_batch", "wgsl", "only a command is handed batches"),
         ("wgsl = \"a.wgsl\"\nn_draws = 2", "n_draws", "wgsl", "only a target is drawn from"),
-        ("command = [\"p\"]\ndata = \"d.csv\"", "data", "command", "only a function in WGSL is handed data"),
+        (
+            "target = \"gauss1\"\ndata = \"d.csv\"",
+            "data",
+            "target",
+            "only a function in WGSL or a command is handed data",
+        ),
         ("command = [\"p\"]\nburn_in = 0.1", "burn_in", "command", "only a chain has a burn-in"),
         (
             "pairs = \"p.csv\"\nderived = [\"q\"]",

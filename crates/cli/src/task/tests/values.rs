@@ -54,6 +54,13 @@ fn unknown_words_list_the_valid_ones() {
         "{text}"
     );
     assert!(text.ends_with(&TARGET_NAMES.join(", ")), "{text}");
+    let text = message("[likelihood]\ntarget = \"many_well_17\"\n");
+    assert!(text.contains("did you mean `many_well_N`"), "{text}");
+    for (name, pairs) in [("many_well", 2), ("many_well_3", 3), ("many_well_16", 16)] {
+        let task = parse(&format!("[likelihood]\ntarget = \"{name}\"\n")).unwrap();
+        let expected = Likelihood::Target { name: Target::ManyWell(pairs), n_draws: 131_072 };
+        assert_eq!(task.likelihood, Some(expected));
+    }
     let text = message("[likelihood]\nchain = \"c\"\nformat = \"polycord\"\n");
     let expected = "`likelihood.format` is \"polycord\", did you mean `polychord`?; valid values: getdist, \
                     polychord, multinest, ultranest";
