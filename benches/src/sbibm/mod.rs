@@ -27,7 +27,7 @@ pub const TASKS: [&str; 10] = [
 ];
 
 /// What each method is allowed to see.
-pub const RULES: &str = "npe sees simulations alone; likelihood sees simulations and evaluates the likelihood of each at several \
+pub const RULES: &str = "npe sees simulations alone; likelihood sees simulations and evaluates the likelihood of each at 64 \
 theta; refine adds the likelihood of the one observation; rounds see that and no simulations; the published figures are of NPE";
 
 /// Largest C2ST that [`Method::Rounds`] and refinement are to reach.

@@ -55,9 +55,11 @@ impl Published {
         self.mean(task, simulations, observations, |run| Some(run.c2st))
     }
 
-    /// Mean minutes of one run; `None` unless all were published.
+    /// Mean minutes of one run, over those observations of which they were published; `None` if of none.
     pub fn minutes(&self, task: &str, simulations: usize, observations: &[usize]) -> Option<f64> {
-        self.mean(task, simulations, observations, |run| run.minutes)
+        let minutes = |&observation: &usize| self.mean(task, simulations, &[observation], |run| run.minutes);
+        let minutes: Vec<f64> = observations.iter().filter_map(minutes).collect();
+        (!minutes.is_empty()).then(|| minutes.iter().sum::<f64>() / minutes.len() as f64)
     }
 
     fn mean(

@@ -87,6 +87,9 @@ pub struct Figure {
     pub c2st: f64,
     /// Of each fold seed.
     pub c2st_of_seeds: Vec<f64>,
+    /// Likelihood evaluations: of the training, all observations of it together, and of refining this one.
+    #[serde(default)]
+    pub evaluations: usize,
     /// Seconds of the training, of all observations together; in rounds those of this one.
     pub seconds_train: f64,
     /// Seconds of drawing and refining.
@@ -99,6 +102,7 @@ pub struct Figure {
 struct Drawn {
     observation: usize,
     place: String,
+    evaluations: usize,
     seconds_train: f64,
     seconds_draw: f64,
 }
@@ -181,6 +185,7 @@ impl Bench {
         seconds_train: f64,
     ) -> Result<Drawn> {
         let context = self.observation(setup, observation, folder)?;
+        let mut evaluations = evaluations(&model.join("metrics.json"), "/amortised/n_evaluations")?;
         let model = model.join("model.safetensors");
         let (mut command, draws) = if setup.refine {
             let out = folder.join(format!("refined_{observation}"));
@@ -199,7 +204,11 @@ impl Bench {
         };
         command.args(["--device", &self.device, "--seed", &setup.seed.to_string()]);
         let seconds_draw = timed(&mut command)?;
-        Ok(Drawn { observation, place: format!("{}:theta", draws.display()), seconds_train, seconds_draw })
+        if setup.refine {
+            evaluations += self::evaluations(&draws.with_file_name("verdict.json"), "/n_evaluations")?;
+        }
+        let place = format!("{}:theta", draws.display());
+        Ok(Drawn { observation, place, evaluations, seconds_train, seconds_draw })
     }
 
     fn fit_in_rounds(&self, setup: &Setup, observation: usize, folder: &Path) -> Result<Drawn> {
@@ -213,7 +222,8 @@ impl Bench {
         command.args(["--seed", &setup.seed.to_string(), "--quiet", "--force"]);
         let seconds_train = timed(&mut command)?;
         let place = format!("{}:theta", out.join("equal_weight.npz").display());
-        Ok(Drawn { observation, place, seconds_train, seconds_draw: 0.0 })
+        let evaluations = evaluations(&out.join("verdict.json"), "/n_evaluations")?;
+        Ok(Drawn { observation, place, evaluations, seconds_train, seconds_draw: 0.0 })
     }
 
     fn score(&self, setup: &Setup, drawn: &Drawn) -> Result<Figure> {
@@ -232,6 +242,7 @@ impl Bench {
             observation: drawn.observation,
             c2st: c2st_of_seeds.iter().sum::<f64>() / c2st_of_seeds.len() as f64,
             c2st_of_seeds,
+            evaluations: drawn.evaluations,
             seconds_train: drawn.seconds_train,
             seconds_draw: drawn.seconds_draw,
             seconds_score: start.elapsed().as_secs_f64(),
@@ -249,6 +260,14 @@ impl Bench {
         command.arg(self.root.join("benches").join("references").join("sbibm.py")).arg(name).arg(&self.wheel);
         command
     }
+}
+
+/// A number of likelihood evaluations in a file of JSON; none where it tells of none.
+fn evaluations(path: &Path, pointer: &str) -> Result<usize> {
+    let place = || format!("{}", path.display());
+    let text = fs::read_to_string(path).with_context(place)?;
+    let json: serde_json::Value = serde_json::from_str(&text).with_context(place)?;
+    Ok(json.pointer(pointer).and_then(serde_json::Value::as_u64).map_or(0, |n| n as usize))
 }
 
 /// An array of samples, \[n, D\].

@@ -7,8 +7,17 @@ use anyhow::Context as _;
 /// The lines of the table of figures of one method, number of simulations and seed.
 pub fn table(figures: &[Figure], published: &Published) -> Vec<String> {
     let mut lines = vec![format!(
-        "{:<24} {:>10} {:>8} {:>12} {:>7} {:>7} {:>7} {:>10} {:>10}",
-        "task", "method", "sims", "observations", "C2ST", "worst", "NPE", "minutes", "NPE min."
+        "{:<24} {:>10} {:>8} {:>12} {:>7} {:>7} {:>7} {:>11} {:>10} {:>10}",
+        "task",
+        "method",
+        "sims",
+        "observations",
+        "C2ST",
+        "worst",
+        "NPE",
+        "evaluations",
+        "minutes",
+        "NPE min."
     )];
     let mut tasks: Vec<&str> = Vec::new();
     for figure in figures {
@@ -26,6 +35,7 @@ pub fn table(figures: &[Figure], published: &Published) -> Vec<String> {
         let worst = rows.iter().map(|r| r.c2st).fold(0.0, f64::max);
         let simulations = first.setup.simulations;
         let rounds = first.setup.method == Method::Rounds;
+        let evaluations = rows.iter().map(|r| r.evaluations as f64).sum::<f64>() / n;
         let theirs = if rounds { None } else { published.c2st(task, simulations, &observations) };
         let minutes = rows.iter().map(|r| r.seconds_train).sum::<f64>() / n / 60.0;
         let their_minutes = if rounds { None } else { published.minutes(task, simulations, &observations) };
@@ -33,10 +43,11 @@ pub fn table(figures: &[Figure], published: &Published) -> Vec<String> {
         let listed: Vec<String> = observations.iter().map(usize::to_string).collect();
         let missed = (rounds || first.setup.refine) && mean > bound_of_exact(task);
         lines.push(format!(
-            "{task:<24} {method:>10} {:>8} {:>12} {mean:>7.4} {worst:>7.4} {:>7} {minutes:>10.2} {:>10}{}",
+            "{task:<24} {method:>10} {:>8} {:>12} {mean:>7.4} {worst:>7.4} {:>7} {:>11} {minutes:>10.2} {:>10}{}",
             if rounds { "-".to_owned() } else { simulations.to_string() },
             listed.join(","),
             optional(theirs, 3),
+            if evaluations > 0.0 { format!("{evaluations:.0}") } else { "-".to_owned() },
             optional(their_minutes, 2),
             if missed { "  MISSED" } else { "" }
         ));
@@ -60,7 +71,8 @@ pub fn table(figures: &[Figure], published: &Published) -> Vec<String> {
     lines
 }
 
-/// The tables of rows that runs have left, one for each method, number of simulations and seed, the tasks in their usual order.
+/// The tables of rows that runs have left, one for each method, number of simulations and seed, the tasks in their usual order. Rows
+/// that differ in fold seeds alone are one: a training of the same seed has the same draws.
 ///
 /// # Errors
 /// If a line of `text` is no row.
@@ -68,7 +80,19 @@ pub fn tables(text: &str, published: &Published) -> anyhow::Result<Vec<String>> 
     let mut groups: Vec<Vec<Figure>> = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let figure: Figure = serde_json::from_str(line).with_context(|| format!("row {}", i + 1))?;
-        let key = |f: &Figure| Setup { task: String::new(), ..f.setup.clone() };
+        let same = |f: &&mut Figure| {
+            let seeds = &figure.setup.fold_seeds;
+            let setup = Setup { fold_seeds: seeds.clone(), ..f.setup.clone() };
+            let anew = f.setup.fold_seeds.iter().all(|seed| !seeds.contains(seed));
+            f.observation == figure.observation && setup == figure.setup && anew
+        };
+        if let Some(earlier) = groups.iter_mut().flatten().find(same) {
+            earlier.setup.fold_seeds.extend(&figure.setup.fold_seeds);
+            earlier.c2st_of_seeds.extend(&figure.c2st_of_seeds);
+            earlier.c2st = earlier.c2st_of_seeds.iter().sum::<f64>() / earlier.c2st_of_seeds.len() as f64;
+            continue;
+        }
+        let key = |f: &Figure| Setup { task: String::new(), fold_seeds: Vec::new(), ..f.setup.clone() };
         match groups.iter_mut().find(|group| group.first().is_some_and(|f| key(f) == key(&figure))) {
             Some(group) => group.push(figure),
             None => groups.push(vec![figure]),
@@ -77,8 +101,9 @@ pub fn tables(text: &str, published: &Published) -> anyhow::Result<Vec<String>> 
     let mut lines = Vec::new();
     for group in &mut groups {
         group.sort_by_key(|f| (TASKS.iter().position(|task| *task == f.setup.task), f.observation));
-        if let Some(Setup { seed, fold_seeds, draws, .. }) = group.first().map(|f| &f.setup) {
-            lines.push(format!("\nseed {seed}, {draws} draws, fold seeds {fold_seeds:?}"));
+        if let Some(Setup { seed, draws, .. }) = group.first().map(|f| &f.setup) {
+            let fewest = group.iter().map(|f| f.setup.fold_seeds.len()).min().unwrap_or_default();
+            lines.push(format!("\nseed {seed}, {draws} draws, {fewest} fold seeds or more"));
         }
         lines.extend(table(group, published));
     }
@@ -109,6 +134,7 @@ mod tests {
             observation,
             c2st,
             c2st_of_seeds: vec![c2st],
+            evaluations: 640_000,
             seconds_train: 120.0,
             seconds_draw: 1.0,
             seconds_score: 1.0,
@@ -125,7 +151,7 @@ mod tests {
         ];
         let lines = table(&figures, &published);
         assert_eq!(lines.len(), 4);
-        for word in ["slcp", "npe", "1,2", "0.8500", "0.9000", "0.982", "2.00"] {
+        for word in ["slcp", "npe", "1,2", "0.8500", "0.9000", "0.982", "640000", "2.00"] {
             assert!(lines[1].split_whitespace().any(|w| w == word), "{word}: {}", lines[1]);
         }
         assert!(lines[3].contains("mean of 2") && lines[3].contains("0.7250"), "{}", lines[3]);
@@ -144,6 +170,13 @@ mod tests {
         let lines = tables(&text, &published).unwrap();
         assert_eq!(lines.len(), 2 + 3 + 2 + 1, "{lines:#?}");
         assert!(lines[2].starts_with("slcp") && lines[2].contains("1,2") && lines[3].starts_with("sir"));
+        let mut other = figure("sir", Method::Npe, 1, 0.8);
+        other.setup.fold_seeds = vec![2, 3];
+        other.c2st_of_seeds = vec![0.8, 0.7];
+        let with_more = text.clone() + &serde_json::to_string(&other).unwrap();
+        let lines = tables(&with_more, &published).unwrap();
+        assert!(lines[3].starts_with("sir") && lines[3].contains("0.7000"), "{}", lines[3]);
+        assert_eq!(lines.len(), 2 + 3 + 2 + 1, "{lines:#?}");
         let error = format!("{:#}", tables(&format!("{text}nonsense"), &published).unwrap_err());
         assert!(error.starts_with("row 5"), "{error}");
     }

@@ -14,13 +14,12 @@ use lwflow_host::files::{
 };
 use lwflow_host::fit::FitInput;
 use lwflow_host::outer::{EdgeChoice, Support};
-use lwflow_host::prior::{IndependentPrior, Marginal, prior_rows};
-use lwflow_host::rng::{SOBOL_BLOCK, sobol_blocks};
-use lwflow_host::simulator::{Simulated, simulate_rows};
+use lwflow_host::prior::{IndependentPrior, Marginal};
+use lwflow_host::rng::sobol_blocks;
+use lwflow_host::simulator::Simulated;
 use lwflow_host::targets::Target;
 use lwflow_host::weights::{self, WeightReport};
 use serde::Serialize;
-use std::ops::Range;
 
 /// Why the pairs of many observations give none.
 pub const NO_EVIDENCE_WITH_CONTEXT: &str = "with context there is no single evidence";
@@ -112,10 +111,9 @@ pub fn draw_simulations(
     bar: &Bar,
 ) -> Result<Source, CommandError> {
     let Simulation { names, labels, prior, simulator, .. } = &mut simulation;
-    let rows = |rows: Range<usize>| prior_rows(&**prior, seed, rows);
-    let simulated = simulate_rows(&mut **simulator, 0..n, rows, |done| bar.update(done, n));
-    let Simulated { done, rows, theta, x } = simulated.map_err(|error| of(&task.file, error))?;
-    let succeeded = rows.len();
+    let simulated = Simulated::from_prior(&mut **simulator, &**prior, n, seed, |done| bar.update(done, n));
+    let simulated = simulated.map_err(|error| of(&task.file, error))?;
+    let (done, succeeded) = (simulated.done, simulated.rows.len());
     if succeeded == 0 {
         let message = format!("{}: none of {done} simulations succeeded", task.file.display());
         return Err(CommandError::new(Status::Input, message));
@@ -125,20 +123,8 @@ pub fn draw_simulations(
     if succeeded < done {
         notes.push(format!("{} of them failed (NaN alone) and are left out", done - succeeded));
     }
-    let log_weights = vec![0.0; succeeded];
-    let weights = weights::weight_report(&log_weights, None, &theta)?;
-    let supports = prior.supports();
-    let input = FitInput {
-        names: names.clone(),
-        labels: labels.clone(),
-        supports,
-        theta,
-        context: x,
-        log_weights,
-        log_proposal: None,
-        blocks: Some(rows.iter().map(|row| (row / SOBOL_BLOCK) as u32).collect()),
-        effective: None,
-    };
+    let input = simulated.into_input(names, labels, &**prior);
+    let weights = weights::weight_report(&input.log_weights, None, &input.theta)?;
     let evidence = PairsEvidence { log_z: None, log_z_sd: None, how: NO_EVIDENCE_WITH_CONTEXT };
     Ok(Source { input, target: None, evidence, weights, autocorrelation_ess: None, notes })
 }

@@ -3,6 +3,9 @@
 
 use super::{Simulator, has_failed};
 use crate::HostError;
+use crate::fit::FitInput;
+use crate::prior::{Prior, prior_rows};
+use crate::rng::SOBOL_BLOCK;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
@@ -58,6 +61,62 @@ pub struct Simulated {
     pub theta: Vec<f64>,
     /// Their data, `[m, X]`.
     pub x: Vec<f64>,
+}
+
+impl Simulated {
+    /// Simulations 0 to n of parameters from the prior, scrambled Sobol points of `seed`: joint draws of theta and x. `progress` gets
+    /// how many are done; where it breaks, those that are done are what there is.
+    ///
+    /// ```
+    /// use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
+    /// use lwflow_host::fit::{FitSettings, fit};
+    /// use lwflow_host::prior::{IndependentPrior, Marginal};
+    /// use lwflow_host::rng::normal_pair;
+    /// use lwflow_host::simulator::{ClosureSimulator, Simulated};
+    /// use std::ops::ControlFlow::Continue;
+    ///
+    /// let prior = IndependentPrior::new(vec![Marginal::Normal { mean: 0.0, sd: 1.0 }])?;
+    /// let mut simulator = ClosureSimulator::new(1, 1, 7, |theta, rng, x| x[0] = theta[0] + 0.5 * normal_pair(rng).0);
+    /// let pairs = Simulated::from_prior(&mut simulator, &prior, 2000, 7, |_| Continue(()))?;
+    /// let input = pairs.into_input(&["mu".into()], &[r"\mu".into()], &prior);
+    ///
+    /// let engine = Engine::new(&EngineSettings { device: DeviceChoice::Cpu, ..Default::default() })?;
+    /// let mut settings = FitSettings::conditional();
+    /// settings.training.max_visits = 20_000;
+    /// let (posterior, _) = fit(&engine, &input, &settings, 7, |_| Continue(()))?;
+    /// let mut executor = engine.flow(posterior.spec())?;
+    /// let draws = posterior.sample(&mut executor, 1000, &[1.0], 7)?; // of p(mu | x = 1), theta [1000, 1]
+    /// let mean = draws.theta.iter().sum::<f64>() / 1000.0;
+    /// assert!((mean - 0.8).abs() < 0.2, "{mean}");
+    /// # Ok::<(), lwflow_host::HostError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the simulator.
+    pub fn from_prior(
+        simulator: &mut dyn Simulator,
+        prior: &dyn Prior,
+        n: usize,
+        seed: u64,
+        progress: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Self, HostError> {
+        simulate_rows(simulator, 0..n, |rows| prior_rows(prior, seed, rows), progress)
+    }
+
+    /// The input of a fit with x as context, weight one each. Whole blocks of the Sobol points are held out together.
+    #[must_use]
+    pub fn into_input(self, names: &[String], labels: &[String], prior: &dyn Prior) -> FitInput {
+        FitInput {
+            names: names.to_vec(),
+            labels: labels.to_vec(),
+            supports: prior.supports(),
+            log_weights: vec![0.0; self.rows.len()],
+            blocks: Some(self.rows.iter().map(|row| (row / SOBOL_BLOCK) as u32).collect()),
+            theta: self.theta,
+            context: self.x,
+            ..FitInput::default()
+        }
+    }
 }
 
 /// Makes the simulations of the numbers `rows`, as [`run_simulations`] does, and keeps in memory those that have not failed.
