@@ -3,6 +3,7 @@
 //! together with what its method was allowed to see.
 
 mod classifier;
+mod product;
 mod published;
 mod run;
 mod table;
