@@ -1,8 +1,8 @@
 //! `lwflow calibrate`: whether a conditional model's posteriors are what they claim, from pairs that trained nothing, and whether
 //! an observation looks as its own posterior predicts. Invariant: everything follows from model, pairs or task, and seed.
 
+use super::observations::{check_context, observations, same_parameters, warn_of_novel};
 use super::open_engine;
-use super::table::{check_context, observations, same_parameters, warn_of_novel};
 use crate::calibration::{Calibration, FILES, Prediction};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
