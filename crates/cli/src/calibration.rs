@@ -1,15 +1,19 @@
 //! What `lwflow calibrate` has found: its verdict in plain words, its table, and the files it leaves.
 //! Invariant: the figures and the page are made from what calibration.json holds.
 
+mod figures;
+
+pub use figures::MAX_DRAWN;
+
 use crate::exit::{CommandError, Status};
 use crate::page;
 use crate::progress::Console;
 use crate::report::write_file;
-use lwflow_figures::{CalibrationPanel, FigureError, Label, calibration_panels};
+use lwflow_figures::{CalibrationPanel, FigureError, calibration_panels};
 use lwflow_host::diagnostics::calibration::{
     CalibrationReport, Departure, PredictiveCheck, Quantity, QuantityReport,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -18,15 +22,19 @@ pub const CALIBRATION_FILE: &str = "calibration.json";
 /// Name of the page.
 pub const CALIBRATION_PAGE: &str = "calibration.html";
 /// Everything that a calibration writes.
-pub const FILES: [&str; 5] =
-    [CALIBRATION_FILE, CALIBRATION_PAGE, "calibration_ranks.png", "coverage.png", "tarp.png"];
-/// Quantities whose ranks are drawn at most.
-const MAX_SHOWN: usize = 12;
+pub const FILES: [&str; 6] = [
+    CALIBRATION_FILE,
+    CALIBRATION_PAGE,
+    "calibration_ranks.png",
+    "coverage.png",
+    "tarp.png",
+    "predictions.png",
+];
 /// Values of an observation that are told at most.
 const MAX_TOLD: usize = 8;
 
 /// A prediction for one observation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prediction {
     /// Names of the values, `[X]`.
     pub names: Vec<String>,
@@ -39,12 +47,14 @@ pub struct Prediction {
 }
 
 /// All that is known after a calibration.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Calibration {
     /// Version of lwflow.
-    pub lwflow: &'static str,
+    pub lwflow: String,
     /// The model file.
     pub model: String,
+    /// Checksum of its bytes, as [`checksum`] gives it.
+    pub model_checksum: String,
     /// Where the pairs come from.
     pub pairs: String,
     /// Seed.
@@ -162,86 +172,33 @@ impl Calibration {
         text
     }
 
-    /// Panels of the ranks of the quantities that are shown: histogram and difference of the distribution functions.
-    pub fn rank_panels(&self) -> Vec<CalibrationPanel> {
-        let report = &self.ranks;
-        let mut shown: Vec<usize> = (0..report.quantities.len()).collect();
-        shown.sort_by(|a, b| report.quantities[*a].p_value.total_cmp(&report.quantities[*b].p_value));
-        shown.truncate(MAX_SHOWN);
-        shown.sort_unstable();
-        shown.into_iter().flat_map(|k| self.panels_of(k)).collect()
-    }
-
-    fn title(&self, k: usize) -> Label {
-        match self.labels.get(k).filter(|label| !label.is_empty()) {
-            Some(label) => Label::latex(label),
-            None => Label::plain(quantity_name(&self.ranks.quantities[k].quantity)),
-        }
-    }
-
-    fn panels_of(&self, k: usize) -> [CalibrationPanel; 2] {
-        let report = &self.ranks.quantities[k];
-        let n = report.histogram.len() as f64;
-        let edges = (0..report.histogram.len()).map(|b| (b as f64 / n, (b + 1) as f64 / n));
-        let bins = || edges.clone().zip(&report.histogram);
-        let histogram = CalibrationPanel {
-            title: self.title(k),
-            x: "rank of the truth / L",
-            y: "pairs / expected",
-            bars: bins().map(|((from, to), bin)| [from, to, bin.n as f64 / bin.expected]).collect(),
-            band: bins().flat_map(|((a, b), bin)| [[a, bin.low, bin.high], [b, bin.low, bin.high]]).collect(),
-            curve: Vec::new(),
-            expected: [(0.0, 1.0), (1.0, 1.0)],
+    /// Reads what [`Calibration::write`] has left in a folder; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`Status::Input`] naming a damaged file.
+    pub fn read(folder: &Path) -> Result<Option<Self>, CommandError> {
+        let file = folder.join(CALIBRATION_FILE);
+        let refuse = |words: String| CommandError::new(Status::Input, format!("{}: {words}", file.display()));
+        let bytes = match std::fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(|error| refuse(format!("cannot read: {error}")))?,
         };
-        let shares = || self.ranks.shares.iter().copied();
-        let band = shares().zip(&self.ranks.band).map(|(s, (low, high))| [s, low - s, high - s]);
-        let curve = shares().zip(&report.cdf).map(|(s, cdf)| (s, cdf - s));
-        let difference = CalibrationPanel {
-            title: self.title(k),
-            x: "rank of the truth / L",
-            y: "share below − expected",
-            bars: Vec::new(),
-            band: [[0.0; 3]].into_iter().chain(band).collect(),
-            curve: [(0.0, 0.0)].into_iter().chain(curve).collect(),
-            expected: [(0.0, 0.0), (1.0, 0.0)],
+        let read: Self =
+            serde_json::from_slice(&bytes).map_err(|error| refuse(format!("damaged: {error}")))?;
+        if read.fits() { Ok(Some(read)) } else { Err(refuse("damaged: its arrays do not fit".to_owned())) }
+    }
+
+    /// Whether all arrays are as long as the others of their kind.
+    fn fits(&self) -> bool {
+        let n = self.ranks.shares.len();
+        let ranks = self.ranks.quantities.iter().all(|q| q.cdf.len() == n);
+        let prediction = |p: &Prediction| {
+            let (x, check) = (p.observed.len(), &p.check);
+            let each = [&check.mean, &check.sd, &check.below, &check.p_values].iter().all(|v| v.len() == x);
+            let drawn = check.histograms.iter().all(|h| h.value.is_none_or(|j| j < x));
+            each && drawn && p.names.len() == x && check.p_adjusted.len() == x + 1
         };
-        [histogram, difference]
-    }
-
-    /// How often regions of highest density hold the truth, by the share of the posterior they claim.
-    pub fn coverage_panel(&self) -> Option<CalibrationPanel> {
-        let of = |q: &&QuantityReport| q.quantity == Quantity::LogProb;
-        let report = self.ranks.quantities.iter().find(of)?;
-        // A region of level c holds the truth if its rank is not among the lowest 1 - c.
-        let places = || self.ranks.shares.iter().zip(&report.cdf).zip(&self.ranks.band).rev();
-        let curve = places().map(|((s, cdf), _)| (1.0 - s, 1.0 - cdf));
-        let band = places().map(|((s, _), (low, high))| [1.0 - s, 1.0 - high, 1.0 - low]);
-        Some(CalibrationPanel {
-            title: Label::plain("expected coverage"),
-            x: "level of the region",
-            y: "share of truths within",
-            bars: Vec::new(),
-            band: band.chain([[1.0; 3]]).collect(),
-            curve: curve.chain([(1.0, 1.0)]).collect(),
-            expected: [(0.0, 0.0), (1.0, 1.0)],
-        })
-    }
-
-    /// How often balls around random points hold the truth, by the share of the posterior they hold.
-    pub fn tarp_panel(&self) -> Option<CalibrationPanel> {
-        let of = |q: &&QuantityReport| q.quantity == Quantity::Distance;
-        let report = self.ranks.quantities.iter().find(of)?;
-        let shares = || self.ranks.shares.iter().copied();
-        let band = shares().zip(&self.ranks.band).map(|(s, (low, high))| [s, *low, *high]);
-        Some(CalibrationPanel {
-            title: Label::plain("TARP"),
-            x: "share of the posterior in the ball",
-            y: "share of truths within",
-            bars: Vec::new(),
-            band: [[0.0; 3]].into_iter().chain(band).collect(),
-            curve: [(0.0, 0.0)].into_iter().chain(shares().zip(report.cdf.iter().copied())).collect(),
-            expected: [(0.0, 0.0), (1.0, 1.0)],
-        })
+        ranks && self.ranks.band.len() == n && self.predictions.iter().all(prediction)
     }
 
     /// Writes all files into `out`. A figure that cannot be drawn is a remark.
@@ -257,8 +214,17 @@ impl Calibration {
             ("calibration_ranks.png", self.rank_panels()),
             ("coverage.png", single(self.coverage_panel())),
             ("tarp.png", single(self.tarp_panel())),
+            (
+                "predictions.png",
+                self.drawn_predictions().into_iter().flat_map(|k| self.prediction_panels(k)).collect(),
+            ),
         ];
         for (name, panels) in figures {
+            if panels.is_empty() {
+                // That of an earlier calibration is not of this one.
+                let _ = std::fs::remove_file(out.join(name));
+                continue;
+            }
             match calibration_panels(&out.join(name), &panels, 2) {
                 Err(error @ FigureError::Write { .. }) => return Err(error.into()),
                 Err(error) => console.remark(format!("{name}: {error}")),
@@ -277,4 +243,14 @@ impl Calibration {
 /// A p-value to two or three digits.
 pub fn p_text(p: f64) -> String {
     if p < 1e-3 { format!("{p:.0e}") } else { format!("{p:.3}") }
+}
+
+/// Checksum of a model file, by which a calibration knows its model.
+///
+/// # Errors
+/// [`Status::Input`] if it cannot be read.
+pub fn checksum(model: &Path) -> Result<String, CommandError> {
+    let bytes = std::fs::read(model)
+        .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot read: {e}", model.display())))?;
+    Ok(format!("{:08x}", crc32fast::hash(&bytes)))
 }

@@ -8,6 +8,7 @@ mod export;
 mod fit;
 mod init;
 mod manual;
+mod observations;
 mod refine;
 mod report;
 mod rounds;
@@ -90,6 +91,7 @@ Examples:
     /// Add the model's log density log_prob to a table; its parameters, context and weights are kept.
     #[command(after_help = "Examples:
   lwflow log-prob model.safetensors --in points.csv --out -
+  lwflow log-prob model.safetensors --in draws.csv --context 0.5,-1 --out densities.csv
   lwflow log-prob model.safetensors --in points.parquet --out points.parquet")]
     LogProb(LogProbArgs),
     /// Test a conditional model on pairs that trained nothing: ranks of the truth, expected coverage, TARP, predictions.
@@ -223,7 +225,7 @@ struct SampleArgs {
     #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
     /// For a conditional model: context values separated by commas, or a table (.npz, .csv, .parquet) with a row for every
-    /// observation, each of which gets -n samples with its context beside them.
+    /// observation, each of which gets -n samples; of several, with their context beside them.
     #[arg(long, allow_hyphen_values = true, value_name = "VALUES|FILE")]
     context: Option<String>,
     /// Write how new each observation is to a .csv: observation, distance, tail (share of the training's observations that
@@ -245,6 +247,14 @@ struct LogProbArgs {
     /// Device.
     #[arg(long, default_value = "auto", env = "LWFLOW_DEVICE", value_parser = device)]
     device: DeviceChoice,
+    /// For a conditional model and points without context: context values separated by commas, or a table (.npz, .csv, .parquet)
+    /// with one row for all points or a row for each of them.
+    #[arg(long, allow_hyphen_values = true, value_name = "VALUES|FILE")]
+    context: Option<String>,
+    /// Write how new the observation, or the context of each row, is to a .csv: its number, distance, tail (share of the
+    /// training's observations that lie as far out).
+    #[arg(long, value_name = "FILE")]
+    novelty: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

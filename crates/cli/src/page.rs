@@ -76,18 +76,21 @@ struct RunPart {
     modes: Table,
     comparison: Option<Table>,
     truncated: Option<Table>,
+    calibration: Option<Value>,
     manifest: Table,
     settings: String,
 }
 
 impl From<&RunPart> for Value {
     fn from(run: &RunPart) -> Self {
-        let RunPart { number, name, folder, verdict, settings, .. } = run;
+        let RunPart { number, name, folder, verdict, calibration, settings, .. } = run;
         let figures: Value = run.figures.iter().collect();
         let comparison = run.comparison.as_ref().map(Value::from);
         let truncated = run.truncated.as_ref().map(Value::from);
         let (modes, manifest) = (Value::from(&run.modes), Value::from(&run.manifest));
-        context! { number, name, folder, verdict, figures, modes, comparison, truncated, manifest, settings }
+        context! {
+            number, name, folder, verdict, figures, modes, comparison, truncated, calibration, manifest, settings
+        }
     }
 }
 
@@ -123,6 +126,7 @@ fn run_part(number: usize, folder: &ResultFolder) -> RunPart {
         modes: tables::modes(folder),
         comparison: tables::comparison(folder),
         truncated: truncated::table(folder),
+        calibration: calibration::of_run(folder, number),
         manifest: tables::manifest(folder),
         settings: tables::settings(folder),
     }

@@ -1,4 +1,5 @@
-//! Panels of a calibration: bars or a curve, the band in which they ought to stay, and the line on which they are expected.
+//! Panels of a calibration: bars or a curve, the band in which they ought to stay, and the line on which they are expected; of a
+//! prediction, the bars of what is predicted, the band that holds most of it, and a line at what was observed.
 //! A grid of them goes into one PNG file here and into one drawing of the page in [`super::vector`].
 
 use super::axis::{Span, ticks, with_note};
@@ -20,6 +21,8 @@ pub struct CalibrationPanel {
     pub title: Label,
     /// Label of x, in LaTeX.
     pub x: &'static str,
+    /// Range of x.
+    pub range: (f64, f64),
     /// Label of y, in LaTeX.
     pub y: &'static str,
     /// From, to and height of bars.
@@ -28,11 +31,15 @@ pub struct CalibrationPanel {
     pub band: Vec<[f64; 3]>,
     /// The curve.
     pub curve: Vec<(f64, f64)>,
-    /// The line on which the curve is expected.
-    pub expected: [(f64, f64); 2],
+    /// The line on which the curve is expected, if there is one.
+    pub expected: Vec<(f64, f64)>,
 }
 
 impl CalibrationPanel {
+    pub(super) fn x_span(&self) -> Span {
+        Span::around(self.range.0, self.range.1)
+    }
+
     /// Range of y: all that is shown, and zero below bars.
     pub(super) fn span(&self) -> Span {
         let bars = self.bars.iter().flat_map(|bar| [0.0, bar[2]]);
@@ -84,7 +91,7 @@ pub(super) fn grid(n: usize, columns: usize) -> Result<(usize, usize), FigureErr
 }
 
 fn draw(canvas: &mut Canvas, panel: &CalibrationPanel, (left, top): (f64, f64)) {
-    let (x_span, y_span) = (Span { low: 0.0, high: 1.0 }, panel.span());
+    let (x_span, y_span) = (panel.x_span(), panel.span());
     let y_ticks_ = ticks(y_span, 6);
     let room = 12.0 + LABEL_TEXT + 10.0 + widest(canvas, &y_ticks_) + TICK_ROOM;
     let above = 14.0 + LABEL_TEXT + 8.0;
@@ -93,7 +100,7 @@ fn draw(canvas: &mut Canvas, panel: &CalibrationPanel, (left, top): (f64, f64)) 
     let place = |(x, y): (f64, f64)| frame.at(x_span.share(x), y_span.share(y));
     let grey = mix(WHITE, FAINT, 0.3);
     canvas.shade(frame, |x, y| {
-        let (low, high) = panel.band_at(x)?;
+        let (low, high) = panel.band_at(x_span.low + x * x_span.extent())?;
         let y = y_span.low + y * y_span.extent();
         (y >= low && y <= high).then_some(grey)
     });
@@ -102,7 +109,7 @@ fn draw(canvas: &mut Canvas, panel: &CalibrationPanel, (left, top): (f64, f64)) 
         let outline = [(x0, y0), (x0, y1), (x1, y1), (x1, y0)];
         canvas.line_in(frame, &outline, Stroke::solid(1.6, BLUE));
     }
-    let expected = panel.expected.map(place);
+    let expected: Vec<(f64, f64)> = panel.expected.iter().copied().map(place).collect();
     canvas.line_in(frame, &expected, Stroke { width: 1.2, colour: INK, dash: Some((6.0, 4.0)) });
     let curve: Vec<(f64, f64)> = panel.curve.iter().copied().map(place).collect();
     canvas.line_in(frame, &curve, Stroke::solid(2.0, VERMILION));
@@ -112,7 +119,8 @@ fn draw(canvas: &mut Canvas, panel: &CalibrationPanel, (left, top): (f64, f64)) 
     y_ticks(canvas, frame, y_span, &y_ticks_, true, (Side::Left, INK));
     let centre = frame.at(0.5, 0.5);
     let middle = TextStyle::new(LABEL_TEXT - 1.0, Align::Middle);
-    canvas.text((centre.0, top + HEIGHT - 12.0), &Label::latex(panel.x), middle);
+    let label = with_note(&Label::latex(panel.x), &x_ticks_);
+    canvas.text((centre.0, top + HEIGHT - 12.0), &label, middle);
     let label = with_note(&Label::latex(panel.y), &y_ticks_);
     canvas.text((left + 12.0 + LABEL_TEXT - 3.0, centre.1), &label, middle.upright());
     canvas.text((centre.0, top + 10.0 + LABEL_TEXT), &panel.title, middle);
@@ -127,10 +135,11 @@ mod tests {
             title: Label::latex(r"\Omega_{\rm m}"),
             x: "rank",
             y: "difference",
+            range: (0.0, 1.0),
             bars,
             band: vec![[0.0, 0.0, 0.0], [0.5, -0.1, 0.3], [1.0, 0.0, 0.0]],
             curve: vec![(0.0, 0.0), (0.3, 0.2), (1.0, 0.0)],
-            expected: [(0.0, 0.0), (1.0, 0.0)],
+            expected: vec![(0.0, 0.0), (1.0, 0.0)],
         }
     }
 
@@ -146,6 +155,25 @@ mod tests {
         let drawing = crate::vector::calibration_panels(&panels, 2).unwrap();
         assert!(drawing.elements.contains("var(--vermilion)") && drawing.elements.contains("var(--blue)"));
         assert!(calibration_panels(&file, &[], 2).is_err());
+    }
+
+    #[test]
+    fn a_prediction_has_a_range_of_its_own_and_a_line_at_what_was_observed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("prediction.png");
+        let panel = CalibrationPanel {
+            range: (-3e5, 9e5),
+            bars: vec![[-2e5, 0.0, 10.0], [0.0, 2e5, 20.0]],
+            band: vec![[-1e5, 0.0, 22.0], [1e5, 0.0, 22.0]],
+            curve: vec![(8e5, 0.0), (8e5, 22.0)],
+            expected: Vec::new(),
+            ..panel(Vec::new())
+        };
+        assert!(panel.band_at(-1.5e5).is_none() && panel.band_at(0.5e5) == Some((0.0, 22.0)));
+        calibration_panels(&file, std::slice::from_ref(&panel), 2).unwrap();
+        let drawing = crate::vector::calibration_panels(&[panel], 2).unwrap();
+        // The axis names its factor.
+        assert!(drawing.elements.contains("×10") && drawing.elements.contains("var(--vermilion)"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub use lwflow_engine::{DeviceChoice, DeviceInfo, Engine, EngineSettings, wgpu};
 pub use lwflow_host::files::LogZ;
 pub use lwflow_host::fit::{BaseSettings, Components, FitProgress, FitReport, FitSettings, Stage};
 pub use lwflow_host::likelihood::{BatchLikelihood, ClosureLikelihood, Evaluations, Likelihood};
+pub use lwflow_host::novelty::NoveltyScore;
 pub use lwflow_host::outer::{EdgeChoice, Support};
 pub use lwflow_host::posterior::Samples;
 pub use lwflow_host::prior::{FlowPrior, IndependentPrior, JointPrior, Marginal, Prior};

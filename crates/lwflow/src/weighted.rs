@@ -3,7 +3,7 @@
 use crate::options::{Options, option_methods};
 use crate::{Error, Posterior};
 use lwflow_host::HostError;
-use lwflow_host::fit::{FitInput, FitProgress, FitReport, fit};
+use lwflow_host::fit::{FitInput, FitProgress, FitReport, FitSettings, fit};
 use lwflow_host::outer::Support;
 use lwflow_host::train::StopReason;
 use lwflow_host::weights::logs;
@@ -21,6 +21,7 @@ enum Weights {
 pub struct WeightedFit<'a> {
     theta: Vec<f64>,
     weights: Weights,
+    context: Option<Vec<f64>>,
     supports: Option<Vec<Support>>,
     effective: Option<f64>,
     watch: Option<Box<dyn FnMut(FitProgress) -> ControlFlow<()> + 'a>>,
@@ -45,7 +46,18 @@ impl<'a> WeightedFit<'a> {
     }
 
     fn of(theta: Vec<f64>, weights: Weights) -> Self {
-        Self { theta, weights, supports: None, effective: None, watch: None, options: Options::default() }
+        let options = Options::default();
+        Self { theta, weights, context: None, supports: None, effective: None, watch: None, options }
+    }
+
+    /// An observation for every point, `[n, C]`: the fit gives a conditional posterior, which is a density for any observation. Of
+    /// joint draws of a prior and a simulator all weights are one (neural posterior estimation). This sets what suits such a flow
+    /// ([`FitSettings::conditional`](lwflow_host::fit::FitSettings::conditional)); what `fit` changes after it, holds.
+    #[must_use]
+    pub fn context(mut self, context: Vec<f64>) -> Self {
+        self.context = Some(context);
+        self.options.fit = FitSettings::conditional();
+        self
     }
 
     /// Supports of the parameters, `[D]`; the real line without. No draw lies on or outside a bound.
@@ -77,7 +89,7 @@ impl<'a> WeightedFit<'a> {
     /// [`Error::Host`] for arrays that do not fit or hold what is not legal, naming the row; for fewer than ten effective
     /// points; for an engine that fails.
     pub fn run(self) -> Result<WeightedOutcome, Error> {
-        let Self { theta, weights, supports, effective, watch, options } = self;
+        let Self { theta, weights, context, supports, effective, watch, options } = self;
         let log_weights = match weights {
             Weights::Plain(weights) => logs(&weights)?,
             Weights::Log(log_weights) => log_weights,
@@ -88,11 +100,16 @@ impl<'a> WeightedFit<'a> {
             return Err(HostError::Length { what: "theta", got: theta.len(), expected }.into());
         }
         let d = theta.len() / n;
-        if let Some(at) = theta.iter().position(|v| !v.is_finite()) {
-            let (row, column, value) = (at / d, at % d, theta[at]);
-            let expected = "a finite number";
-            return Err(HostError::BadValue { what: "theta", row, column, value, expected }.into());
-        }
+        all_finite("theta", &theta, d)?;
+        let context = match context {
+            None => Vec::new(),
+            Some(context) if context.is_empty() || !context.len().is_multiple_of(n) => {
+                let expected = format!("[n, C] for the {n} weights, C > 0");
+                return Err(HostError::Length { what: "context", got: context.len(), expected }.into());
+            }
+            Some(context) => context,
+        };
+        all_finite("context", &context, context.len() / n)?;
         let (names, labels) = options.names(d)?;
         let supports = supports.unwrap_or_else(|| vec![Support::default(); d]);
         if supports.len() != d {
@@ -111,13 +128,32 @@ impl<'a> WeightedFit<'a> {
             }
         }
         let engine = options.engine()?;
-        let input =
-            FitInput { names, labels, supports, theta, log_weights, effective, ..FitInput::default() };
+        let input = FitInput {
+            names,
+            labels,
+            supports,
+            theta,
+            context,
+            log_weights,
+            effective,
+            ..FitInput::default()
+        };
         let mut watch = watch.unwrap_or_else(|| Box::new(|_: FitProgress| ControlFlow::Continue(())));
         let (posterior, report) = fit(&engine, &input, &options.fit, options.seed, |progress| {
             options.unless_cancelled(watch(progress))
         })?;
         Ok(WeightedOutcome { posterior: Posterior::new(&engine, posterior)?, report })
+    }
+}
+
+/// Refuses a number that is not finite, naming its row.
+fn all_finite(what: &'static str, values: &[f64], width: usize) -> Result<(), Error> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let (row, column, value) = (at / width, at % width, values[at]);
+            Err(HostError::BadValue { what, row, column, value, expected: "a finite number" }.into())
+        }
     }
 }
 

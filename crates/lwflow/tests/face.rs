@@ -113,6 +113,60 @@ fn a_posterior_is_shared_saved_and_a_map_of_the_cube() {
 }
 
 #[test]
+fn a_conditional_posterior_is_asked_about_observations() {
+    // theta ~ N(0, 1), x = theta + N(0, 1): the posterior is N(x / 2, 1 / 2).
+    let normal = |i: usize, offset: f64| {
+        let u = |k: f64| (0.5 + k * i as f64 + offset).fract().clamp(1e-9, 1.0 - 1e-9);
+        (-2.0 * u(0.754_877_666).ln()).sqrt() * (std::f64::consts::TAU * u(0.569_840_291)).cos()
+    };
+    let n = 8000;
+    let theta: Vec<f64> = (0..n).map(|i| normal(i, 0.0)).collect();
+    let noise = |i: usize| normal(i * 7919 % n, 0.37);
+    let context: Vec<f64> = theta.iter().enumerate().map(|(i, t)| t + noise(i)).collect();
+    let fit = |context: Vec<f64>| {
+        Fit::weighted(theta.clone(), &vec![1.0; n]).context(context).device(DeviceChoice::Cpu).fit(|fit| {
+            fit.flow = FlowSettings { n_layers: 2, hidden: vec![16], ..fit.flow.clone() };
+            (fit.training.max_visits, fit.activations) = (150_000, Vec::new());
+        })
+    };
+    let posterior = fit(context).run().unwrap().posterior;
+    assert_eq!((posterior.dim(), posterior.context_dim()), (1, 1));
+    let contexts = [-1.0, 1.2];
+    let drawn = posterior.sample_given(4000, &contexts, 3).unwrap();
+    for (k, x) in contexts.iter().enumerate() {
+        let own = &drawn.theta[4000 * k..4000 * (k + 1)];
+        let mean = own.iter().sum::<f64>() / 4000.0;
+        let sd = (own.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / 4000.0).sqrt();
+        assert!((mean - x / 2.0).abs() < 0.1 && (sd - 0.707).abs() < 0.07, "{mean} +- {sd} given {x}");
+        // The posterior of one observation alone is the same density.
+        let alone = posterior.given(&[*x]).unwrap();
+        let both = alone.log_prob(&own[..50]).unwrap();
+        let given = posterior.log_prob_given(&own[..50], &[*x; 50]).unwrap();
+        assert!(both.iter().zip(&given).all(|(a, b)| (a - b).abs() < 1e-3), "{both:?} {given:?}");
+        assert_eq!(alone.prior_transform(&[0.5]).unwrap().len(), 1);
+    }
+    let novelty = posterior.novelty(&[0.0, 90.0]).unwrap().unwrap();
+    assert!(!novelty[0].is_novel() && novelty[1].is_novel());
+    // Without an observation it is no density, and it is told what is wrong with one.
+    let without = "context is none, expected 1 values for each observation: the posterior is conditional";
+    assert_eq!(posterior.sample(5, 1).unwrap_err().to_string(), without);
+    assert_eq!(posterior.log_prob(&[0.0]).unwrap_err().to_string(), without);
+    assert_eq!(posterior.prior_transform(&[0.5]).unwrap_err().to_string(), without);
+    let text = |result: Result<Vec<f64>, Error>| result.unwrap_err().to_string();
+    assert_eq!(text(posterior.log_prob_given(&[0.0, 1.0], &[1.0])), "context is 1 values, expected [2, 1]");
+    assert!(text(posterior.log_prob_given(&[0.0], &[f64::NAN])).contains("context: value NaN at row 0"));
+    let plain = posterior.given(&[0.0]).unwrap();
+    assert!(text(plain.log_prob_given(&[0.0], &[1.0])).contains("the posterior is not conditional"));
+    let short = fit(vec![0.0; n - 1]).run().unwrap_err().to_string();
+    assert_eq!(short, "context: length 7999, expected [n, C] for the 8000 weights, C > 0");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    posterior.save(&path).unwrap();
+    let loaded = Posterior::load(&path, &DeviceChoice::Cpu).unwrap();
+    assert_eq!(loaded.sample_given(4000, &contexts, 3).unwrap().theta, drawn.theta);
+}
+
+#[test]
 fn the_defaults_that_python_names_are_the_defaults() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/python/lwflow/__init__.py");
     let text = std::fs::read_to_string(path).unwrap();

@@ -2,7 +2,7 @@
 //! is named.
 
 use crate::errors::input;
-use numpy::{PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArray2, PyArray3, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -45,6 +45,15 @@ pub fn rows(what: &str, value: &Bound<'_, PyAny>, d: usize) -> PyResult<(Vec<f64
     }
 }
 
+/// Contexts of `c` values each: rows, and whether it was a single one without its axis.
+pub fn contexts(value: &Bound<'_, PyAny>, c: usize) -> PyResult<(Vec<f64>, bool)> {
+    if c == 0 {
+        let text = "context is given, but the posterior is not conditional".to_owned();
+        return Err(input(value.py(), text));
+    }
+    rows("context", value, c)
+}
+
 /// An array of one axis.
 pub fn vector(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     let (shape, values) = array(what, value)?;
@@ -67,4 +76,13 @@ pub fn matrix(what: &str, value: &Bound<'_, PyAny>) -> PyResult<(usize, usize, V
 pub fn to_matrix(py: Python<'_>, values: Vec<f64>, d: usize) -> PyResult<Bound<'_, PyArray2<f64>>> {
     let n = values.len() / d.max(1);
     PyArray1::from_vec(py, values).reshape([n, d])
+}
+
+/// `values` as `[k, n, d]`.
+pub fn to_cube(
+    py: Python<'_>,
+    values: Vec<f64>,
+    (k, n, d): (usize, usize, usize),
+) -> PyResult<Bound<'_, PyArray3<f64>>> {
+    PyArray1::from_vec(py, values).reshape([k, n, d])
 }

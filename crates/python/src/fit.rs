@@ -1,14 +1,14 @@
 //! The functions behind `lwflow.fit` and `lwflow.fit_weighted`, which check and document their arguments.
 
-use crate::arrays::{matrix, vector};
+use crate::arrays::{array, matrix, shape_text, vector};
 use crate::callback::Callback;
 use crate::errors::{input, raise};
 use crate::posterior::{Posterior, device_of};
 use crate::prior::{Given, read};
 use crate::watch::{Shared, Watch};
 use lwflow::{
-    BaseSettings, BatchLikelihood, Components, Error, Fit, FitSettings, Outcome, RoundsSettings, Support,
-    WeightedFit, WeightedOutcome, Wgsl,
+    BaseSettings, BatchLikelihood, Components, Coupling, Error, Fit, FitSettings, Outcome, RoundsSettings,
+    Support, WeightedFit, WeightedOutcome, Wgsl,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -33,9 +33,8 @@ where
     Ok(())
 }
 
-/// Options that both kinds of fit have.
-fn fit_settings(options: &Bound<'_, PyDict>) -> PyResult<FitSettings> {
-    let mut fit = FitSettings::default();
+/// Options that both kinds of fit have, on top of `fit`.
+fn fit_settings(options: &Bound<'_, PyDict>, mut fit: FitSettings) -> PyResult<FitSettings> {
     set(options, "n_layers", &mut fit.flow.n_layers)?;
     set(options, "hidden", &mut fit.flow.hidden)?;
     set(options, "batch_size", &mut fit.training.batch_size)?;
@@ -43,8 +42,22 @@ fn fit_settings(options: &Bound<'_, PyDict>) -> PyResult<FitSettings> {
     set(options, "learning_rate", &mut fit.training.learning_rate)?;
     let mut n_components: Option<usize> = None;
     set(options, "n_components", &mut n_components)?;
-    if let (Some(k), BaseSettings::Mixture { components, .. }) = (n_components, &mut fit.base) {
-        *components = Components::Fixed(k);
+    if let Some(k) = n_components {
+        fit.base = FitSettings::default().base;
+        if let BaseSettings::Mixture { components, .. } = &mut fit.base {
+            *components = Components::Fixed(k);
+        }
+    }
+    let mut coupling: Option<String> = None;
+    set(options, "coupling", &mut coupling)?;
+    match coupling.as_deref() {
+        None => {}
+        Some("affine") => fit.flow.coupling = Coupling::Affine,
+        Some("spline") => fit.flow.coupling = Coupling::SPLINE,
+        Some(other) => {
+            let text = format!("coupling is {other:?}, expected \"affine\" or \"spline\"");
+            return Err(input(options.py(), text));
+        }
     }
     Ok(fit)
 }
@@ -77,7 +90,7 @@ pub fn fit(
 ) -> PyResult<Posterior> {
     let (prior, names) = read(prior)?;
     let device = device_of(py, device)?;
-    let settings = fit_settings(options)?;
+    let settings = fit_settings(options, FitSettings::default())?;
     let mut rounds = RoundsSettings::default();
     set(options, "target_ess", &mut rounds.target_ess)?;
     set(options, "max_evaluations", &mut rounds.max_evaluations)?;
@@ -136,12 +149,13 @@ pub fn fit(
 
 /// See `lwflow.fit_weighted`.
 #[pyfunction]
-#[pyo3(signature = (theta, weights, log_weights, names, labels, bounds, effective_size, seed, device, options, progress))]
+#[pyo3(signature = (theta, weights, log_weights, context, names, labels, bounds, effective_size, seed, device, options, progress))]
 pub fn fit_weighted(
     py: Python<'_>,
     theta: &Bound<'_, PyAny>,
     weights: Option<&Bound<'_, PyAny>>,
     log_weights: Option<&Bound<'_, PyAny>>,
+    context: Option<&Bound<'_, PyAny>>,
     names: Option<Vec<String>>,
     labels: Option<Vec<String>>,
     bounds: Option<Vec<(Option<f64>, Option<f64>)>>,
@@ -158,8 +172,20 @@ pub fn fit_weighted(
         let got = values.len();
         return Err(input(py, format!("weights: {got} values, expected {n}, the rows of theta")));
     }
+    let context = match context {
+        None => None,
+        Some(value) => match array("context", value)? {
+            (shape, values) if shape.len() == 2 && shape[0] == n && shape[1] > 0 => Some(values),
+            (shape, _) => {
+                let got = shape_text(&shape);
+                let text = format!("context: shape {got}, expected ({n}, C), a row for each of theta");
+                return Err(input(py, text));
+            }
+        },
+    };
     let device = device_of(py, device)?;
-    let settings = fit_settings(options)?;
+    let start = if context.is_some() { FitSettings::conditional() } else { FitSettings::default() };
+    let settings = fit_settings(options, start)?;
     refuse_others(options)?;
     let supports = bounds.map(|bounds| {
         let support = |(lower, upper)| Support { lower, upper, ..Support::default() };
@@ -174,6 +200,9 @@ pub fn fit_weighted(
     let outcome = py.detach(|| {
         let mut fit =
             if is_log { WeightedFit::log_weighted(theta, values) } else { WeightedFit::new(theta, &values) };
+        if let Some(context) = context {
+            fit = fit.context(context);
+        }
         if let Some(names) = names {
             fit = fit.names(names);
         }

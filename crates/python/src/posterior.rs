@@ -1,9 +1,9 @@
 //! The class `lwflow.Posterior`. Invariant: it never changes, so that threads may share it.
 
-use crate::arrays::{rows, to_matrix};
+use crate::arrays::{contexts, rows, to_cube, to_matrix};
 use crate::errors::{input, raise};
 use lwflow::{DeviceChoice, RoundsResult};
-use numpy::PyArray1;
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::path::PathBuf;
@@ -19,6 +19,13 @@ pub struct Posterior {
     /// What the fit did, as JSON.
     pub report: Option<String>,
     pub interrupted: bool,
+}
+
+impl Posterior {
+    /// One that comes of no fit.
+    fn of(inner: lwflow::Posterior) -> Self {
+        Self { inner, result: None, derived_names: Vec::new(), report: None, interrupted: false }
+    }
 }
 
 /// The device of a word such as "auto".
@@ -44,6 +51,12 @@ impl Posterior {
     #[getter]
     fn dim(&self) -> usize {
         self.inner.dim()
+    }
+
+    /// Number of values C of an observation; 0 of a posterior that is not conditional.
+    #[getter]
+    fn context_dim(&self) -> usize {
+        self.inner.context_dim()
     }
 
     /// log Z and its standard error as `Evidence(log_z, log_z_sd)`; None where the fit gave none, as bare weights never do.
@@ -116,31 +129,55 @@ impl Posterior {
     ///     Number of draws.
     /// seed : int, optional
     ///     Draw i depends on seed and i alone. Without one, every call draws others.
+    /// context : array_like (C,) or (K, C), optional
+    ///     The observation of a conditional posterior, or several, each of which gets n draws.
     /// return_log_prob : bool
     ///     Return the pair (theta, log_prob).
     ///
     /// Returns
     /// -------
-    /// ndarray (n, D), strictly inside all bounds; with `return_log_prob` also ndarray (n,).
-    #[pyo3(signature = (n, seed=None, *, return_log_prob=false))]
+    /// ndarray (n, D), strictly inside all bounds; with `return_log_prob` also ndarray (n,). With contexts (K, C) these are
+    /// (K, n, D) and (K, n).
+    ///
+    /// Raises
+    /// ------
+    /// InputError
+    ///     For a context of another shape, for none where the posterior is conditional, and for one where it is not.
+    #[pyo3(signature = (n, seed=None, *, context=None, return_log_prob=false))]
     fn sample<'py>(
         &self,
         py: Python<'py>,
         n: usize,
         seed: Option<u64>,
+        context: Option<&Bound<'py, PyAny>>,
         return_log_prob: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let (d, c) = (self.inner.dim(), self.inner.context_dim());
+        let context = context.map(|value| contexts(value, c)).transpose()?;
         let seed = match seed {
             Some(seed) => seed,
             None => py.import("secrets")?.call_method1("randbits", (64,))?.extract()?,
         };
-        let drawn = py.detach(|| self.inner.sample(n, seed)).map_err(|e| raise(py, &e))?;
-        let theta = to_matrix(py, drawn.theta, self.inner.dim())?;
+        let draw = || match &context {
+            None => self.inner.sample(n, seed),
+            Some((contexts, _)) => self.inner.sample_given(n, contexts, seed),
+        };
+        let drawn = py.detach(draw).map_err(|e| raise(py, &e))?;
+        let (theta, log_prob) = match &context {
+            Some((contexts, false)) => {
+                let k = contexts.len() / c;
+                let theta = to_cube(py, drawn.theta, (k, n, d))?.into_any();
+                (theta, PyArray1::from_vec(py, drawn.log_prob).reshape([k, n])?.into_any())
+            }
+            _ => {
+                let theta = to_matrix(py, drawn.theta, d)?.into_any();
+                (theta, PyArray1::from_vec(py, drawn.log_prob).into_any())
+            }
+        };
         if !return_log_prob {
-            return Ok(theta.into_any());
+            return Ok(theta);
         }
-        let both = [theta.into_any(), PyArray1::from_vec(py, drawn.log_prob).into_any()];
-        Ok(PyTuple::new(py, both)?.into_any())
+        Ok(PyTuple::new(py, [theta, log_prob])?.into_any())
     }
 
     /// Normalised log density.
@@ -148,6 +185,8 @@ impl Posterior {
     /// Parameters
     /// ----------
     /// theta : array_like (n, D) or (D,)
+    /// context : array_like (C,) or (n, C), optional
+    ///     The observation of a conditional posterior: one for all theta, or one for each.
     ///
     /// Returns
     /// -------
@@ -156,14 +195,82 @@ impl Posterior {
     /// Raises
     /// ------
     /// InputError
-    ///     For another shape, or a NaN or infinity, naming row and parameter.
-    fn log_prob<'py>(&self, py: Python<'py>, theta: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    ///     For another shape, or a NaN or infinity, naming row and parameter; for no context where the posterior is conditional,
+    ///     and for one where it is not.
+    #[pyo3(signature = (theta, *, context=None))]
+    fn log_prob<'py>(
+        &self,
+        py: Python<'py>,
+        theta: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (theta, single) = rows("theta", theta, self.inner.dim())?;
-        let values = py.detach(|| self.inner.log_prob(&theta)).map_err(|e| raise(py, &e))?;
+        let context = match context {
+            None => None,
+            Some(value) => Some(match contexts(value, self.inner.context_dim())? {
+                (one, true) => one.repeat(theta.len() / self.inner.dim()),
+                (each, false) => each,
+            }),
+        };
+        let evaluate = || match &context {
+            None => self.inner.log_prob(&theta),
+            Some(contexts) => self.inner.log_prob_given(&theta, contexts),
+        };
+        let values = py.detach(evaluate).map_err(|e| raise(py, &e))?;
         match (single, &values[..]) {
             (true, [value]) => Ok(value.into_pyobject(py)?.into_any()),
             _ => Ok(PyArray1::from_vec(py, values).into_any()),
         }
+    }
+
+    /// The posterior of one observation, with all that a posterior has: it is a prior, and a transform of the cube.
+    ///
+    /// Parameters
+    /// ----------
+    /// context : array_like (C,)
+    ///
+    /// Returns
+    /// -------
+    /// Posterior
+    ///
+    /// Raises
+    /// ------
+    /// InputError
+    ///     For another shape, or a posterior that is not conditional.
+    fn given(&self, py: Python<'_>, context: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (context, _) = contexts(context, self.inner.context_dim())?;
+        let inner = py.detach(|| self.inner.given(&context)).map_err(|e| raise(py, &e))?;
+        Ok(Self::of(inner))
+    }
+
+    /// Share of the training's observations that lie as far out as this one: 0 if none does, and then its posterior is an
+    /// extrapolation.
+    ///
+    /// Parameters
+    /// ----------
+    /// context : array_like (C,) or (K, C)
+    ///
+    /// Returns
+    /// -------
+    /// float, or ndarray (K,); None if the model does not know what it was trained on.
+    ///
+    /// Raises
+    /// ------
+    /// InputError
+    ///     For another shape, or a posterior that is not conditional.
+    fn novelty<'py>(
+        &self,
+        py: Python<'py>,
+        context: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (context, single) = contexts(context, self.inner.context_dim())?;
+        let scores = self.inner.novelty(&context).map_err(|e| raise(py, &e))?;
+        let Some(scores) = scores else { return Ok(None) };
+        let tails: Vec<f64> = scores.iter().map(|score| score.tail).collect();
+        Ok(Some(match (single, &tails[..]) {
+            (true, [tail]) => tail.into_pyobject(py)?.into_any(),
+            _ => PyArray1::from_vec(py, tails).into_any(),
+        }))
     }
 
     /// The unit cube to theta: uniform points become draws from this density, exactly. For samplers that take a prior as a
@@ -220,7 +327,7 @@ impl Posterior {
     fn load(py: Python<'_>, path: PathBuf, device: &str) -> PyResult<Self> {
         let device = device_of(py, device)?;
         let inner = py.detach(|| lwflow::Posterior::load(path, &device)).map_err(|e| raise(py, &e))?;
-        Ok(Self { inner, result: None, derived_names: Vec::new(), report: None, interrupted: false })
+        Ok(Self::of(inner))
     }
 
     fn __repr__(&self) -> String {
@@ -228,6 +335,10 @@ impl Posterior {
         let met = self.result.as_ref().map_or_else(String::new, |result| {
             format!(", contract {}", if result.report.verdict.met { "met" } else { "NOT met" })
         });
-        format!("<lwflow.Posterior of {}{evidence}{met}>", self.inner.names().join(", "))
+        let given = match self.inner.context_dim() {
+            0 => String::new(),
+            c => format!(" given {c} values"),
+        };
+        format!("<lwflow.Posterior of {}{given}{evidence}{met}>", self.inner.names().join(", "))
     }
 }

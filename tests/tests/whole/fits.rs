@@ -1,6 +1,7 @@
 //! Fits end to end on a known target: they learn, stay inside the bounds, and their samples have the density they claim.
 //! A fit that is stopped keeps the best parameters so far.
 
+use lwflow_host::files::{ColumnChoice, SampleTable, read_pairs, write_samples};
 use lwflow_host::fit::{BaseSettings, Components, FitReport, fit};
 use lwflow_host::posterior::{PIECE, Posterior};
 use lwflow_host::targets::Target;
@@ -196,4 +197,47 @@ fn simulated_pairs_with_a_known_prior_give_the_conditional_posterior() {
     settings.training.control_variate = lwflow_host::train::ControlVariate::On;
     let error = fit(&engine, &input, &settings, 2, |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(error.contains("control_variate") && error.contains("context"), "{error}");
+}
+
+/// Joint draws whose parameters come from a shifted and wider proposal, by way of a file: theta ~ N(1, 1.5), x = theta + N(0, 1).
+/// Under the prior N(0, 1) the posterior is N(x / 2, 1 / 2); of the draws as they are it would be N((x + 0.444) / 1.444, 0.832²).
+#[test]
+fn joint_draws_of_a_proposal_give_the_posterior_of_the_prior() {
+    let Some(engine) = engine() else { return };
+    let mut random = lwflow_tests::Random::new(11);
+    let n = 16_384;
+    let mut normal = || (0..12).map(|_| 0.5 * random.value()).sum::<f64>();
+    let theta: Vec<f64> = (0..n).map(|_| 1.0 + 1.5 * normal()).collect();
+    let log_density = |x: f64, mean: f64, sd: f64| -0.5 * ((x - mean) / sd).powi(2) - sd.ln();
+    let mut table = SampleTable::new(vec!["a".into()], theta.clone()).unwrap();
+    table.context = theta.iter().map(|t| t + normal()).collect();
+    table.context_dim = 1;
+    table.log_proposal = Some(theta.iter().map(|t| log_density(*t, 1.0, 1.5)).collect());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pairs.npz");
+    write_samples(&path, &table, &mut std::io::sink()).unwrap();
+    let prior = |theta: &[f64]| log_density(theta[0], 0.0, 1.0);
+    let pairs = read_pairs(&path, &ColumnChoice::default(), Some(&prior)).unwrap();
+    assert!(pairs.ess() < 0.7 * n as f64, "weights that hardly differ prove nothing: {}", pairs.ess());
+    let input = lwflow_host::fit::FitInput {
+        names: pairs.names,
+        labels: pairs.labels,
+        supports: lwflow_tests::supports(&[(None, None)]),
+        theta: pairs.theta,
+        context: pairs.context,
+        log_weights: pairs.log_weights,
+        ..Default::default()
+    };
+    let settings = small_fit(BaseSettings::Gaussian, 128 * 800);
+    let (posterior, _) = fit(&engine, &input, &settings, 2, |_| ControlFlow::Continue(())).unwrap();
+    let mut executor = engine.flow(posterior.spec()).unwrap();
+    for x in [-1.0, 0.0, 1.0] {
+        let a = posterior.sample(&mut executor, 4000, &[x], 3).unwrap().theta;
+        let mean = a.iter().sum::<f64>() / 4000.0;
+        let sd = (a.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / 4000.0).sqrt();
+        println!("x {x}: mean {mean}, sd {sd}");
+        let (expected, spread) = (x / 2.0, 0.5f64.sqrt());
+        assert!((mean - expected).abs() < 0.1, "mean {mean} at x = {x}, expected {expected}");
+        assert!((sd - spread).abs() < 0.06, "sd {sd} at x = {x}, expected {spread}");
+    }
 }

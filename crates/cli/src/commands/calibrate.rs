@@ -1,9 +1,9 @@
 //! `lwflow calibrate`: whether a conditional model's posteriors are what they claim, from pairs that trained nothing, and whether
 //! an observation looks as its own posterior predicts. Invariant: everything follows from model, pairs or task, and seed.
 
+use super::observations::{check_context, observations, same_parameters, warn_of_novel};
 use super::open_engine;
-use super::table::{check_context, observations, same_parameters, warn_of_novel};
-use crate::calibration::{Calibration, FILES, Prediction};
+use crate::calibration::{Calibration, FILES, Prediction, checksum};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::OutFolder;
 use crate::progress::{Bar, Console, go_on, print};
@@ -80,7 +80,7 @@ struct Pairs {
 
 pub(super) fn run_calibrate(args: &CalibrateArgs) -> Result<Status, CommandError> {
     let console = Console::text(args.quiet);
-    let posterior = read_model(&args.model)?;
+    let (posterior, model_checksum) = (read_model(&args.model)?, checksum(&args.model)?);
     let (d, width) = (posterior.dim(), posterior.spec().context_dim);
     let input = |message: String| CommandError::new(Status::Input, message);
     if width == 0 {
@@ -154,8 +154,9 @@ pub(super) fn run_calibrate(args: &CalibrateArgs) -> Result<Status, CommandError
         }
     }
     let mut calibration = Calibration {
-        lwflow: env!("CARGO_PKG_VERSION"),
+        lwflow: env!("CARGO_PKG_VERSION").to_owned(),
         model: args.model.display().to_string(),
+        model_checksum,
         pairs: pairs.from,
         seed: args.seed,
         device: engine.info().to_string(),

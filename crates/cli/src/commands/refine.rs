@@ -2,8 +2,8 @@
 //! likelihood and prior weight, and rounds go on from there where the draws are not worth enough.
 
 use super::fit::rounds_settings;
+use super::observations::{observations, same_parameters, warn_of_novel};
 use super::rounds::run_rounds;
-use super::table::{observations, same_parameters, warn_of_novel};
 use super::{RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::inference;

@@ -2,7 +2,7 @@
 //! Everything that can be wrong with task and observation is found before the first simulation.
 
 use super::fit::{fit_settings, precision};
-use super::table::{read_observations, warn_of_novel};
+use super::observations::{read_observations, warn_of_novel};
 use super::{FitArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::out_folder::{OutFolder, refuse_results};

@@ -1,8 +1,10 @@
-//! The page of a calibration: its verdict, every test, the predictions, and the figures.
+//! A calibration: its verdict, every test, the predictions, and the figures; a page of its own, and a part of the page of the fit
+//! that is in the same folder.
 
+use super::folder::ResultFolder;
 use super::tables::{Table, plain};
 use super::{Figure, environment, page_failed};
-use crate::calibration::{Calibration, Prediction, p_text, quantity_name};
+use crate::calibration::{CALIBRATION_FILE, Calibration, MAX_DRAWN, Prediction, p_text, quantity_name};
 use crate::exit::CommandError;
 use lwflow_figures::vector::calibration_panels;
 use lwflow_figures::{CalibrationPanel, FigureError};
@@ -18,6 +20,14 @@ const LIMITS: [&str; 3] = [
      observation looks for that.",
 ];
 
+const RANKS: &str = "Left: histogram of the ranks, each bar relative to what is expected. Right: their distribution function less the uniform \
+     one. Grey: where all bars, or the whole curve, stay in 95 of 100 calibrations of an exact posterior. A hollow histogram means \
+     posteriors that are too narrow, a hill too wide ones, a slope a shift.";
+const COVERAGE: &str = "How often a region of highest density of a level holds the truth. Below the dashed line posteriors are overconfident.";
+const TARP: &str = "How often the truth is nearer to a random point than a share of the posterior.";
+const PREDICTED: &str = "Histograms of what is simulated from draws of the posterior, of the values that are least expected, and how far out the \
+     whole of each simulation is. Grey: 95 of 100 simulations. The upright line: what was observed.";
+
 /// The page.
 ///
 /// # Errors
@@ -27,44 +37,62 @@ pub fn of_calibration(calibration: &Calibration) -> Result<String, CommandError>
 }
 
 fn render(calibration: &Calibration) -> Result<String, minijinja::Error> {
-    let Calibration { passed, failures, .. } = calibration;
-    let predictions: Value = calibration.predictions.iter().enumerate().map(prediction).collect();
-    let shown = Figure::new(
-        "ranks",
-        "Ranks of the truth",
-        drawn(
-            &calibration.rank_panels(),
-            "Left: histogram of the ranks, each bar relative to what is expected. Right: their distribution function less the uniform \
-         one. Grey: where all bars, or the whole curve, stay in 95 of 100 calibrations of an exact posterior. A hollow histogram \
-         means posteriors that are too narrow, a hill too wide ones, a slope a shift.",
-        ),
-    );
-    let coverage = Figure::new(
-        "coverage",
-        "Expected coverage",
-        drawn(
-            calibration.coverage_panel().as_slice(),
-            "How often a region of highest density of a level holds the truth. Below the dashed line posteriors are overconfident.",
-        ),
-    );
-    let tarp = Figure::new(
-        "tarp",
-        "TARP",
-        drawn(
-            calibration.tarp_panel().as_slice(),
-            "How often the truth is nearer to a random point than a share of the posterior.",
-        ),
-    );
-    let figures: Value = [shown, coverage, tarp].iter().collect();
     let title = format!("Calibration of {}", calibration.model);
     environment()?.get_template("calibration.html")?.render(context! {
-        title, passed, failures, predictions, figures,
+        title,
+        calibration => part(calibration, ""),
+        version => env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// The calibration that is in the folder of run `number`, if there is one.
+pub(super) fn of_run(folder: &ResultFolder, number: usize) -> Option<Value> {
+    let calibration = folder.calibration.as_ref()?;
+    if folder.model_checksum != calibration.model_checksum {
+        let stale = format!(
+            "{CALIBRATION_FILE} in the folder is of another model than the one beside it (it names {}). `lwflow calibrate` tests \
+             this one.",
+            calibration.model
+        );
+        return Some(context! { stale });
+    }
+    Some(part(calibration, &format!("-{number}")))
+}
+
+/// What both pages show; `suffix` makes the ids of its figures unique.
+fn part(calibration: &Calibration, suffix: &str) -> Value {
+    let Calibration { passed, failures, .. } = calibration;
+    let figure = |id: &str, title: &str, panels: &[CalibrationPanel], description: &str| {
+        Figure::new(&format!("{id}{suffix}"), title, drawn(panels, description))
+    };
+    let single = |panel: Option<CalibrationPanel>| panel.into_iter().collect::<Vec<_>>();
+    let figures = [
+        figure("ranks", "Ranks of the truth", &calibration.rank_panels(), RANKS),
+        figure("coverage", "Expected coverage", &single(calibration.coverage_panel()), COVERAGE),
+        figure("tarp", "TARP", &single(calibration.tarp_panel()), TARP),
+    ];
+    let with_figure = calibration.drawn_predictions();
+    let predictions = calibration.predictions.iter().enumerate().map(|(k, prediction)| {
+        let title = format!("Prediction of observation {}", k + 1);
+        let id = format!("prediction-{}", k + 1);
+        let panels = || calibration.prediction_panels(k);
+        let drawn = with_figure.contains(&k).then(|| figure(&id, &title, &panels(), PREDICTED));
+        let mut table = predicted(prediction);
+        if drawn.is_none() {
+            table.notes.push(format!("Drawn are the {MAX_DRAWN} observations that are least expected."));
+        }
+        context! { title, table => Value::from(&table), figure => drawn.as_ref().map(Value::from) }
+    });
+    context! {
+        passed, failures,
+        stale => "",
         headline => calibration.headline(),
         limits => LIMITS,
         tests => Value::from(&tests(calibration)),
+        predictions => predictions.collect::<Value>(),
+        figures => figures.iter().collect::<Value>(),
         manifest => Value::from(&manifest(calibration)),
-        version => env!("CARGO_PKG_VERSION"),
-    })
+    }
 }
 
 fn drawn(panels: &[CalibrationPanel], description: &str) -> super::panels::Drawn {
@@ -96,7 +124,7 @@ fn tests(calibration: &Calibration) -> Table {
     }
 }
 
-fn prediction((k, prediction): (usize, &Prediction)) -> Value {
+fn predicted(prediction: &Prediction) -> Table {
     let check = &prediction.check;
     let mut order: Vec<usize> = (0..prediction.observed.len()).collect();
     order.sort_by(|a, b| check.p_values[*a].total_cmp(&check.p_values[*b]));
@@ -128,8 +156,7 @@ fn prediction((k, prediction): (usize, &Prediction)) -> Value {
             prediction.observed.len()
         ));
     }
-    let table = Table { head: head.map(plain).to_vec(), rows: order.into_iter().map(row).collect(), notes };
-    context! { title => format!("Prediction of observation {}", k + 1), table => Value::from(&table) }
+    Table { head: head.map(plain).to_vec(), rows: order.into_iter().map(row).collect(), notes }
 }
 
 fn manifest(calibration: &Calibration) -> Table {

@@ -1,6 +1,7 @@
 //! A folder of results as the page needs it. Only the model has to be there: what else is missing, because the folder is
 //! older or the run was interrupted, is `None`; what is there and damaged is an error that names the file.
 
+use crate::calibration::{Calibration, checksum};
 use crate::exit::{CommandError, Status};
 use crate::report::rounds::RUN_FOLDER;
 use crate::report::{MODEL_FILE, POINTS_FILE};
@@ -71,6 +72,10 @@ pub(super) struct ResultFolder {
     /// The target, where it is known.
     pub(super) target: Option<Target>,
     pub(super) parameters: Vec<ParameterNote>,
+    /// calibration.json, of `lwflow calibrate`.
+    pub(super) calibration: Option<Calibration>,
+    /// Checksum of the model file; empty without a calibration.
+    pub(super) model_checksum: String,
 }
 
 impl ResultFolder {
@@ -88,8 +93,15 @@ impl ResultFolder {
         let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let name =
             whole.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
+        let calibration = Calibration::read(path)?;
+        let model_checksum = match &calibration {
+            Some(_) => checksum(&path.join(MODEL_FILE))?,
+            None => String::new(),
+        };
         Ok(Self {
             name,
+            calibration,
+            model_checksum,
             verdict: json(&path.join("verdict.json"))?,
             samples: table(&path.join("samples.npz"), &posterior)?,
             equal: table(&path.join("equal_weight.npz"), &posterior)?,

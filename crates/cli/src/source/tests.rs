@@ -25,6 +25,10 @@ fn the_density_of_the_draws_is_known_only_without_context() {
     assert_eq!(plain.input.log_proposal, Some(vec![-(2f64.ln()); 2]));
     let csv = "a,context_0,log_likelihood\n0.5,0.4,0\n1.5,1.6,0\n";
     assert_eq!(pairs_task(csv, UNIFORM).unwrap().input.log_proposal, None);
+    // Joint draws of a proposal weigh by the task's own prior.
+    let joint = pairs_task("a,context_0,log_proposal\n0.5,0.4,-1\n1.5,1.6,-2\n", UNIFORM).unwrap();
+    assert_eq!(joint.input.log_weights, [1.0 - 2f64.ln(), 2.0 - 2f64.ln()]);
+    assert_eq!(joint.input.log_proposal, None);
     let on = format!("{UNIFORM}[training]\ncontrol_variate = true\n");
     assert!(pairs_task("a,log_likelihood\n0.5,-1\n1.5,-2\n", &on).is_ok());
     for (csv, sections, why) in [

@@ -1,6 +1,7 @@
 //! `lwflow calibrate` as a process: a model that passes, pairs that do not fit it, what is written, and everything that is refused.
 
 use crate::harness::{fitted, on_cores as run};
+use crate::report::{check_page, has};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -28,6 +29,24 @@ fn trained() -> &'static PathBuf {
         std::fs::write(folder.join("TASK.toml"), TASK).unwrap();
         run(&folder, "simulate TASK.toml -n 20000 --out pairs.npz").expect(0, &[]);
         run(&folder, "fit TASK.toml --out run").expect(0, &[]);
+        folder
+    })
+}
+
+/// A folder with the results of a fit and its calibration, with the prediction of an observation, made once.
+pub fn calibrated() -> &'static PathBuf {
+    static CALIBRATED: OnceLock<PathBuf> = OnceLock::new();
+    CALIBRATED.get_or_init(|| {
+        let at = trained();
+        let folder = at.join("calibrated");
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["model.safetensors", "metrics.json", "history.csv"] {
+            std::fs::copy(at.join("run").join(name), folder.join(name)).unwrap();
+        }
+        let arguments =
+            "calibrate calibrated/model.safetensors --task TASK.toml -n 200 --draws 100 --context -0.3,1.1";
+        run(at, &format!("{arguments} --out calibrated")).expect(0, &["prediction of observation 1"]);
+        run(at, "report calibrated").expect(0, &["report: calibrated"]);
         folder
     })
 }
@@ -93,7 +112,65 @@ fn a_task_gives_pairs_and_predictions() {
     run(at, &format!("{arguments} --context seen.csv"))
         .expect(6, &["observation 2: not as predicted in v, all of it together"]);
     let page = std::fs::read_to_string(at.join("task/calibration.html")).unwrap();
-    assert!(page.contains("Prediction of observation 2"));
+    check_page(&page);
+    has(
+        &page,
+        &["Prediction of observation 2", "v, observation 2", "id=\"prediction-2\"", "what was observed"],
+    );
+    assert_eq!(page.matches("<svg").count(), 3 + 2);
+    let found = json(at, "task");
+    let off = &found["predictions"][1]["check"]["histograms"];
+    let values: Vec<&serde_json::Value> = off.as_array().unwrap().iter().map(|h| &h["value"]).collect();
+    assert_eq!(values, [&serde_json::json!(0), &serde_json::json!(1), &serde_json::Value::Null]);
+    // v is beyond all of what its posterior predicts, and the figure shows both.
+    assert_eq!(off[1]["observed"], 5.0);
+    assert!(off[1]["central"][1].as_f64().unwrap() < 4.0, "{off}");
+    let figure = at.join("task/predictions.png");
+    assert!(figure.metadata().unwrap().len() > 5000);
+    // Without an observation there is no prediction, nor the figure of the earlier one.
+    run(at, arguments).expect(0, &["200 pairs"]);
+    assert!(!figure.exists());
+}
+
+#[test]
+fn the_report_of_a_fit_shows_its_calibration() {
+    let folder = calibrated();
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let html = read("report.html");
+    check_page(&html);
+    let ids = ["ranks-0", "coverage-0", "tarp-0", "prediction-1-0"];
+    for id in ids {
+        has(&html, &[&format!("<svg id=\"{id}\"")]);
+    }
+    let parts =
+        ["href=\"#calibration-0\"", "calibrated: no test fails at 0.01", "Prediction of observation 1"];
+    has(&html, &parts);
+    has(&html, &["distance (TARP)", "What this cannot tell"]);
+    check_page(&read("calibration.html"));
+    // Elsewhere, so that the folder stays as it is for others: a model of a later fit, and damage.
+    let other = tempfile::tempdir().unwrap();
+    let at = other.path();
+    for name in ["model.safetensors", "metrics.json", "history.csv"] {
+        std::fs::copy(folder.join(name), at.join(name)).unwrap();
+    }
+    let text = read("calibration.json");
+    let report = |calibration: &str, status: i32, words: &[&str]| {
+        std::fs::write(at.join("calibration.json"), calibration).unwrap();
+        run(at, "report .").expect(status, words);
+    };
+    let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    changed["model_checksum"] = "00000000".into();
+    report(&changed.to_string(), 0, &[]);
+    let html = std::fs::read_to_string(at.join("report.html")).unwrap();
+    check_page(&html);
+    has(&html, &["is of another model than the one beside it", "`lwflow calibrate` tests"]);
+    assert!(!html.contains("id=\"ranks-0\"") && !html.contains("no test fails"), "{html}");
+    let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    changed["predictions"][0]["check"]["mean"] = serde_json::json!([1.0]);
+    report(&changed.to_string(), 3, &["calibration.json: damaged: its arrays do not fit"]);
+    report("{\"lwflow\": \"0\"}", 3, &["calibration.json: damaged: missing field"]);
+    report(&text, 0, &[]);
+    assert!(std::fs::read_to_string(at.join("report.html")).unwrap().contains("id=\"tarp-0\""));
 }
 
 #[test]

@@ -102,7 +102,7 @@ for line in sys.stdin:
 #[test]
 fn the_page_on_amortised_inference_runs() {
     let (folder, n_files, n_commands) = follow("amortised.md");
-    assert_eq!((n_files, n_commands), (4, 5));
+    assert_eq!((n_files, n_commands), (4, 7));
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     // Each draw stands beside its observation, and the posteriors are where the counts put them.
     let draws = read("draws.csv");
@@ -120,6 +120,15 @@ fn the_page_on_amortised_inference_runs() {
         (mean(&rows[1000..2000], 0) - 185.0).abs() < 35.0 && (mean(&rows[1000..2000], 1) - 0.2).abs() < 0.1
     );
     assert!(rows.iter().all(|row| row[0] > 20.0 && row[0] < 300.0 && row[1] > 0.1 && row[1] < 1.5));
+    // Of one observation the draws stand alone, and have the density that they were drawn with.
+    let densities = |name: &str| -> Vec<f64> {
+        let text = read(name);
+        assert!(text.starts_with("amplitude,rate,log_prob\n"), "{text:.80}");
+        text.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse().unwrap()).collect()
+    };
+    let (drawn, given) = (densities("first_draws.csv"), densities("densities.csv"));
+    let apart = drawn.iter().zip(&given).filter(|(a, b)| (*a - *b).abs() > 0.01).count();
+    assert!(drawn.len() == 1000 && given.len() == 1000 && apart < 20, "{apart} of 1000 densities differ");
     // The third observation is new, the others are not.
     let tails: Vec<f64> = read("novelty.csv")
         .lines()
@@ -195,7 +204,7 @@ fn the_page_on_amortised_inference_runs() {
 #[test]
 fn the_page_on_calibration_runs() {
     let (folder, n_files, n_commands) = follow("calibration.md");
-    assert_eq!((n_files, n_commands), (4, 6));
+    assert_eq!((n_files, n_commands), (4, 7));
     // What the text says: the model passes, and the noisier world finds it too narrow.
     let read = |name: &str| -> serde_json::Value {
         serde_json::from_str(&std::fs::read_to_string(folder.path().join(name)).unwrap()).unwrap()

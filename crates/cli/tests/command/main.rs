@@ -14,6 +14,7 @@ mod harness;
 mod interrupt;
 mod log;
 mod model_format;
+mod observations;
 mod refusals;
 mod report;
 mod results;

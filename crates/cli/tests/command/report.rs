@@ -1,6 +1,7 @@
 //! `lwflow report`: the page has every part, stands alone, escapes what it is given, says what is missing, and refuses what is
 //! damaged. With LWFLOW_BROWSER, the path of a Chromium, a browser opens it as well.
 
+use crate::calibrate::calibrated;
 use crate::golden::golden;
 use crate::harness::{Run, command, fitted, has_device, lwflow};
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ const EVIL: &str = "<script>alert(1)</script>";
 
 /// Fails unless the page is whole: every element is closed in its order, ids are used once, nothing outside is referred to.
 #[track_caller]
-fn check_page(html: &str) {
+pub fn check_page(html: &str) {
     assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"));
     let mut open: Vec<&str> = Vec::new();
     let mut ids = BTreeSet::new();
@@ -52,7 +53,7 @@ fn check_page(html: &str) {
 }
 
 #[track_caller]
-fn has(html: &str, words: &[&str]) {
+pub fn has(html: &str, words: &[&str]) {
     for word in words {
         assert!(html.contains(word), "no `{word}` in the page");
     }
@@ -265,6 +266,8 @@ fn a_browser_shows_the_page() {
         return;
     };
     let mut pages = vec![("rounds", ran().0.join("run/report.html"))];
+    let (calibrated, own) = (calibrated().join("report.html"), calibrated().join("calibration.html"));
+    pages.extend([("calibrated", calibrated), ("calibration", own)]);
     if has_device() {
         pages.push(("fit", fitted().0.join("run/report.html")));
     }

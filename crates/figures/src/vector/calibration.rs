@@ -5,7 +5,6 @@ use super::chart::{
 };
 use super::ink::Ink;
 use crate::FigureError;
-use crate::axis::Span;
 use crate::calibration::{CalibrationPanel, grid};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -31,7 +30,7 @@ pub fn calibration_panels(panels: &[CalibrationPanel], columns: usize) -> Result
             let middle = (units(0.5 * (WIDTH + LEFT)), units(4.0));
             area.draw(&Text::new(marked(&one.title), middle, style)).map_err(failed)?;
             let below = area.shrink((0, units(TOP)), (units(WIDTH), units(HEIGHT - TOP)));
-            let x = AxisSpec::linear(one.x, Span { low: 0.0, high: 1.0 }, 6);
+            let x = AxisSpec::linear(one.x, one.x_span(), 6);
             let y = AxisSpec::linear(one.y, one.span(), 5);
             let mut chart = panel(&below, &x, &y, LEFT)?;
             let upper = one.band.iter().map(|b| (b[0], b[2]));

@@ -2,13 +2,14 @@
 //! named vectors `[n]`, with the checks on their values. Invariant: after `check_*` every number is legal for its field,
 //! and each refusal names file, row, line (text files) and theta.
 
+mod npz;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::csv_file::{CsvFile, line_at};
 use super::error::{FileError, Place};
-use super::npz::NpzFile;
 use super::parquet_file::ParquetFile;
 use super::sampler_arrays::SamplerArrays;
 use super::{Format, nearest};
@@ -30,7 +31,7 @@ pub struct ColumnChoice {
     /// For an .npz without an array `names` they name the columns of `theta` and must be as many.
     pub parameters: Option<Vec<String>>,
     /// Context names in the wanted order; `None`: the columns that start with `context_`. Not used for .npz, whose
-    /// context is the array `context`.
+    /// context is the array `context` or `x`.
     pub context: Option<Vec<String>>,
 }
 
@@ -88,6 +89,8 @@ pub(crate) struct Fields {
     pub(crate) context_names: Vec<String>,
     pub(crate) context: Vec<f64>, // [n, context_dim]
     pub(crate) context_dim: usize,
+    /// The array of an .npz that is the context.
+    context_array: Option<&'static str>,
     pub(crate) notes: Vec<String>,
     pub(crate) found: Vec<String>,
     /// Parameters of an .npz that were not asked for.
@@ -157,6 +160,20 @@ impl Fields {
         }
     }
 
+    /// Arrays and columns of the file that were not read.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &String> {
+        let npz = Format::of(&self.path).is_ok_and(|format| format == Format::Npz);
+        let theta = self.sampler.map_or("theta", |s| s.theta);
+        let read = move |name: &String| {
+            (npz && [Some(theta), Some("names"), self.context_array].contains(&Some(name.as_str())))
+                || (!npz && (self.names.contains(name) || self.context_names.contains(name)))
+                || Field::ALL
+                    .iter()
+                    .any(|field| self.array_name(*field) == name && self.get(*field).is_some())
+        };
+        self.found.iter().filter(move |name| !read(name))
+    }
+
     pub(crate) fn bad_value(&self, row: usize, field: &str, value: f64, expected: &'static str) -> FileError {
         let line = self.offsets.as_ref().and_then(|offsets| line_at(&self.path, *offsets.get(row)?));
         let at = Place { path: self.path.clone(), row, line, field: field.to_owned() };
@@ -181,80 +198,6 @@ impl Fields {
             None => Ok(()),
             Some(row) => Err(self.bad_value(row, self.array_name(field), values[row], expected)),
         }
-    }
-
-    fn read_npz(path: &Path, choice: &ColumnChoice, wanted: &[Field]) -> Result<Self, FileError> {
-        let mut file = NpzFile::open(path)?;
-        let found = file.names().to_vec();
-        let wrong = |field: &str, got: Vec<u64>, expected: String| FileError::WrongShape {
-            path: path.into(),
-            field: field.to_owned(),
-            got,
-            expected,
-        };
-        let sampler = SamplerArrays::of(&found);
-        let theta_name = sampler.map_or("theta", |s| s.theta);
-        let Some(theta) = file.array(theta_name)? else {
-            return Err(missing(path, "`theta`", "theta", found));
-        };
-        let (n, dim) = match theta.shape[..] {
-            [n, dim] if dim > 0 => (n as usize, dim as usize),
-            _ => {
-                let expected = "[N, D] with D > 0 (one parameter: [N, 1])".to_owned();
-                return Err(wrong(theta_name, theta.shape, expected));
-            }
-        };
-        if n == 0 {
-            return Err(FileError::Empty { path: path.into(), what: "theta has no rows" });
-        }
-        let (context, context_dim) = match file.array("context")? {
-            None => (Vec::new(), 0),
-            Some(context) => match context.shape[..] {
-                [rows, c] if rows as usize == n && c > 0 => (context.data, c as usize),
-                _ => return Err(wrong("context", context.shape, format!("[{n}, C] with C > 0"))),
-            },
-        };
-        let mut fields = Self {
-            path: path.into(),
-            theta: theta.data,
-            n,
-            dim,
-            context,
-            context_dim,
-            context_names: (0..context_dim).map(|i| format!("{CONTEXT_PREFIX}{i}")).collect(),
-            found,
-            sampler,
-            ..Self::default()
-        };
-        fields.notes.extend(sampler.map(|s| s.note()));
-        for field in wanted {
-            let name = fields.array_name(*field);
-            let Some(array) = file.array(name)? else { continue };
-            if array.shape != [n as u64] {
-                let expected = format!("[{n}], one value per row of {theta_name}");
-                return Err(wrong(name, array.shape, expected));
-            }
-            fields.values[*field as usize] = Some(array.data);
-        }
-        let stored = file.strings("names", dim)?;
-        let unnamed = stored.is_none();
-        fields.names = stored.unwrap_or_else(|| (0..dim).map(|i| format!("x{i}")).collect());
-        match &choice.parameters {
-            None => {}
-            Some(names) if unnamed => {
-                if names.len() != dim {
-                    let expected = format!("[{n}, {}], one column per named parameter", names.len());
-                    return Err(wrong("theta", vec![n as u64, dim as u64], expected));
-                }
-                fields.names.clone_from(names);
-                let names = names.join(", ");
-                fields
-                    .notes
-                    .push(format!("theta has no names, its columns in order are taken to be {names}"));
-            }
-            Some(names) => fields.select(names)?,
-        }
-        Ok(fields)
     }
 
     /// Keeps only the named parameters, in that order.
@@ -309,6 +252,7 @@ impl Fields {
             context_names: name(&context),
             context: interleave(&data[parameters.len()..], n),
             context_dim: context.len(),
+            context_array: None,
             notes,
             values,
             offsets,

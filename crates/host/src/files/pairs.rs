@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::error::FileError;
 use super::fields::{ColumnChoice, Field, Fields, RESERVED_NAMES, missing};
+use super::{Format, nearest};
 
 /// The caller's log prior density: theta `[dim]` in the order of [`WeightedPairs::names`] to nats.
 pub type LogPrior<'a> = dyn Fn(&[f64]) -> f64 + 'a;
@@ -17,8 +18,11 @@ pub type LogPrior<'a> = dyn Fn(&[f64]) -> f64 + 'a;
 pub enum WeightKind {
     /// `log_likelihood` of prior draws: lw = log L.
     PriorDraws,
-    /// `log_likelihood` of draws from a known proposal: lw = log L + log prior - log proposal.
+    /// `log_likelihood` of draws from a known proposal: lw = log L + log prior - log proposal. With a context log L may be
+    /// missing: it counts as 0, since a context that was simulated for its row is itself a draw of the likelihood.
     ProposalDraws,
+    /// A context and nothing to weigh by: joint draws of the prior and a simulator, lw = 0.
+    JointDraws,
     /// The array `log_weight` as it stands.
     LogWeight,
     /// The array `weight`: lw = log weight.
@@ -120,7 +124,8 @@ impl WeightedPairs {
 }
 
 /// Reads a pairs file: theta with exactly one of `log_likelihood`, `log_weight` and `weight`, and optionally
-/// `log_prior`, `log_proposal` and context. `log_prior` of the file goes before the caller's.
+/// `log_prior`, `log_proposal` and context. `log_prior` of the file goes before the caller's. With a context nothing to weigh
+/// by is needed: rows are then joint draws, of weight one or, with `log_proposal`, prior over proposal.
 ///
 /// # Errors
 /// Any [`FileError`] of reading; [`FileError::Missing`] if there is nothing to weigh by, or `log_proposal` without any
@@ -156,9 +161,15 @@ pub fn read_pairs(
             let weights = fields.get(Field::Weight).unwrap_or_default();
             (WeightKind::Weight, weights.iter().map(|w| w.ln()).collect())
         }
+        [] if fields.context_dim > 0 && misspelt_weight(&fields).is_none() => joint(&mut fields, log_prior)?,
         [] => {
-            let wanted = "`log_likelihood`, `log_weight` or `weight`";
-            return Err(missing(path, wanted, "log_likelihood", fields.found));
+            let wanted = "`log_likelihood`, `log_weight` or `weight` (pairs with a context need none: columns `context_...`, or \
+                          an array `context` or `x`)";
+            let mut error = missing(path, wanted, "log_likelihood", fields.found.clone());
+            if let (FileError::Missing { nearest, .. }, Some(name)) = (&mut error, misspelt_weight(&fields)) {
+                *nearest = Some(name);
+            }
+            return Err(error);
         }
         _ => {
             let found = present.iter().map(|f| f.name().to_owned()).collect();
@@ -170,6 +181,7 @@ pub fn read_pairs(
             WeightKind::Weight => ("weight", "0"),
             WeightKind::LogWeight => (fields.array_name(Field::LogWeight), "-inf"),
             WeightKind::PriorDraws => ("log_likelihood", "-inf"),
+            WeightKind::ProposalDraws if present.is_empty() => ("log_prior", "-inf"),
             _ => ("log_likelihood + log_prior", "-inf"),
         };
         return Err(FileError::AllWeightsZero { path: path.into(), n: fields.n, field, value });
@@ -185,6 +197,10 @@ pub fn read_pairs(
     {
         let weight = present[0].name();
         fields.notes.push(format!("log_proposal is kept, but the weights are those of `{weight}`"));
+    }
+    let unread = unread(&fields);
+    if !unread.is_empty() {
+        fields.notes.push(format!("not read: {}", unread.join(", ")));
     }
     let zero = log_weights.iter().filter(|lw| **lw == f64::NEG_INFINITY).count();
     if zero > 0 {
@@ -213,17 +229,38 @@ fn from_likelihood(
     fields: &mut Fields,
     log_prior: Option<&LogPrior<'_>>,
 ) -> Result<(WeightKind, Vec<f64>), FileError> {
-    let log_likelihood = fields.get(Field::LogLikelihood).unwrap_or_default();
-    let Some(log_proposal) = fields.get(Field::LogProposal) else {
-        let log_weights = log_likelihood.to_vec();
-        fields.notes.push("no log_proposal: draws are taken to come from the prior".to_owned());
-        return Ok((WeightKind::PriorDraws, log_weights));
+    if fields.get(Field::LogProposal).is_some() {
+        return from_proposal(fields, log_prior);
+    }
+    fields.notes.push("no log_proposal: draws are taken to come from the prior".to_owned());
+    Ok((WeightKind::PriorDraws, fields.get(Field::LogLikelihood).unwrap_or_default().to_vec()))
+}
+
+/// Weights of joint draws of theta and a context simulated for it.
+fn joint(fields: &mut Fields, log_prior: Option<&LogPrior<'_>>) -> Result<(WeightKind, Vec<f64>), FileError> {
+    let (note, found) = if fields.get(Field::LogProposal).is_some() {
+        let note = "a context and no likelihoods: joint draws, with theta from the proposal; weighted by prior over proposal";
+        (note, from_proposal(fields, log_prior)?)
+    } else {
+        let note = "a context and nothing to weigh by: joint draws, with theta from the prior; every pair has weight one";
+        (note, (WeightKind::JointDraws, vec![0.0; fields.n]))
     };
+    fields.notes.push(note.to_owned());
+    Ok(found)
+}
+
+/// log L + log prior - log proposal; without log L, prior over proposal.
+fn from_proposal(
+    fields: &mut Fields,
+    log_prior: Option<&LogPrior<'_>>,
+) -> Result<(WeightKind, Vec<f64>), FileError> {
+    let log_likelihood = fields.get(Field::LogLikelihood);
+    let log_proposal = fields.get(Field::LogProposal).unwrap_or_default();
     let (prior, from_caller) = match (fields.get(Field::LogPrior), log_prior) {
         (Some(values), _) => (values.to_vec(), false),
         (None, Some(log_prior)) => ((0..fields.n).map(|row| log_prior(fields.row(row))).collect(), true),
         (None, None) => {
-            let wanted = "`log_prior`, which log_proposal needs beside log_likelihood (or give the prior)";
+            let wanted = "`log_prior`, which log_proposal needs (or give the prior)";
             // The fields that are there are not misspelt.
             let mut error = missing(&fields.path, wanted, "log_prior", fields.found.clone());
             if let FileError::Missing { nearest, .. } = &mut error {
@@ -238,9 +275,10 @@ fn from_likelihood(
             let field = if from_caller { "log_prior (computed from the given prior)" } else { "log_prior" };
             return Err(fields.bad_value(row, field, prior[row], "a finite number or -inf"));
         }
-        let lw = log_likelihood[row] + prior[row] - log_proposal[row];
+        let lw = log_likelihood.map_or(0.0, |l| l[row]) + prior[row] - log_proposal[row];
         if lw.is_nan() || lw == f64::INFINITY {
             let field = "log_likelihood + log_prior - log_proposal";
+            let field = if log_likelihood.is_some() { field } else { "log_prior - log_proposal" };
             return Err(fields.bad_value(row, field, lw, "a finite number or -inf"));
         }
         log_weights.push(lw);
@@ -249,6 +287,29 @@ fn from_likelihood(
         fields.notes.push("log_prior is computed from the given prior".to_owned());
     }
     Ok((WeightKind::ProposalDraws, log_weights))
+}
+
+/// What is left to say of a file: its arrays that were not read, and columns with a meaning that pairs have no use for.
+/// Columns that could be parameters have been told by then.
+fn unread(fields: &Fields) -> Vec<String> {
+    let told = |name: &&String| !RESERVED_NAMES.contains(&name.as_str()) && !is_npz(fields);
+    // The evidence of a sampler is read with its weights.
+    let of_sampler = |name: &&String| fields.sampler.is_some_and(|s| s.has_evidence_in(name));
+    fields.unread().filter(|name| !told(name) && !of_sampler(name)).cloned().collect()
+}
+
+fn is_npz(fields: &Fields) -> bool {
+    Format::of(&fields.path).is_ok_and(|format| format == Format::Npz)
+}
+
+/// An array of an .npz that was not read and is called nearly as weights are. (A misspelt column is a parameter.)
+fn misspelt_weight(fields: &Fields) -> Option<String> {
+    if !is_npz(fields) {
+        return None;
+    }
+    let names: Vec<String> =
+        fields.unread().filter(|name| !RESERVED_NAMES.contains(&name.as_str())).cloned().collect();
+    RESERVED_NAMES[..3].iter().find_map(|weight| nearest(weight, &names))
 }
 
 fn evidence_of(kind: WeightKind, lw: &[f64], context_dim: usize, notes: &mut Vec<String>) -> Evidence {

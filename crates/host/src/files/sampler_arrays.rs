@@ -47,6 +47,11 @@ impl SamplerArrays {
         format!("arrays of {}: `{}` weighted by `{}`", self.name, self.theta, self.log_weight)
     }
 
+    /// Whether an array holds its evidence, or the error of it.
+    pub(crate) fn has_evidence_in(self, array: &str) -> bool {
+        self.log_z.is_some_and(|(log_z, sd)| array == log_z || array == sd)
+    }
+
     /// Scales log weights so that they sum to the evidence that the file states; says so where it states none.
     ///
     /// # Errors

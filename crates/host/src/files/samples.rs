@@ -149,7 +149,7 @@ impl SampleTable {
 
     fn from_fields(mut fields: Fields) -> Self {
         Self {
-            left_out: left_out(&fields),
+            left_out: fields.unread().chain(&fields.unselected).cloned().collect(),
             log_prob: fields.take(Field::LogProb),
             log_weight: fields.take(Field::LogWeight),
             weight: fields.take(Field::Weight),
@@ -175,21 +175,6 @@ fn plain_names(columns: &[String]) -> Vec<String> {
     let plain: Vec<String> = plain.collect::<Option<_>>().unwrap_or_default();
     let numbered = plain.iter().enumerate().all(|(i, name)| *name == i.to_string());
     if numbered { Vec::new() } else { plain }
-}
-
-/// Arrays, columns and parameters of the file that were not read.
-fn left_out(fields: &Fields) -> Vec<String> {
-    let npz = Format::of(&fields.path).is_ok_and(|format| format == Format::Npz);
-    let theta = fields.sampler.map_or("theta", |s| s.theta);
-    let read = |name: &String| {
-        (npz && [theta, "names", "context"].contains(&name.as_str()))
-            || fields.names.contains(name)
-            || fields.context_names.contains(name)
-            || Field::ALL
-                .iter()
-                .any(|field| fields.array_name(*field) == name && fields.get(*field).is_some())
-    };
-    fields.found.iter().filter(|name| !read(name)).chain(&fields.unselected).cloned().collect()
 }
 
 /// Reads a sample table with all vectors that it holds.

@@ -81,6 +81,7 @@ def fit(
     batch_size: Optional[int] = None,
     max_visits: Optional[int] = None,
     learning_rate: Optional[float] = None,
+    coupling: Optional[str] = None,
     journal: Union[None, str, os.PathLike[str]] = None,
     seed: int = 0,
     device: str = "auto",
@@ -115,6 +116,8 @@ def fit(
         Coupling layers (8), hidden widths of each (32, 32), components of the base (by BIC, up to 12).
     batch_size, max_visits, learning_rate : optional
         Training: points per step (512), points visited (1,000,000), largest rate (0.005).
+    coupling : str, optional
+        How a layer moves its coordinates: "affine", or "spline", which bends more and costs more.
     journal : path, optional
         A folder that every evaluation is kept in; a fit that was stopped goes on there.
     seed : int
@@ -180,6 +183,7 @@ def fit(
         batch_size=batch_size,
         max_visits=max_visits,
         learning_rate=learning_rate,
+        coupling=coupling,
     )
     labels = None if labels is None else list(labels)
     report, close = _reporter(progress)
@@ -197,6 +201,7 @@ def fit_weighted(
     weights: Any = None,
     *,
     log_weights: Any = None,
+    context: Any = None,
     names: Optional[Sequence[str]] = None,
     labels: Optional[Sequence[str]] = None,
     bounds: Union[None, Mapping[str, Bound], Sequence[Bound]] = None,
@@ -207,6 +212,7 @@ def fit_weighted(
     batch_size: Optional[int] = None,
     max_visits: Optional[int] = None,
     learning_rate: Optional[float] = None,
+    coupling: Optional[str] = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = True,
@@ -220,13 +226,17 @@ def fit_weighted(
         Finite and not negative, of any common factor; equal weights without.
     log_weights : array_like (n,), optional
         Logarithms of them instead; -inf is legal.
+    context : array_like (n, C), optional
+        An observation for every theta: the posterior is then conditional, a density for any observation, which its methods take
+        as `context`. Of joint draws of a prior and a simulator, all weights are equal (neural posterior estimation). Such a fit
+        has splines on a Gaussian base, and other defaults than these of `fit`: those of task files with a simulator.
     names, labels : sequence of D str, optional
         Names (theta0, theta1, ...) and LaTeX labels.
     bounds : sequence of D pairs, or dict of name to pair, optional
         (lower, upper), None for an open side. No draw lies on or outside a bound.
     effective_size : float, optional
         What the points are worth where it is less than the weights show: a Markov chain with its autocorrelation.
-    n_layers, hidden, n_components, batch_size, max_visits, learning_rate, seed, device, progress
+    n_layers, hidden, n_components, batch_size, max_visits, learning_rate, coupling, seed, device, progress
         As of `fit`.
 
     Returns
@@ -261,13 +271,25 @@ def fit_weighted(
         batch_size=batch_size,
         max_visits=max_visits,
         learning_rate=learning_rate,
+        coupling=coupling,
     )
     labels = None if labels is None else list(labels)
     pairs: Any = None if bounds is None else [tuple(pair) for pair in bounds]
     report, close = _reporter(progress)
     try:
         made = _fit_weighted(
-            theta, weights, log_weights, names, labels, pairs, effective_size, seed, device, options, report
+            theta,
+            weights,
+            log_weights,
+            context,
+            names,
+            labels,
+            pairs,
+            effective_size,
+            seed,
+            device,
+            options,
+            report,
         )
     finally:
         close()

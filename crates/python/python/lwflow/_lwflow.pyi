@@ -19,6 +19,8 @@ class Posterior:
     @property
     def dim(self) -> int: ...
     @property
+    def context_dim(self) -> int: ...
+    @property
     def evidence(self) -> Optional[Evidence]: ...
     @property
     def interrupted(self) -> bool: ...
@@ -32,13 +34,27 @@ class Posterior:
     def derived_names(self) -> list[str]: ...
     @overload
     def sample(
-        self, n: int, seed: Optional[int] = None, *, return_log_prob: Literal[False] = False
+        self,
+        n: int,
+        seed: Optional[int] = None,
+        *,
+        context: Optional[ArrayLike] = None,
+        return_log_prob: Literal[False] = False,
     ) -> NDArray[np.float64]: ...
     @overload
     def sample(
-        self, n: int, seed: Optional[int] = None, *, return_log_prob: Literal[True]
+        self,
+        n: int,
+        seed: Optional[int] = None,
+        *,
+        context: Optional[ArrayLike] = None,
+        return_log_prob: Literal[True],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-    def log_prob(self, theta: ArrayLike) -> Union[float, NDArray[np.float64]]: ...
+    def log_prob(
+        self, theta: ArrayLike, *, context: Optional[ArrayLike] = None
+    ) -> Union[float, NDArray[np.float64]]: ...
+    def given(self, context: ArrayLike) -> Posterior: ...
+    def novelty(self, context: ArrayLike) -> Union[None, float, NDArray[np.float64]]: ...
     def prior_transform(self, u: ArrayLike) -> NDArray[np.float64]: ...
     def save(self, path: _Path) -> None: ...
     @staticmethod
@@ -62,6 +78,7 @@ def fit_weighted(
     theta: ArrayLike,
     weights: Optional[ArrayLike],
     log_weights: Optional[ArrayLike],
+    context: Optional[ArrayLike],
     names: Optional[list[str]],
     labels: Optional[list[str]],
     bounds: Optional[list[tuple[Optional[float], Optional[float]]]],

@@ -137,7 +137,8 @@ fn guess(
     for j in 0..d {
         let values = || input.theta.iter().skip(j).step_by(d).copied();
         let weighted = Marginal::new(values(), &weights, ess);
-        let drawn = (kind == WeightKind::PriorDraws).then(|| Marginal::new(values(), &equal, n as f64));
+        let from_prior = matches!(kind, WeightKind::PriorDraws | WeightKind::JointDraws);
+        let drawn = from_prior.then(|| Marginal::new(values(), &equal, n as f64));
         let given = ranges.as_ref().and_then(|(ranges, file)| {
             Some((ranges.iter().find(|r| r.name == input.names[j])?, file.as_str()))
         });

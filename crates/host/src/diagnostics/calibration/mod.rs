@@ -8,18 +8,20 @@
 //! highest-density regions (Hermans et al. 2022, 2110.06581); of the distance from a random point, TARP (Lemos et al. 2023,
 //! 2302.03026).
 
+mod predicted;
 mod predictive;
 mod ranks;
 #[cfg(test)]
 mod tests;
 mod uniformity;
 
+pub use predicted::PredictedHistogram;
 pub use predictive::{PredictiveCheck, predictive_check};
 pub use ranks::{RankCollector, posterior_ranks, quantities};
 pub use uniformity::{RankBin, UniformRanks, holm};
 
 use crate::HostError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Level of the bands, which are for the eye.
 pub const BAND_LEVEL: f64 = 0.95;
@@ -29,7 +31,7 @@ pub const MIN_PAIRS: usize = 50;
 const CLEAR: f64 = 3.0;
 
 /// A quantity whose rank is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Quantity {
     /// A parameter.
@@ -44,7 +46,7 @@ pub enum Quantity {
 }
 
 /// What a posterior does whose ranks are not uniform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Departure {
     /// It claims to know too much.
@@ -60,7 +62,7 @@ pub enum Departure {
 }
 
 /// What the ranks of one quantity say.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuantityReport {
     /// The quantity.
     pub quantity: Quantity,
@@ -85,7 +87,7 @@ pub struct QuantityReport {
 }
 
 /// What the ranks of all quantities say.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationReport {
     /// Number of pairs N.
     pub n_pairs: usize,

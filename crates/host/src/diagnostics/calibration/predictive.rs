@@ -3,15 +3,18 @@
 //! more draw of the prediction.
 
 use super::holm;
+use super::predicted::{PredictedHistogram, histogram_of_distances, histogram_of_value};
 use crate::HostError;
 use crate::error::n_rows;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+/// Values whose histograms are kept at most.
+const MAX_HISTOGRAMS: usize = 11;
 /// Added to the correlation matrix of the predictions, so that values that determine each other leave it invertible.
 const RIDGE: f64 = 1e-9;
 
 /// An observation beside the predictions of its posterior.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PredictiveCheck {
     /// Number of predictions.
     pub n: usize,
@@ -27,6 +30,9 @@ pub struct PredictiveCheck {
     pub p_value_distance: f64,
     /// `p_values` and then `p_value_distance`, adjusted for their number (Holm 1979), `[X + 1]`.
     pub p_adjusted: Vec<f64>,
+    /// What is predicted for the values that are least expected, eleven at most and in their order, and for the Mahalanobis distance.
+    #[serde(default)]
+    pub histograms: Vec<PredictedHistogram>,
 }
 
 impl PredictiveCheck {
@@ -70,13 +76,26 @@ pub fn predictive_check(observed: &[f64], simulated: &[f64]) -> Result<Predictiv
         (square / (n - 1) as f64).sqrt()
     };
     let sd: Vec<f64> = (0..width).map(sd_of).collect();
-    let p_value_distance = distance_p_value(observed, simulated);
+    let mut distances = distances(observed, simulated);
+    let own = distances.pop().unwrap_or(0.0);
+    // The observation is one of the points, and as far out as itself.
+    let as_far = distances.iter().filter(|d| **d >= own).count() + 1;
+    let p_value_distance = as_far as f64 / (n + 1) as f64;
     let all: Vec<f64> = p_values.iter().copied().chain([p_value_distance]).collect();
-    Ok(PredictiveCheck { n, mean, sd, below, p_values, p_value_distance, p_adjusted: holm(&all) })
+    let mut shown: Vec<usize> = (0..width).collect();
+    shown.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
+    shown.truncate(MAX_HISTOGRAMS);
+    shown.sort_unstable();
+    let column = |j: usize| simulated.iter().skip(j).step_by(width).copied().collect();
+    let mut histograms: Vec<PredictedHistogram> =
+        shown.into_iter().map(|j| histogram_of_value(j, observed[j], column(j))).collect();
+    histograms.push(histogram_of_distances(own, distances));
+    Ok(PredictiveCheck { n, mean, sd, below, p_values, p_value_distance, p_adjusted: holm(&all), histograms })
 }
 
-/// Share of the points, the observation among them, whose Mahalanobis distance from the middle of all is as large as its own.
-fn distance_p_value(observed: &[f64], simulated: &[f64]) -> f64 {
+/// Mahalanobis distances `[n + 1]` of the predictions and last of the observation from the middle of all of them; 0 where nothing
+/// varies.
+fn distances(observed: &[f64], simulated: &[f64]) -> Vec<f64> {
     let width = observed.len();
     let rows = || simulated.chunks_exact(width).chain([observed]);
     let n = rows().count() as f64;
@@ -89,7 +108,7 @@ fn distance_p_value(observed: &[f64], simulated: &[f64]) -> f64 {
     let standard: Vec<f64> =
         rows().flat_map(|row| kept.iter().map(|&j| (row[j] - mean[j]) / sd[j]).collect::<Vec<_>>()).collect();
     if m == 0 {
-        return 1.0;
+        return vec![0.0; n as usize];
     }
     // Cholesky factor of the correlation matrix.
     let mut factor = vec![0.0; m * m];
@@ -114,9 +133,7 @@ fn distance_p_value(observed: &[f64], simulated: &[f64]) -> f64 {
             let dot: f64 = (0..i).map(|k| factor[i * m + k] * solved[k]).sum();
             solved[i] = (row[i] - dot) / factor[i * m + i];
         }
-        solved.iter().map(|v| v * v).sum::<f64>()
+        solved.iter().map(|v| v * v).sum::<f64>().sqrt()
     };
-    let distances: Vec<f64> = standard.chunks_exact(m).map(distance).collect();
-    let own = distances.last().copied().unwrap_or(0.0);
-    distances.iter().filter(|d| **d >= own).count() as f64 / n
+    standard.chunks_exact(m).map(distance).collect()
 }

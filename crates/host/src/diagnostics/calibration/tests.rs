@@ -294,6 +294,13 @@ fn predictions_hold_one_more_of_their_kind_and_show_another() {
     let off = predictive_check(&[1.0, -1.0, 2.0], &cloud).unwrap();
     assert!(off.p_values[0] > 0.2 && off.p_values[1] > 0.2 && off.p_value_distance < 1e-3, "{off:?}");
     assert!(off.least() < 0.01 && (off.below[0] - 0.84).abs() < 0.03);
+    // For a figure of every value and of the distance, with what was observed.
+    let values: Vec<Option<usize>> = off.histograms.iter().map(|h| h.value).collect();
+    assert_eq!(values, [Some(0), Some(1), Some(2), None]);
+    let distance = &off.histograms[3];
+    assert!(distance.observed > distance.central.1 && off.histograms[1].observed == -1.0, "{off:?}");
+    let text = serde_json::to_string(&off).unwrap();
+    assert_eq!(serde_json::from_str::<PredictiveCheck>(&text).unwrap(), off);
     // A value that never varied and now does.
     let new = predictive_check(&[0.0, 0.0, 2.1], &cloud).unwrap();
     assert!(new.p_values[2] < 2e-3 && new.p_value_distance < 1e-3, "{new:?}");

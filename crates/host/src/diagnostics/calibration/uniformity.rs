@@ -224,7 +224,7 @@ impl UniformRanks {
 }
 
 /// A bar of a histogram of ranks.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RankBin {
     /// Ranks in it.
     pub n: usize,

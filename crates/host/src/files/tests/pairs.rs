@@ -147,3 +147,88 @@ fn columns_left_out_and_names_taken_in_order_are_said() {
     let fields = read_theta(&named_npz, &named(&["v"])).unwrap();
     assert_eq!(fields.theta, [2.0, 4.0]);
 }
+
+#[test]
+fn a_context_and_nothing_to_weigh_by_are_joint_draws() {
+    let folder = folder();
+    let context = [9.0, 8.0, 7.0];
+    let joint = |pairs: &WeightedPairs| {
+        assert_eq!((pairs.kind, &pairs.log_weights[..]), (WeightKind::JointDraws, &[0.0; 3][..]));
+        assert_eq!((pairs.context_dim, &pairs.context[..], pairs.log_z()), (1, &context[..], None));
+        let said = pairs.notes.join("; ");
+        assert!(said.contains("every pair has weight one") && !said.contains("not read"), "{said}");
+    };
+    joint(&read_npz(&[("theta", &[3, 2], &THETA), ("context", &[3, 1], &context)]).unwrap());
+    joint(&read_npz(&[("theta", &[3, 2], &THETA), ("x", &[3, 1], &context)]).unwrap());
+    let table = "a,b,context_0\n0,1,9\n2,3,8\n4,5,7\n";
+    joint(&read_pairs(&put(&folder, "pairs.csv", table), &all(), None).unwrap());
+    let mut table = SampleTable::new(vec!["a".into(), "b".into()], THETA.to_vec()).unwrap();
+    (table.context, table.context_dim) = (context.to_vec(), 1);
+    let path = folder.path().join("pairs.parquet");
+    write(&path, &table).unwrap();
+    joint(&read_pairs(&path, &all(), None).unwrap());
+    // In a table x is a parameter; without a context there is something to weigh by.
+    for text in ["a,x\n0,1\n", "a,b,log_proposal\n0,1,2\n"] {
+        let error = read_pairs(&put(&folder, "pairs.csv", text), &all(), None).unwrap_err().to_string();
+        assert!(error.contains("`context_...`"), "{error}");
+    }
+}
+
+#[test]
+fn the_context_of_an_npz_may_be_called_x_and_nothing_is_dropped_in_silence() {
+    let context = [9.0, 8.0, 7.0];
+    let arrays = [
+        ("theta", &[3, 2][..], &THETA[..]),
+        ("x", &[3, 1], &context),
+        ("log_weight", &[3], &[-1.0, -2.0, -3.0]),
+    ];
+    let pairs = read_npz(&arrays).unwrap();
+    assert_eq!((pairs.kind, &pairs.context[..]), (WeightKind::LogWeight, &context[..]));
+    let more = |name: &'static str, shape: &'static [u64]| {
+        let mut arrays = arrays.to_vec();
+        arrays.push((name, shape, &context));
+        read_npz(&arrays)
+    };
+    let error = more("context", &[3, 1]).unwrap_err().to_string();
+    assert!(error.contains("`x`") && error.contains("beside `context`"), "{error}");
+    let said = |name| more(name, &[3]).unwrap().notes.join("; ");
+    assert!(said("chi2").contains("not read: chi2"), "{}", said("chi2"));
+    assert!(said("log_prob").contains("not read: log_prob"));
+    // Misspelt weights are not taken for none.
+    let theta = ("theta", &[3, 2][..], &THETA[..]);
+    for (name, meant) in [("weights", "weights"), ("loglikelihood", "loglikelihood"), ("log_w", "log_w")] {
+        let error =
+            read_npz(&[theta, ("x", &[3, 1], &context), (name, &[3], &context)]).unwrap_err().to_string();
+        assert!(error.contains(&format!("did you mean `{meant}`?")), "{error}");
+    }
+    let pairs = read_npz(&[theta, ("x", &[3, 1], &context), ("y", &[3], &context)]).unwrap();
+    assert_eq!(pairs.kind, WeightKind::JointDraws);
+    let error = read_npz(&[theta, ("x", &[3], &context)]).unwrap_err().to_string();
+    assert!(error.contains("`x` has shape [3], expected [3, C]"), "{error}");
+}
+
+#[test]
+fn joint_draws_of_a_proposal_weigh_by_prior_over_proposal() {
+    let folder = folder();
+    let (context, log_r): ([f64; 3], [f64; 3]) = ([9.0, 8.0, 7.0], [0.5, 0.25, 0.125]);
+    let mut arrays =
+        vec![("theta", &[3, 2][..], &THETA[..]), ("x", &[3, 1], &context), ("log_proposal", &[3], &log_r)];
+    let path = put(&folder, "pairs.npz", npz(&arrays));
+    let error = read_pairs(&path, &all(), None).unwrap_err().to_string();
+    assert!(error.contains("`log_prior`, which log_proposal needs"), "{error}");
+    let prior = |theta: &[f64]| -theta[0];
+    let pairs = read_pairs(&path, &all(), Some(&prior)).unwrap();
+    assert_eq!(pairs.kind, WeightKind::ProposalDraws);
+    for (i, lw) in pairs.log_weights.iter().enumerate() {
+        assert_relative_eq!(*lw, -THETA[2 * i] - log_r[i], epsilon = 1e-12);
+    }
+    assert!(pairs.notes.iter().any(|n| n.contains("prior over proposal")), "{:?}", pairs.notes);
+    let log_p = [-1.0, f64::NEG_INFINITY, -2.0];
+    arrays.push(("log_prior", &[3], &log_p));
+    let pairs = read_npz(&arrays).unwrap();
+    assert_eq!(pairs.log_weights, [-1.5, f64::NEG_INFINITY, -2.125]);
+    let none = [f64::NEG_INFINITY; 3];
+    arrays.pop();
+    arrays.push(("log_prior", &[3], &none));
+    assert!(read_npz(&arrays).unwrap_err().to_string().contains("log_prior is -inf everywhere"));
+}
