@@ -96,13 +96,20 @@ pub(super) fn run_log_prob(args: &LogProbArgs) -> Result<Status, CommandError> {
         bar.update(log_prob.len(), table.n)
     })?;
     drop(bar);
-    if interrupted() && log_prob.len() < table.n {
-        eprintln!("interrupted: nothing was written to {}", args.out.display());
+    let (done, n) = (log_prob.len(), table.n);
+    let stopped = interrupted() && done < n;
+    if stopped && is_same(&args.input, &args.out) {
+        console.interruption(format!("{} stays as it was", args.out.display()));
         return Ok(Status::Interrupted);
     }
     table.log_prob = Some(log_prob);
+    table.truncate(done);
     let mut stdout = std::io::stdout().lock();
     forgive_closed_pipe(&args.out, write_samples(&args.out, &table, &mut stdout))?;
+    if stopped {
+        console.interruption(format!("log_prob of {done} of {n} rows written to {}", args.out.display()));
+        return Ok(Status::Interrupted);
+    }
     console.remark(format!("log_prob of {} rows written to {}{replaced}", table.n, args.out.display()));
     if !table.left_out.is_empty() {
         console.remark(format!("left out: {}", table.left_out.join(", ")));
@@ -150,13 +157,14 @@ fn contexts_of(
     Ok(None)
 }
 
+/// Whether both name one file.
+fn is_same(input: &Path, out: &Path) -> bool {
+    matches!((input.canonicalize(), out.canonicalize()), (Ok(input), Ok(out)) if input == out)
+}
+
 /// Refuses to write over the table that was read where that would lose columns of it.
 fn refuse_loss(args: &LogProbArgs, table: &SampleTable) -> Result<(), CommandError> {
-    let same = match (args.input.canonicalize(), args.out.canonicalize()) {
-        (Ok(input), Ok(out)) => input == out,
-        _ => false,
-    };
-    if same && !table.left_out.is_empty() {
+    if is_same(&args.input, &args.out) && !table.left_out.is_empty() {
         let message = format!(
             "{}: also holds {}, which would be lost; write to another file",
             args.out.display(),

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use crate::harness::{command, fitted, has_device, lwflow, task, workplace};
-use lwflow_host::files::{ColumnChoice, read_samples};
+use lwflow_host::files::{ColumnChoice, SampleTable, read_samples, write_samples};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Child;
@@ -24,13 +24,7 @@ fn interrupted_fit_writes_a_usable_model() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut err = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("device: ") {
-        let mut line = String::new();
-        assert!(err.read_line(&mut line).unwrap() > 0, "ended before it trained: {said}");
-        said.push_str(&line);
-    }
+    let (mut err, mut said) = until_device(&mut child);
     // Training is under way or about to begin; either must end in order.
     std::thread::sleep(Duration::from_millis(700));
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -43,6 +37,55 @@ fn interrupted_fit_writes_a_usable_model() {
     let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(metrics["fit"]["training"]["stop"], "interrupted");
     lwflow(folder.path(), "sample run/model.safetensors -n 5 --out -").expect(0, &["a,b,log_prob"]);
+}
+
+/// What a child says on its standard error, of which lines up to the device that it runs on have been read.
+fn until_device(child: &mut Child) -> (impl Read + use<>, String) {
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("device: ") {
+        let mut line = String::new();
+        assert!(err.read_line(&mut line).unwrap() > 0, "ended before it worked: {said}");
+        said.push_str(&line);
+    }
+    (err, said)
+}
+
+#[test]
+fn interrupted_log_prob_writes_the_rows_that_are_done() {
+    if !has_device() {
+        return;
+    }
+    const N: usize = 6_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let theta: Vec<f64> = (0..2 * N).map(|i| (i % 1000) as f64 / 1000.0).collect();
+    let table = SampleTable::new(vec!["a".into(), "b".into()], theta).unwrap();
+    let place = |name: &str| folder.path().join(name);
+    write_samples(&place("in.npz"), &table, &mut std::io::sink()).unwrap();
+    let model = fitted().0.join("run/model.safetensors").display().to_string();
+    for out in ["out.npz", "in.npz"] {
+        let mut child = command(folder.path())
+            .args(["log-prob", &model, "--in", "in.npz", "--out", out])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut err, mut said) = until_device(&mut child);
+        std::thread::sleep(Duration::from_millis(200));
+        interrupt(&child);
+        err.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+        let found = read_samples(&place(out), &ColumnChoice::default()).unwrap();
+        if out == "in.npz" {
+            assert!(said.contains("interrupted: in.npz stays as it was"), "{said}");
+            assert!(found.n == N && found.log_prob.is_none());
+            continue;
+        }
+        let words = format!("interrupted: log_prob of {} of {N} rows written to out.npz", found.n);
+        assert!(said.contains(&words), "{said}");
+        assert_eq!((found.n < N, found.log_prob.map(|v| v.len())), (true, Some(found.n)));
+        assert_eq!(found.theta, table.theta[..2 * found.n]);
+    }
 }
 
 fn interrupt(child: &Child) {

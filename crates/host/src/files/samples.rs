@@ -56,6 +56,23 @@ pub struct SampleTable {
 }
 
 impl SampleTable {
+    /// Keeps the first `n` rows.
+    pub fn truncate(&mut self, n: usize) {
+        self.n = self.n.min(n);
+        self.theta.truncate(self.n * self.dim);
+        self.context.truncate(self.n * self.context_dim);
+        self.derived.truncate(self.n * self.derived_names.len());
+        let columns = [
+            &mut self.log_prob,
+            &mut self.log_weight,
+            &mut self.weight,
+            &mut self.log_likelihood,
+            &mut self.log_prior,
+            &mut self.log_proposal,
+        ];
+        columns.into_iter().flatten().for_each(|column| column.truncate(self.n));
+    }
+
     /// A table of `theta [n, dim]` alone, `dim = names.len()`.
     ///
     /// # Errors
