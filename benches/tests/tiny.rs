@@ -1,27 +1,21 @@
 //! The tiny bench, in this process on the software adapter: every promised row is there with numbers that can be.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use lwflow_benches::{Options, Row, run};
 use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings};
 
-/// Whether there is a software adapter; without one the skip is printed, or a failure if an adapter is required.
-fn adapter(test: &str) -> bool {
+/// Whether there is a software adapter; without one the test counts as skipped.
+fn adapter() -> bool {
     let settings = EngineSettings { device: DeviceChoice::Software, ..EngineSettings::default() };
     match Engine::new(&settings) {
-        Ok(_) => true,
-        Err(error @ EngineError::NoDevice { .. }) => {
-            let required = std::env::var("LWFLOW_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
-            assert!(!required, "LWFLOW_REQUIRE_ADAPTER is set, but: {error}");
-            println!("SKIP {test}: {error}");
-            false
-        }
-        Err(error) => panic!("{error}"),
+        Err(error) if !matches!(error, EngineError::NoDevice { .. }) => panic!("{error}"),
+        found => lwflow_skip::adapter(found).is_some(),
     }
 }
 
 #[test]
 fn every_promised_row_is_there() {
-    if !adapter("every_promised_row_is_there") {
+    if !adapter() {
         return;
     }
     let options = Options::tiny(DeviceChoice::Software);

@@ -1,8 +1,6 @@
 //! What the engine's tests share: the device or a counted skip, random flows and inputs, and the comparison with the
 //! f64 definition. Invariant: one bound constant for all tests; it is not raised for one of them.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, OptimiserSettings, OptimiserState, TrainSteps};
 use lwflow_model::{
@@ -13,10 +11,7 @@ use lwflow_model::{
 /// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
 pub const BOUND: f64 = 64.0;
 
-static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-
-/// The devices of the tests: the cores and the best adapter. A machine without an adapter is printed and counted; with
-/// `LWFLOW_REQUIRE_ADAPTER=1` it is a failure.
+/// The devices of the tests: the cores and the best adapter. Without an adapter the test counts as skipped.
 pub fn engines_with(settings: &EngineSettings) -> Vec<Engine> {
     let cores = EngineSettings { device: DeviceChoice::Cpu, ..settings.clone() };
     [Engine::new(&cores).unwrap()].into_iter().chain(gpu_with(settings)).collect()
@@ -29,18 +24,7 @@ pub fn engines() -> Vec<Engine> {
 /// The adapter of the tests, or `None`.
 pub fn gpu_with(settings: &EngineSettings) -> Option<Engine> {
     let settings = EngineSettings { device: DeviceChoice::Gpu, ..settings.clone() };
-    match Engine::new(&settings) {
-        Ok(engine) => Some(engine),
-        Err(error) => {
-            assert!(
-                std::env::var("LWFLOW_REQUIRE_ADAPTER").is_err(),
-                "LWFLOW_REQUIRE_ADAPTER is set, but: {error}"
-            );
-            let n = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-            println!("skipped (number {n}): {error}");
-            None
-        }
-    }
+    lwflow_skip::adapter(Engine::new(&settings))
 }
 
 pub fn gpu() -> Option<Engine> {
