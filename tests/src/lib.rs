@@ -5,8 +5,10 @@
 
 mod bounded;
 pub mod honest;
+mod shaken;
 
 pub use bounded::Bounded;
+pub use shaken::{Shaken, propagated};
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
 use lwflow_host::fit::{BaseSettings, FitInput, FitSettings};
