@@ -312,9 +312,13 @@ fn tiling_for_gpus_computes_the_same() {
         let (device, queue) = (engine.gpu().device.clone(), engine.gpu().queue.clone());
         let mut gpu = Gpu::adopt(&adapter, device, queue, engine.gpu().timeout);
         gpu.info.kind = kind;
-        let tiled = Engine { opened: Opened::Gpu(Arc::new(gpu)), settings: EngineSettings::default() };
+        // Notes about an adapter that there is not.
+        let folder = std::env::temp_dir().join(format!("lwflow-tiling-{}", std::process::id()));
+        let settings = EngineSettings { cache_folder: Some(folder.clone()), ..EngineSettings::default() };
+        let tiled = Engine { opened: Opened::Gpu(Arc::new(gpu)), settings };
         let report = tiled.self_test().unwrap();
         assert!(report.passed(), "{report}");
+        std::fs::remove_dir_all(folder).unwrap();
         // More chunks than one, and more than one workgroup of samples.
         let n = 5000;
         let (mut one, mut other) = (executor(&engine, Activation::Silu), executor(&tiled, Activation::Silu));
