@@ -73,7 +73,12 @@ impl EngineSettings {
 /// All devices that the engine can use, best kind first; the position is the index of [`DeviceChoice::Index`].
 #[must_use]
 pub fn list_devices() -> Vec<DeviceInfo> {
-    pollster::block_on(found(&EngineSettings::default())).0
+    pollster::block_on(list_devices_async())
+}
+
+/// [`list_devices`] without blocking.
+pub async fn list_devices_async() -> Vec<DeviceInfo> {
+    found(&EngineSettings::default()).await.0
 }
 
 /// Devices, best kind first and in the order of the drivers within a kind, and the adapters behind them.
