@@ -352,6 +352,25 @@ fn profiling_counts_every_dispatch_and_changes_nothing() {
                 assert!(dispatches("reduce_partials") >= Some(3), "{times:?}");
             }
         }
+        let (x, context) = (wave(5 * 70), wave(2 * 70));
+        assert!(executor.profile(ProfiledCall::LogProbOnDevice, &x, &context).is_err(), "with context");
+        assert!(executor.profile(ProfiledCall::TrainSteps, &x, &context).is_err(), "no points");
+        executor.set_data(&x, &context).unwrap();
+        let n = executor.layout().len;
+        let settings = OptimiserSettings {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            clip_norm: None,
+            rate_scale: vec![1.0; n],
+        };
+        let state = OptimiserState { m: wave(n), v: vec![0.5; n], step: 3 };
+        pollster::block_on(executor.run_set_optimiser(&settings, &state, Wait::Block)).unwrap();
+        let times = executor.profile(ProfiledCall::TrainSteps, &x, &context).unwrap();
+        for kernel in ["gather_batch", "weighted_loss", "adam_commit", "mixture_parameter_grad"] {
+            assert!(times.iter().any(|t| t.kernel == kernel && t.dispatches == 1), "{kernel}: {times:?}");
+        }
+        assert_eq!(pollster::block_on(executor.run_optimiser_state(Wait::Block)).unwrap(), state);
         assert_eq!(before, gradient(&mut executor, 70));
     }
 }
