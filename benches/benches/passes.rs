@@ -5,7 +5,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lwflow_benches::{Base, Call, Shape, Workload, paths};
 use lwflow_engine::{DeviceChoice, list_devices};
-use lwflow_model::Activation;
+use lwflow_model::{Activation, Coupling};
 
 fn passes(criterion: &mut Criterion) {
     if list_devices().is_empty() {
@@ -18,6 +18,7 @@ fn passes(criterion: &mut Criterion) {
         n_layers: 8,
         hidden,
         activation: Activation::Silu,
+        coupling: Coupling::Affine,
         base: Base::Mixture(components),
         batch,
     };

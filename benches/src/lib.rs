@@ -9,6 +9,7 @@ pub mod observed;
 mod path;
 pub mod peak;
 mod problem;
+mod programs;
 pub mod quality;
 mod row;
 pub mod sbibm;

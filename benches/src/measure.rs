@@ -5,14 +5,23 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, ProfiledCall};
-use lwflow_model::Activation;
+use lwflow_model::{Activation, Coupling};
 
-use crate::{Base, Call, PathBench, Row, Shape, Stamp, Workload, paths, peak};
+use crate::{Base, Call, PathBench, Row, Shape, Stamp, Workload, paths, peak, programs};
 
 /// A measurement repeats a quick call until this many seconds are full.
 const ENOUGH_SECONDS: f64 = 5e-3;
 /// A call that has used up this many seconds is not repeated further, but for the second measurement.
 const BUDGET_SECONDS: f64 = 4.0;
+
+/// The calls that are taken apart by kernel.
+const PROFILED: [ProfiledCall; 5] = [
+    ProfiledCall::Forward,
+    ProfiledCall::Gradient,
+    ProfiledCall::TrainSteps,
+    ProfiledCall::LogProbOnDevice,
+    ProfiledCall::SampleOnDevice,
+];
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -26,7 +35,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Every combination of `hidden` and `batch` with a Gaussian and a mixture base, and one shape with context.
+    /// Every combination of `hidden` and `batch` with a Gaussian and a mixture base, one shape with context and one of splines.
     #[must_use]
     pub fn grid(
         device: DeviceChoice,
@@ -38,12 +47,23 @@ impl Options {
         let mut shapes = Vec::new();
         for &hidden in hidden {
             for base in [Base::Mixture(components), Base::Gaussian] {
-                let shape = |&batch| Shape { dim, context_dim: 0, n_layers, hidden, activation, base, batch };
+                let coupling = Coupling::Affine;
+                let shape = |&batch| Shape {
+                    dim,
+                    context_dim: 0,
+                    n_layers,
+                    hidden,
+                    activation,
+                    coupling,
+                    base,
+                    batch,
+                };
                 shapes.extend(batch.iter().map(shape));
             }
         }
         if let Some(&first) = shapes.first() {
             shapes.push(Shape { context_dim: 3, ..first });
+            shapes.push(Shape { coupling: Coupling::SPLINE, ..first });
         }
         Self { device, shapes, repeats }
     }
@@ -57,48 +77,56 @@ impl Options {
             n_layers: 2,
             hidden: 16,
             activation: Activation::Silu,
+            coupling: Coupling::Affine,
             base: Base::Mixture(2),
             batch: 64,
         };
-        let shapes = vec![shape, Shape { base: Base::Gaussian, ..shape }, Shape { context_dim: 3, ..shape }];
+        let shapes = vec![
+            shape,
+            Shape { base: Base::Gaussian, ..shape },
+            Shape { context_dim: 3, ..shape },
+            Shape { coupling: Coupling::SPLINE, ..shape },
+        ];
         Self { device, shapes, repeats: 2 }
     }
 }
 
-/// Measures everything: first `begin` gets the stamp of the run, then `report` the rows of each shape as soon as they are
-/// complete.
+/// Measures everything: first `begin` gets the stamp of the run, then `report` the rows of each shape, with its name, as soon
+/// as they are complete; those of programs in WGSL come last.
 ///
 /// # Errors
 /// Any error of the device, of a shape, of `begin` or of `report`.
 pub fn run(
     options: &Options,
     begin: impl FnOnce(&Stamp) -> Result<()>,
-    mut report: impl FnMut(&Shape, &[Row]) -> Result<()>,
+    mut report: impl FnMut(&str, &[Row]) -> Result<()>,
 ) -> Result<()> {
     let settings = EngineSettings { device: options.device.clone(), ..EngineSettings::default() };
     let engine = Engine::new(&settings)?;
     let stamp = Stamp::now(engine.info().to_string(), peak::measured_gflops(engine.info())?);
     begin(&stamp)?;
+    let blank = |path: &'static str, shape: String, batch: usize| Row {
+        stamp: stamp.clone(),
+        path,
+        kind: "pass",
+        name: String::new(),
+        shape,
+        batch,
+        dispatches: None,
+        repeats: 0,
+        seconds_min: 0.0,
+        seconds_median: 0.0,
+        samples_per_second: 0.0,
+        gflops: None,
+        peak_share: None,
+    };
     for shape in &options.shapes {
-        let blank = |path: &'static str| Row {
-            stamp: stamp.clone(),
-            path,
-            kind: "pass",
-            name: String::new(),
-            shape: shape.to_string(),
-            batch: shape.batch,
-            dispatches: None,
-            repeats: 0,
-            seconds_min: 0.0,
-            seconds_median: 0.0,
-            samples_per_second: 0.0,
-            gflops: None,
-            peak_share: None,
-        };
+        let blank = |path| blank(path, shape.to_string(), shape.batch);
         let rows = measure(options, shape, blank).with_context(|| format!("measuring {shape}"))?;
-        report(shape, &rows)?;
+        report(&format!("{shape} batch {}", shape.batch), &rows)?;
     }
-    Ok(())
+    let rows = programs::measure(&engine, options, blank).context("measuring programs in WGSL")?;
+    report("programs in WGSL", &rows)
 }
 
 fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row) -> Result<Vec<Row>> {
@@ -110,7 +138,7 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
         let model = (bench.multiply_adds() * shape.batch) as f64;
         for call in Call::ALL {
             // The optimiser is the same for all paths.
-            if call == Call::Adam && path > 0 {
+            if call == Call::Adam && path > 0 || !bench.can(call) {
                 continue;
             }
             bench.call(call, &work)?;
@@ -123,8 +151,14 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
             let n_inner = (ENOUGH_SECONDS / once.max(1e-9)).ceil().clamp(1.0, 1e4) as usize;
             cases.push(Case { path, what: What::Call { call, n_inner }, flop, row, seconds: Vec::new() });
         }
-        for call in [ProfiledCall::Forward, ProfiledCall::Gradient] {
+        let mut seen = Vec::new();
+        for call in PROFILED {
             for kernel in bench.profile(call, &work)? {
+                // A training step and the calls between buffers repeat kernels of the others; theirs are their own.
+                if call != ProfiledCall::Gradient && seen.contains(&kernel.kernel) {
+                    continue;
+                }
+                seen.push(kernel.kernel.clone());
                 let mut row = blank(name);
                 row.kind = "kernel";
                 row.name = format!("{}/{}", call.name(), kernel.kernel);
@@ -140,7 +174,7 @@ fn measure(options: &Options, shape: &Shape, blank: impl Fn(&'static str) -> Row
             turn(path, bench, &work, &mut cases)?;
         }
     }
-    Ok(cases.into_iter().map(|case| case.finish(shape.batch)).collect())
+    Ok(cases.into_iter().map(|case| case.finish()).collect())
 }
 
 /// FLOP per multiply-add of the model, for the kernels that run its linear maps: each has one of the three products of a
@@ -170,7 +204,7 @@ fn turn(path: usize, bench: &mut PathBench, work: &Workload, cases: &mut [Case])
             case.seconds.push(begin.elapsed().as_secs_f64() / n_inner as f64);
         }
     }
-    for profiled in [ProfiledCall::Forward, ProfiledCall::Gradient] {
+    for profiled in PROFILED {
         let times = bench.profile(profiled, work)?;
         for case in cases.iter_mut().filter(|c| c.path == path) {
             if let What::Kernel { call, kernel } = &case.what
@@ -198,18 +232,7 @@ struct Case {
 }
 
 impl Case {
-    fn finish(mut self, batch: usize) -> Row {
-        self.seconds.sort_by(f64::total_cmp);
-        let median = self.seconds.get(self.seconds.len() / 2).copied().unwrap_or(f64::NAN);
-        let gflops = self.flop.map(|flop| flop / median / 1e9);
-        Row {
-            repeats: self.seconds.len(),
-            seconds_min: self.seconds.first().copied().unwrap_or(f64::NAN),
-            seconds_median: median,
-            samples_per_second: batch as f64 / median,
-            gflops,
-            peak_share: gflops.zip(self.row.stamp.peak_gflops).map(|(gflops, peak)| gflops / peak),
-            ..self.row
-        }
+    fn finish(self) -> Row {
+        self.row.measured(self.seconds, self.flop)
     }
 }

@@ -1,9 +1,10 @@
 //! One flow on one kernel path with its inputs, and the calls that are measured on it.
 //! Invariant: a call does the same work every time it is made.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lwflow_engine::{
-    DeviceChoice, DeviceKind, Engine, EngineSettings, FlowExecutor, KernelTime, ProfiledCall,
+    DeviceChoice, DeviceKind, Engine, EngineSettings, FlowExecutor, KernelTime, OptimiserSettings,
+    OptimiserState, ProfiledCall, TrainSteps,
 };
 use lwflow_host::adam::{Adam, AdamSettings};
 use lwflow_model::Flow;
@@ -28,11 +29,13 @@ pub enum Call {
     Adam,
     /// Gradient, Adam and upload of the parameters: one step of training.
     TrainStep,
+    /// A step of training with points and optimiser on the device.
+    TrainSteps,
 }
 
 impl Call {
     /// All calls.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Inverse,
         Self::Forward,
         Self::LogProb,
@@ -40,6 +43,7 @@ impl Call {
         Self::SetParams,
         Self::Adam,
         Self::TrainStep,
+        Self::TrainSteps,
     ];
 
     /// Its name in tables.
@@ -53,6 +57,7 @@ impl Call {
             Self::SetParams => "set_params",
             Self::Adam => "adam",
             Self::TrainStep => "train_step",
+            Self::TrainSteps => "train_steps",
         }
     }
 
@@ -61,7 +66,7 @@ impl Call {
     pub fn flop(self) -> Option<f64> {
         match self {
             Self::Inverse | Self::Forward | Self::LogProb => Some(2.0),
-            Self::Gradient | Self::TrainStep => Some(6.0),
+            Self::Gradient | Self::TrainStep | Self::TrainSteps => Some(6.0),
             Self::SetParams | Self::Adam => None,
         }
     }
@@ -73,6 +78,7 @@ pub struct Workload {
     x: Vec<f32>,
     context: Vec<f32>,
     weights: Vec<f32>,
+    index: Vec<u32>,
 }
 
 impl Workload {
@@ -84,6 +90,7 @@ impl Workload {
             x: wave(shape.batch * shape.dim, 0.37),
             context: wave(shape.batch * shape.context_dim, 0.53),
             weights: vec![1.0 / shape.batch as f32; shape.batch],
+            index: (0..shape.batch as u32).collect(),
         }
     }
 }
@@ -94,6 +101,9 @@ pub struct PathBench {
     /// `fused` or `tiled`.
     pub name: &'static str,
     executor: FlowExecutor,
+    /// The same flow with points and optimiser on the device, once they are there; the cores are the host.
+    trainer: Option<FlowExecutor>,
+    has_points: bool,
     adam: Adam,
     params: Vec<f32>,
     grad: Vec<f32>,
@@ -124,7 +134,11 @@ pub fn paths(device: &DeviceChoice, shape: &Shape) -> Result<Vec<PathBench>> {
         if paths.iter().all(|p| p.name != name) {
             let adam = Adam::new(params.len(), AdamSettings::default())?;
             let grad = params.iter().enumerate().map(|(i, _)| (i as f32).sin()).collect();
-            paths.push(PathBench { name, executor, adam, params, grad });
+            let mut trainer = if name == "native" { None } else { Some(engine.flow(executor.spec())?) };
+            if let Some(trainer) = &mut trainer {
+                trainer.set_params(&params)?;
+            }
+            paths.push(PathBench { name, executor, trainer, has_points: false, adam, params, grad });
         }
     }
     Ok(paths)
@@ -135,6 +149,31 @@ impl PathBench {
     #[must_use]
     pub fn multiply_adds(&self) -> usize {
         multiply_adds(self.executor.layout())
+    }
+
+    /// Whether this path has the call.
+    #[must_use]
+    pub fn can(&self, call: Call) -> bool {
+        call != Call::TrainSteps || self.trainer.is_some()
+    }
+
+    /// The executor that trains on its device, with the points of `work` there.
+    fn trainer(&mut self, work: &Workload) -> Result<&mut FlowExecutor> {
+        let trainer = self.trainer.as_mut().context("the cores train with the host's optimiser")?;
+        if !self.has_points {
+            let n = trainer.layout().len;
+            let settings = OptimiserSettings {
+                beta1: 0.9,
+                beta2: 0.99,
+                eps: 1e-8,
+                clip_norm: Some(5.0),
+                rate_scale: vec![1.0; n],
+            };
+            trainer.set_data(&work.x, &work.context)?;
+            trainer.set_optimiser(&settings, &OptimiserState::new(n))?;
+            self.has_points = true;
+        }
+        Ok(trainer)
     }
 
     /// Makes a call once.
@@ -160,15 +199,34 @@ impl PathBench {
                 self.adam.step(&mut self.params, &gradient.grad, RATE, None)?;
                 self.executor.set_params(&self.params)?;
             }
+            Call::TrainSteps => {
+                let steps = TrainSteps {
+                    batch_size: work.weights.len(),
+                    index: &work.index,
+                    weights: &work.weights,
+                    log_inv_proposal: None,
+                    learning_rate: &[RATE],
+                };
+                drop(self.trainer(work)?.train_steps(&steps)?);
+            }
         }
         Ok(())
     }
 
-    /// Time of each kernel in a call.
+    /// Time of each kernel in a call; none for a call that the path or the flow does not have.
     ///
     /// # Errors
     /// Any error of the device.
     pub fn profile(&mut self, call: ProfiledCall, work: &Workload) -> Result<Vec<KernelTime>> {
-        Ok(self.executor.profile(call, &work.x, &work.context)?)
+        let executor = match call {
+            ProfiledCall::TrainSteps if self.trainer.is_none() => return Ok(Vec::new()),
+            ProfiledCall::TrainSteps => self.trainer(work)?,
+            // Flows without context only.
+            ProfiledCall::LogProbOnDevice | ProfiledCall::SampleOnDevice if !work.context.is_empty() => {
+                return Ok(Vec::new());
+            }
+            _ => &mut self.executor,
+        };
+        Ok(executor.profile(call, &work.x, &work.context)?)
     }
 }

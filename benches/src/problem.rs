@@ -233,7 +233,7 @@ fn difference(what: &str, truth: &[f64], got: &[f64], bound: f64) -> Difference 
 mod tests {
     use super::*;
     use crate::Base;
-    use lwflow_model::Activation;
+    use lwflow_model::{Activation, Coupling};
 
     fn problem() -> Problem {
         let shape = Shape {
@@ -242,6 +242,7 @@ mod tests {
             n_layers: 2,
             hidden: 8,
             activation: Activation::Relu,
+            coupling: Coupling::Affine,
             base: Base::Mixture(2),
             batch: 64,
         };

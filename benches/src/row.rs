@@ -14,7 +14,7 @@ pub struct Row {
     /// Commit, day, device and its measured peak.
     #[serde(flatten)]
     pub stamp: Stamp,
-    /// Kernel path: `fused`, `tiled`, or `host` for what runs on neither.
+    /// Kernel path: `fused`, `tiled`, `native` for the cores, `host` for what runs on none of them, `wgsl` for programs.
     pub path: &'static str,
     /// `pass` for a call, `kernel` for one kernel within a call.
     pub kind: &'static str,
@@ -42,11 +42,28 @@ pub struct Row {
 }
 
 impl Row {
+    /// The row with its measurements, seconds per call, and the model FLOP of a call.
+    #[must_use]
+    pub(crate) fn measured(self, mut seconds: Vec<f64>, flop: Option<f64>) -> Self {
+        seconds.sort_by(f64::total_cmp);
+        let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+        let gflops = flop.map(|flop| flop / median / 1e9);
+        Self {
+            repeats: seconds.len(),
+            seconds_min: seconds.first().copied().unwrap_or(f64::NAN),
+            seconds_median: median,
+            samples_per_second: self.batch as f64 / median,
+            gflops,
+            peak_share: gflops.zip(self.stamp.peak_gflops).map(|(gflops, peak)| gflops / peak),
+            ..self
+        }
+    }
+
     /// The heading of the table that [`Row::line`] fills.
     #[must_use]
     pub fn heading() -> String {
         format!(
-            "{:<5} {:<30} {:>4} {:>7} {:>10} {:>10} {:>12} {:>7} {:>5}",
+            "{:<6} {:<37} {:>4} {:>7} {:>10} {:>10} {:>12} {:>7} {:>5}",
             "path", "pass or call/kernel", "n", "batch", "min ms", "median ms", "samples/s", "GF/s", "peak"
         )
     }
@@ -58,7 +75,7 @@ impl Row {
         let gflops = self.gflops.map_or_else(|| "-".to_owned(), |g| format!("{g:.2}"));
         let share = self.peak_share.map_or_else(|| "-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
         format!(
-            "{:<5} {:<30} {:>4} {:>7} {:>10.3} {:>10.3} {:>12.0} {:>7} {:>5}",
+            "{:<6} {:<37} {:>4} {:>7} {:>10.3} {:>10.3} {:>12.0} {:>7} {:>5}",
             self.path,
             self.name,
             dispatches,

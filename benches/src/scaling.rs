@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use lwflow_engine::Engine;
-use lwflow_model::{Activation, ParamLayout};
+use lwflow_model::{Activation, Coupling, ParamLayout};
 use serde::Serialize;
 
 use crate::contest::{Ours, Turn};
@@ -45,6 +45,7 @@ impl Series {
             n_layers: 8,
             hidden: 32,
             activation: Activation::Relu,
+            coupling: Coupling::Affine,
             base: Base::Mixture(3),
             batch: if long { 65_536 } else { 8192 },
         };

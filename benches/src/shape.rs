@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use lwflow_model::{Activation, BaseSpec, FlowSettings, FlowSpec, MixtureSpec, ModelError, ParamLayout};
+use lwflow_model::{
+    Activation, BaseSpec, Coupling, FlowSettings, FlowSpec, MixtureSpec, ModelError, ParamLayout,
+};
 
 /// Base distribution of a measured flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub enum Base {
 }
 
 /// A flow and a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Number of parameters D.
     pub dim: usize,
@@ -27,6 +29,8 @@ pub struct Shape {
     pub hidden: usize,
     /// Activation of the hidden layers.
     pub activation: Activation,
+    /// Kind of the coupling layers.
+    pub coupling: Coupling,
     /// Base distribution.
     pub base: Base,
     /// Samples per call.
@@ -41,6 +45,9 @@ impl fmt::Display for Shape {
             Activation::Tanh => "tanh",
         };
         write!(f, "D{} C{} L{} H{} {activation} ", self.dim, self.context_dim, self.n_layers, self.hidden)?;
+        if let Coupling::Spline { n_bins, .. } = self.coupling {
+            write!(f, "spline{n_bins} ")?;
+        }
         match self.base {
             Base::Gaussian => f.write_str("gaussian"),
             Base::Mixture(k) => write!(f, "mixture{k}"),
@@ -58,6 +65,7 @@ impl Shape {
             n_layers: self.n_layers,
             hidden: vec![self.hidden; 2],
             activation: self.activation,
+            coupling: self.coupling,
             ..FlowSettings::default()
         };
         let base = match self.base {

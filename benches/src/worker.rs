@@ -114,7 +114,7 @@ mod tests {
                 Some(worker)
             }
             Err(error) => {
-                println!("SKIP doubler: {error:#}");
+                lwflow_skip::skip(format!("python3: {error:#}"));
                 None
             }
         }

@@ -10,7 +10,7 @@ use ndarray::Array2;
 #[test]
 fn agrees_with_scikit_learn() {
     let Some(python) = std::env::var_os("LWFLOW_READERS_PYTHON") else {
-        println!("SKIP agrees_with_scikit_learn: LWFLOW_READERS_PYTHON names no Python with scikit-learn");
+        lwflow_skip::skip("LWFLOW_READERS_PYTHON names no Python with scikit-learn");
         return;
     };
     // Two sets of 400 in two dimensions, standard normal and with its second coordinate bent.

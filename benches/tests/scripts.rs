@@ -1,6 +1,6 @@
 //! The Python side without its packages: every script is valid, every package is pinned, and all that the Rust side asks
 //! for by name is there.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -31,7 +31,7 @@ fn valid_python(name: &str) {
     let output = match Command::new("python3").args(["-c", code]).arg(&scripts).output() {
         Ok(output) => output,
         Err(error) => {
-            println!("SKIP every_script_is_valid_python of {name}: python3: {error}");
+            lwflow_skip::skip(format!("python3: {error}"));
             return;
         }
     };

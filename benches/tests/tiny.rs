@@ -1,27 +1,24 @@
 //! The tiny bench, in this process on the software adapter: every promised row is there with numbers that can be.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
 
 use lwflow_benches::{Options, Row, run};
 use lwflow_engine::{DeviceChoice, Engine, EngineError, EngineSettings};
+use lwflow_model::Coupling;
 
-/// Whether there is a software adapter; without one the skip is printed, or a failure if an adapter is required.
-fn adapter(test: &str) -> bool {
+/// Whether there is a software adapter; without one the test counts as skipped.
+fn adapter() -> bool {
     let settings = EngineSettings { device: DeviceChoice::Software, ..EngineSettings::default() };
     match Engine::new(&settings) {
-        Ok(_) => true,
-        Err(error @ EngineError::NoDevice { .. }) => {
-            let required = std::env::var("LWFLOW_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
-            assert!(!required, "LWFLOW_REQUIRE_ADAPTER is set, but: {error}");
-            println!("SKIP {test}: {error}");
-            false
-        }
-        Err(error) => panic!("{error}"),
+        Err(error) if !matches!(error, EngineError::NoDevice { .. }) => panic!("{error}"),
+        found => lwflow_skip::adapter(found).is_some(),
     }
 }
 
 #[test]
 fn every_promised_row_is_there() {
-    if !adapter("every_promised_row_is_there") {
+    if !adapter() {
         return;
     }
     let options = Options::tiny(DeviceChoice::Software);
@@ -50,6 +47,16 @@ fn every_promised_row_is_there() {
             assert!(row.line().contains(word), "{}", row.line());
         }
     }
+    let has_fused = all.iter().any(|r| r.path == "fused");
+    // Every kernel that there is, so that none is forgotten; those of an adapter's own only where it runs them.
+    let kernels: BTreeSet<&str> = lwflow_shaders::variants().into_iter().map(|(kernel, _)| kernel).collect();
+    for kernel in kernels.into_iter().filter(|kernel| has_fused || !kernel.starts_with("fused_")) {
+        let found = all.iter().any(|row| row.name.split('/').nth(1) == Some(kernel));
+        assert!(found, "no row of {kernel}");
+    }
+    for program in ["log_likelihood", "scan", "simulate"] {
+        assert!(all.iter().any(|row| row.path == "wgsl" && row.name == program), "no row of {program}");
+    }
     for shape in &options.shapes {
         let find = |path: &str, name: &str| {
             let label = shape.to_string();
@@ -77,18 +84,26 @@ fn every_promised_row_is_there() {
             "conditioner_input_grad",
         ];
         let fused = ["fused_inverse", "fused_backward_data", "fused_weight_grad"];
-        let has_fused = all.iter().any(|r| r.path == "fused");
+        let is_spline = shape.coupling == Coupling::SPLINE;
+        let tiled =
+            tiled.map(|kernel| if is_spline { kernel.replace("affine", "spline") } else { kernel.into() });
+        let fused = fused.map(str::to_owned);
+        let forward = if is_spline { "spline_coupling_forward" } else { "affine_coupling_forward" };
+        let has_fused = has_fused && !is_spline;
         for (path, kernels, forward) in
-            [("tiled", &tiled[..], "affine_coupling_forward"), ("fused", &fused[..], "fused_forward")]
+            [("tiled", &tiled[..], forward), ("fused", &fused[..], "fused_forward")]
         {
             if path == "fused" && !has_fused {
                 continue;
             }
-            for pass in ["inverse", "forward", "log_prob", "gradient", "set_params", "train_step"] {
+            for pass in
+                ["inverse", "forward", "log_prob", "gradient", "set_params", "train_step", "train_steps"]
+            {
                 find(path, pass);
             }
             find(path, &format!("forward/{forward}"));
-            for kernel in kernels.iter().chain(base).chain(&["reduce_partials"]) {
+            let base = base.iter().chain(&["reduce_partials"]).copied();
+            for kernel in kernels.iter().map(String::as_str).chain(base) {
                 find(path, &format!("gradient/{kernel}"));
             }
         }

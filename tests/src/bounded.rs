@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
 /// Unit roundoff of f32: half the distance from 1 to the next number.
-const U: f64 = 1.0 / (1u64 << 24) as f64;
+pub(crate) const U: f64 = 1.0 / (1u64 << 24) as f64;
 /// Relative error of a device's exp, ln and tanh in units of [`U`]: 4 ulp, twice what shaders/wgsl/include/safe_math
 /// states. tanh is computed from an exponential near 1, so its error is relative to 1.
-const FUNCTION: f64 = 8.0 * U;
+pub(crate) const FUNCTION: f64 = 8.0 * U;
 /// Relative error of a quotient: 2.5 ulp, as WGSL allows.
-const QUOTIENT: f64 = 5.0 * U;
+pub(crate) const QUOTIENT: f64 = 5.0 * U;
 
 /// Value and bound of its absolute error.
 #[derive(Debug, Clone, Copy)]

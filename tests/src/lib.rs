@@ -1,12 +1,14 @@
-//! Harness for the tests of the whole: the device or a printed skip, random flows and batches, and a number type that
+//! Harness for the tests of the whole: the device or a counted skip, random flows and batches, and a number type that
 //! carries its own rounding error, and targets that are made to fail on.
 //! Invariant: [`SLACK`] is one constant for all comparisons; it is not raised for one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bounded;
 pub mod honest;
+mod shaken;
 
 pub use bounded::Bounded;
+pub use shaken::{Shaken, propagated};
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
 use lwflow_host::fit::{BaseSettings, FitInput, FitSettings};
@@ -19,21 +21,13 @@ use lwflow_model::{Flow, FlowSettings, FlowSpec};
 /// stay at a tenth of it, which leaves room for kernels that add in another order.
 pub const SLACK: f64 = 1.0;
 
-/// The device of the tests: the software adapter, on macOS whatever there is. `None` after printing a `SKIP` line.
+/// The device of the tests: the software adapter, on macOS whatever there is. Without one the test counts as skipped.
 ///
 /// # Panics
-/// If there is no device and `LWFLOW_REQUIRE_ADAPTER` is 1.
+/// As [`lwflow_skip::adapter`].
 pub fn engine() -> Option<Engine> {
     let device = if cfg!(target_os = "macos") { DeviceChoice::Gpu } else { DeviceChoice::Software };
-    match Engine::new(&EngineSettings { device, ..EngineSettings::default() }) {
-        Ok(engine) => Some(engine),
-        Err(error) => {
-            let required = std::env::var("LWFLOW_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
-            assert!(!required, "LWFLOW_REQUIRE_ADAPTER is 1, but: {error}");
-            println!("SKIP a test that needs a device: {error}");
-            None
-        }
-    }
+    lwflow_skip::adapter(Engine::new(&EngineSettings { device, ..EngineSettings::default() }))
 }
 
 /// A small generator, the same everywhere.

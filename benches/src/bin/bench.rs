@@ -80,8 +80,8 @@ fn main() -> Result<()> {
         );
         Ok(())
     };
-    run(&options, begin, |shape, rows| {
-        println!("\n{shape} batch {}\n{}", shape.batch, Row::heading());
+    run(&options, begin, |name, rows| {
+        println!("\n{name}\n{}", Row::heading());
         for row in rows {
             println!("{}", row.line());
         }

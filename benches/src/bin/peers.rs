@@ -14,7 +14,7 @@ use lwflow_benches::quality::{self, Race};
 use lwflow_benches::{Base, Problem, Shape, Stamp, Worker, peak};
 use lwflow_engine::{DeviceChoice, DeviceKind, Engine, EngineSettings};
 use lwflow_host::targets::Target;
-use lwflow_model::{Activation, ParamLayout};
+use lwflow_model::{Activation, Coupling, ParamLayout};
 
 /// Threads of every contestant: lwflow takes the cores that this process may use, the others are told.
 const THREADS: usize = 2;
@@ -169,6 +169,7 @@ fn like_for_like(args: &Args, engine: &Engine, on_gpu: bool, output: &mut Output
             n_layers: 8,
             hidden,
             activation: Activation::Relu,
+            coupling: Coupling::Affine,
             base: Base::Mixture(3),
             batch,
         };

@@ -121,7 +121,17 @@ impl From<HostError> for CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lwflow_engine::{SelfTestCheck, SelfTestReport};
     use lwflow_host::files::FileError;
+
+    #[test]
+    fn a_device_that_computes_wrong_is_no_device() {
+        let checks = vec![SelfTestCheck { name: "inverse", error: 300.0, bound: 128.0 }];
+        let report = SelfTestReport { device: "x".into(), cached: false, checks };
+        let error = CommandError::from(EngineError::SelfTest { report: Box::new(report) });
+        assert_eq!((error.status, Status::Device as i32), (Status::Device, 4));
+        assert!(error.message.contains("device x failed its self-test: inverse 300.0"), "{error}");
+    }
 
     #[test]
     fn a_full_disk_is_not_the_inputs_fault() {

@@ -8,7 +8,8 @@ use std::time::Instant;
 use lwflow_model::{Flow, FlowSpec};
 
 use crate::gpu::{Gpu, GpuFlow, Wait};
-use crate::{Engine, EngineError, KernelChoice, self_test};
+use crate::self_test::note;
+use crate::{Engine, EngineError, KernelChoice};
 
 /// Samples of the gradient that is timed.
 const SAMPLES: usize = 2048;
@@ -18,8 +19,8 @@ const CALLS: usize = 5;
 /// The fastest choice for `spec`: from a note of an earlier run, or timed now.
 pub(crate) fn choose(engine: &Engine, gpu: &Arc<Gpu>, spec: &FlowSpec) -> Result<KernelChoice, EngineError> {
     let table = engine.table_choice();
-    let key = format!("{}{spec:?}\n", self_test::fingerprint(engine));
-    let file = note(engine, &key);
+    let key = format!("{}{spec:?}\n", note::fingerprint(engine));
+    let file = note_file(engine, &key);
     if let Some(found) = file.as_ref().and_then(|f| read_note(f, &key)) {
         return Ok(found);
     }
@@ -60,9 +61,9 @@ pub(crate) fn choose(engine: &Engine, gpu: &Arc<Gpu>, spec: &FlowSpec) -> Result
     Ok(choice)
 }
 
-fn note(engine: &Engine, key: &str) -> Option<PathBuf> {
+fn note_file(engine: &Engine, key: &str) -> Option<PathBuf> {
     let name = format!("kernels-{:016x}", lwflow_shaders::fnv1a(key.as_bytes()));
-    self_test::cache_folder(engine).map(|folder| folder.join(name))
+    note::cache_folder(engine).map(|folder| folder.join(name))
 }
 
 fn read_note(file: &PathBuf, key: &str) -> Option<KernelChoice> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cpu::{Cpu, processor_name, simd_level};
 use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
 use crate::gpu::{Gpu, adapters};
-use crate::self_test::{self, SelfTestReport};
+use crate::self_test::{self, SelfTestNote, SelfTestReport};
 use crate::{
     EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace,
     SimulatorExecutor, SimulatorProgram, WgslProgram, autotune,
@@ -40,7 +40,7 @@ pub struct EngineSettings {
     /// Without [`EngineSettings::kernels`]: time the candidates on the flow at hand and take the fastest. Otherwise the
     /// table decides, and equal devices run equal kernels.
     pub autotune: bool,
-    /// Folder of notes about passed self-tests and chosen kernels, if not that of `LWFLOW_CACHE` or the user's cache folder.
+    /// Folder of notes about self-tests and chosen kernels, if not that of `LWFLOW_CACHE` or the user's cache folder.
     pub cache_folder: Option<PathBuf>,
 }
 
@@ -73,7 +73,12 @@ impl EngineSettings {
 /// All devices that the engine can use, best kind first; the position is the index of [`DeviceChoice::Index`].
 #[must_use]
 pub fn list_devices() -> Vec<DeviceInfo> {
-    pollster::block_on(found(&EngineSettings::default())).0
+    pollster::block_on(list_devices_async())
+}
+
+/// [`list_devices`] without blocking.
+pub async fn list_devices_async() -> Vec<DeviceInfo> {
+    found(&EngineSettings::default()).await.0
 }
 
 /// Devices, best kind first and in the order of the drivers within a kind, and the adapters behind them.
@@ -227,7 +232,8 @@ impl Engine {
         }
     }
 
-    /// Compares every pass of a small flow on this device with the f64 definition.
+    /// Compares every pass of a small flow on this device with the f64 definition. How it ends is noted in the folder of
+    /// [`EngineSettings::cache_folder`].
     ///
     /// # Errors
     /// [`EngineError::SelfTest`] with the figures if one is out of bounds; any error of the device.
@@ -235,8 +241,8 @@ impl Engine {
         self_test::run(self)
     }
 
-    /// [`Engine::self_test`], unless this version already passed it on this device and driver. Passes are noted in the
-    /// folder of [`EngineSettings::cache_folder`].
+    /// [`Engine::self_test`], unless it is noted that this version passed it on this device and driver. A device that
+    /// failed is tested again.
     ///
     /// # Errors
     /// As [`Engine::self_test`].
@@ -244,9 +250,9 @@ impl Engine {
         self_test::run_cached(self)
     }
 
-    /// Whether [`Engine::ensure_tested`] would find a note of a passed self-test.
+    /// How the last self-test of this version on this device and driver ended, if it is noted.
     #[must_use]
-    pub fn is_tested(&self) -> bool {
-        self_test::passed_before(self)
+    pub fn self_test_note(&self) -> Option<SelfTestNote> {
+        self_test::note::read(self)
     }
 }

@@ -336,7 +336,7 @@ impl FlowExecutor {
     /// cores have no kernels, and no times.
     ///
     /// # Errors
-    /// As [`FlowExecutor::log_prob`].
+    /// As [`FlowExecutor::log_prob`]; for calls that keep something on an adapter, or work between buffers there, theirs.
     pub fn profile(
         &mut self,
         call: ProfiledCall,

@@ -35,13 +35,13 @@ mod wgsl;
 pub use choice::{KernelChoice, KernelPath};
 pub use cpu::fma_peak;
 pub use device::{AdapterLimits, DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
-pub use engine::{Engine, EngineSettings, list_devices};
+pub use engine::{Engine, EngineSettings, list_devices, list_devices_async};
 pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient};
 pub use gpu::{KernelTime, ProfiledCall};
 pub use likelihood::{LikelihoodExecutor, ScanExecutor};
 pub use scan::{BlockSums, QuantileTable, SOBOL_BLOCK, SOBOL_MAX_DIM, ScanDraw, Scanned, SobolBlock};
-pub use self_test::{SelfTestCheck, SelfTestReport};
+pub use self_test::{SelfTestCheck, SelfTestNote, SelfTestReport};
 pub use simulator::SimulatorExecutor;
 pub use training::{OptimiserPlace, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
 /// The interface to devices that [`Engine::from_wgpu`] and the calls on buffers speak.

@@ -5,7 +5,7 @@ use crate::cpu::{CpuLikelihood, CpuScan};
 use crate::engine::Opened;
 use crate::gpu::{GpuLikelihood, GpuScan};
 use crate::scan::{QuantileTable, SOBOL_MAX_DIM, Scanned};
-use crate::{Engine, EngineError, EngineSettings, WgslProgram, rows};
+use crate::{Engine, EngineError, EngineSettings, KernelTime, WgslProgram, rows};
 
 /// log L `[n]` and derived quantities `[n, M]`.
 type Values = (Vec<f32>, Vec<f32>);
@@ -82,6 +82,20 @@ impl LikelihoodExecutor {
     pub fn evaluate(&mut self, theta: &[f32]) -> Result<Values, EngineError> {
         let values = self.evaluate_unchecked(theta)?;
         self.checked(theta, values)
+    }
+
+    /// Time of the kernel on theta `[n, D]`, as [`FlowExecutor::profile`](crate::FlowExecutor::profile) measures it; nothing on
+    /// the cores.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`] or [`EngineError::NonFinite`] for a theta that does not fit; any error of the device.
+    pub fn profile(&mut self, theta: &[f32]) -> Result<Vec<KernelTime>, EngineError> {
+        let dim = self.program.source().dim;
+        rows::check("theta", theta, rows::count("theta", theta, dim)?, dim)?;
+        match &self.runner {
+            Runner::Gpu(gpu) => gpu.profile(theta),
+            Runner::Cpu(_) => Ok(Vec::new()),
+        }
     }
 
     fn checked(&self, theta: &[f32], values: Values) -> Result<Values, EngineError> {
@@ -208,6 +222,18 @@ impl LikelihoodExecutor {
 }
 
 impl ScanExecutor {
+    /// Time of the kernels on blocks `first..first + n`, as [`FlowExecutor::profile`](crate::FlowExecutor::profile) measures it;
+    /// nothing on the cores.
+    ///
+    /// # Errors
+    /// Any error of the device.
+    pub fn profile(&mut self, first: u32, n: u32) -> Result<Vec<KernelTime>, EngineError> {
+        match &self.0 {
+            Scan::Gpu(gpu) => gpu.profile(first, n),
+            Scan::Cpu(_) => Ok(Vec::new()),
+        }
+    }
+
     /// What is left of blocks `first..first + n`, with the draws whose log L is above `threshold`.
     ///
     /// # Errors

@@ -1,14 +1,16 @@
 //! Compares every pass of a small flow with the f64 definition, so that a device or driver that computes wrong numbers
-//! is refused before a fit rather than found out after it. Passes are noted per adapter, driver and version.
+//! is refused before a fit rather than found out after it. Outcomes are noted per adapter, driver and version.
+
+pub(crate) mod note;
 
 use std::fmt;
-use std::path::PathBuf;
 
 use lwflow_model::{
     Activation, BaseSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec,
 };
 
 use crate::{Engine, EngineError, EngineSettings};
+pub use note::SelfTestNote;
 
 /// Allowed error in units of the f32 rounding of the summed magnitudes; the same for every figure and device.
 const BOUND: f64 = 128.0;
@@ -35,20 +37,30 @@ pub struct SelfTestReport {
     pub checks: Vec<SelfTestCheck>,
 }
 
+impl SelfTestCheck {
+    /// Whether the figure is within its bound.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.error <= self.bound
+    }
+}
+
 impl SelfTestReport {
     /// Whether every figure is within its bound.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.checks.iter().all(|c| c.error <= c.bound)
+        self.checks.iter().all(SelfTestCheck::passed)
     }
 }
 
+/// Of a failed test the figures that are out of bounds, else all.
 impl fmt::Display for SelfTestReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.cached {
             return f.write_str("passed before on this device and driver");
         }
-        for (i, check) in self.checks.iter().enumerate() {
+        let passed = self.passed();
+        for (i, check) in self.checks.iter().filter(|check| passed || !check.passed()).enumerate() {
             let comma = if i == 0 { "" } else { ", " };
             write!(f, "{comma}{} {:.1} (allowed {:.0})", check.name, check.error, check.bound)?;
         }
@@ -109,7 +121,7 @@ fn inputs(d: usize, c: usize) -> (Vec<f32>, Vec<f32>) {
     (wave(N_SAMPLES * d, 0.731), wave(N_SAMPLES * c, 1.117))
 }
 
-/// Runs the test; an error with the figures if it fails.
+/// Runs the test and notes how it ended; an error with the figures if it fails.
 pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
     let mut checks = Vec::new();
     // Two hidden layers run on kernels of their own on some adapters, one layer never does; the last engine uses none
@@ -131,6 +143,7 @@ pub(crate) fn run(engine: &Engine) -> Result<SelfTestReport, EngineError> {
         check_flow(engine, &flow(base, hidden, activation, coupling)?, &mut checks)?;
     }
     let report = SelfTestReport { device: engine.info().to_string(), cached: false, checks };
+    note::write(engine, &report);
     if report.passed() { Ok(report) } else { Err(EngineError::SelfTest { report: Box::new(report) }) }
 }
 
@@ -187,61 +200,18 @@ fn check_flow(engine: &Engine, flow: &Flow<f64>, checks: &mut Vec<SelfTestCheck>
 
 /// Runs the test unless it passed before.
 pub(crate) fn run_cached(engine: &Engine) -> Result<SelfTestReport, EngineError> {
-    let file = cache_file(engine);
-    if passed_before(engine) {
+    if note::read(engine) == Some(SelfTestNote::Passed) {
         let device = engine.info().to_string();
         return Ok(SelfTestReport { device, cached: true, checks: Vec::new() });
     }
-    let report = run(engine)?;
-    if let Some(file) = &file
-        && let Some(folder) = file.parent()
-        && let Err(error) =
-            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(file, fingerprint(engine)))
-    {
-        tracing::debug!(file = %file.display(), %error, "self-test result not kept");
-    }
-    Ok(report)
-}
-
-/// Whether the note of a passed test is there and is about this device, driver and version.
-pub(crate) fn passed_before(engine: &Engine) -> bool {
-    cache_file(engine)
-        .is_some_and(|file| std::fs::read_to_string(file).is_ok_and(|text| text == fingerprint(engine)))
-}
-
-/// Everything that a pass depends on: device, driver and the kernels' text.
-pub(crate) fn fingerprint(engine: &Engine) -> String {
-    let info = engine.info();
-    let numbers = info.adapter.as_ref().map_or((0, 0), |a| (a.vendor, a.device));
-    format!(
-        "lwflow {} self-test passed\n{info}\n{:04x}:{:04x}\nkernels {:016x}\n",
-        env!("CARGO_PKG_VERSION"),
-        numbers.0,
-        numbers.1,
-        lwflow_shaders::fingerprint(),
-    )
-}
-
-/// The folder of the engine's notes.
-pub(crate) fn cache_folder(engine: &Engine) -> Option<PathBuf> {
-    let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let chosen = engine.settings().cache_folder.clone();
-    chosen
-        .or_else(|| folder("LWFLOW_CACHE"))
-        .or_else(|| folder("XDG_CACHE_HOME").map(|p| p.join("lwflow")))
-        .or_else(|| folder("LOCALAPPDATA").map(|p| p.join("lwflow")))
-        .or_else(|| folder("HOME").map(|p| p.join(".cache").join("lwflow")))
-}
-
-fn cache_file(engine: &Engine) -> Option<PathBuf> {
-    // FNV-1a: stable between builds, unlike the standard library's hasher.
-    let hash = lwflow_shaders::fnv1a(engine.info().to_string().as_bytes());
-    Some(cache_folder(engine)?.join(format!("self-test-{hash:016x}.txt")))
+    run(engine)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DeviceChoice;
+    use crate::engine::Opened;
 
     /// The bound would not survive a relu whose argument rounds to the other side of zero on another device.
     #[test]
@@ -289,12 +259,41 @@ mod tests {
         assert_eq!(error(&[1.0], &[1.0 + 3.0 * epsilon], &[1.0]), 3.0);
         assert_eq!(error(&[1.0], &[1.0, 1.0], &[1.0, 1.0]), f64::INFINITY);
         assert_eq!(error(&[f32::NAN], &[1.0], &[1.0]), f64::INFINITY);
-        let check = SelfTestCheck { name: "inverse", error: 300.0, bound: BOUND };
-        let report = SelfTestReport { device: "x".into(), cached: false, checks: vec![check] };
+        let check = |name, error| SelfTestCheck { name, error, bound: BOUND };
+        let checks = vec![check("log_det", 3.0), check("inverse", 300.0)];
+        let report = SelfTestReport { device: "x".into(), cached: false, checks };
         assert!(!report.passed());
         let refused = EngineError::SelfTest { report: Box::new(report) };
         assert!(!refused.is_recoverable());
         let text = "device x failed its self-test: inverse 300.0 (allowed 128) in units of f32 rounding";
         assert_eq!(refused.to_string(), text);
+    }
+
+    /// An adapter whose tiled inverse computes the forward map is refused with the figures, and they are noted.
+    #[test]
+    fn a_device_that_computes_wrong_is_refused() {
+        let folder = std::env::temp_dir().join(format!("lwflow-wrong-device-{}", std::process::id()));
+        let settings = EngineSettings {
+            device: DeviceChoice::Gpu,
+            cache_folder: Some(folder.clone()),
+            ..EngineSettings::default()
+        };
+        let Some(engine) = lwflow_skip::adapter(Engine::new(&settings)) else { return };
+        assert_eq!(engine.self_test_note(), None);
+        assert!(engine.ensure_tested().unwrap().passed());
+        assert_eq!(engine.self_test_note(), Some(SelfTestNote::Passed));
+        let Opened::Gpu(gpu) = &engine.opened else { panic!("{engine:?}") };
+        gpu.confuse("affine_coupling_inverse", "affine_coupling_forward");
+        // What was noted stands until it is asked again.
+        assert!(engine.ensure_tested().unwrap().cached);
+        let EngineError::SelfTest { report } = engine.self_test().unwrap_err() else { panic!("passed") };
+        let wrong = report.checks.iter().filter(|c| !c.passed()).count();
+        assert!(wrong > 3 && wrong < report.checks.len(), "{report}");
+        let Some(SelfTestNote::Failed(figures)) = engine.self_test_note() else { panic!("not noted") };
+        assert_eq!(figures, report.to_string());
+        assert!(figures.starts_with("inverse ") && !figures.contains('\n'), "{figures}");
+        // A fit asks once more, and is refused.
+        assert!(matches!(engine.ensure_tested(), Err(EngineError::SelfTest { .. })));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 use crate::cpu::CpuSimulator;
 use crate::engine::Opened;
 use crate::gpu::GpuSimulator;
-use crate::{Engine, EngineError, SimulatorProgram, rows};
+use crate::{Engine, EngineError, KernelTime, SimulatorProgram, rows};
 
 /// A simulator on a device.
 #[derive(Debug)]
@@ -36,6 +36,20 @@ impl SimulatorExecutor {
     #[must_use]
     pub fn program(&self) -> &SimulatorProgram {
         &self.program
+    }
+
+    /// Time of the kernel on theta `[n, D]`, as [`FlowExecutor::profile`](crate::FlowExecutor::profile) measures it; nothing on
+    /// the cores.
+    ///
+    /// # Errors
+    /// As [`SimulatorExecutor::simulate`].
+    pub fn profile(&mut self, seed: u64, theta: &[f32]) -> Result<Vec<KernelTime>, EngineError> {
+        let dim = self.program.source().dim;
+        rows::check("theta", theta, rows::count("theta", theta, dim)?, dim)?;
+        match &self.runner {
+            Runner::Gpu(gpu) => gpu.profile(seed, theta),
+            Runner::Cpu(_) => Ok(Vec::new()),
+        }
     }
 
     /// x `[n, X]` of theta `[n, D]`: simulations `first..first + n` of `seed`. Values are handed out as the program gave them;

@@ -36,11 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapter = match wait(instance.request_adapter(&wgpu::RequestAdapterOptions::default())) {
         Ok(adapter) => adapter,
-        Err(error) if std::env::var_os("LWFLOW_REQUIRE_ADAPTER").is_none() => {
+        Err(error) if std::env::var("LWFLOW_REQUIRE_ADAPTER").is_ok_and(|v| v == "1") => {
+            return Err(error.into());
+        }
+        Err(error) => {
             println!("SKIP embed_wgpu: {error}");
             return Ok(());
         }
-        Err(error) => return Err(error.into()),
     };
     let (device, queue) = wait(adapter.request_device(&wgpu::DeviceDescriptor::default()))?;
     let settings = EngineSettings::default();

@@ -1,5 +1,6 @@
 //! Counts tests from the output of `cargo test` while it passes by.
-//! A test that finds no adapter prints one line `SKIP <test>: <why>` and returns; libtest counts it as passed, we do not.
+//! A test that finds no adapter prints one line `SKIP <test>: <why>` (crates/skip); libtest counts it as passed, we do not, even
+//! if what it could do on the cores has passed.
 
 use std::fmt;
 
@@ -11,6 +12,18 @@ pub struct TestCounts {
     failed: usize,
     ignored: usize,
     skip_lines: usize,
+    /// Where the lines come from.
+    place: Place,
+}
+
+/// Whose output is being read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Anybody's: every line counts.
+    #[default]
+    Between,
+    /// What one test printed, collected by libtest; its first line counts.
+    Test { skipped: bool },
 }
 
 impl TestCounts {
@@ -31,9 +44,15 @@ impl TestCounts {
                     _ => {}
                 }
             }
+            self.place = Place::Between;
+        } else if line.starts_with("---- ") && line.ends_with(" ----") {
+            self.place = Place::Test { skipped: false };
         } else if line.starts_with("SKIP ") || (line.starts_with("test ") && line.contains(" ... SKIP ")) {
             // The second form: with one test thread, libtest has printed the name and not yet ended the line.
-            self.skip_lines += 1;
+            self.skip_lines += usize::from(self.place != Place::Test { skipped: true });
+            if let Place::Test { skipped } = &mut self.place {
+                *skipped = true;
+            }
         }
     }
 
@@ -113,6 +132,20 @@ mod tests {
              test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
         );
         assert_eq!(counts.to_string(), "3 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn a_test_is_skipped_once_and_a_test_with_two_devices_too() {
+        let counts = count(
+            "running 4 tests\ntest a ... ok\ntest b ... ok\ntest c ... ok\ntest d ... ok\n\nsuccesses:\n\n\
+             ---- a stdout ----\non the cores: 3\nSKIP a: no adapter\n\n\
+             ---- b stdout ----\nSKIP this test: no adapter\nSKIP this test: no adapter\n\n\
+             ---- c stdout ----\nSKIPPED nothing\n\nsuccesses:\n    a\n    b\n    c\n    d\n\n\
+             test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+             SKIP another program: no adapter\nSKIP yet another: no adapter\n\
+             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+        );
+        assert_eq!(counts.to_string(), "2 passed, 0 failed, 4 skipped");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! exactly, and that they keep to their budget and survive.
 
 use crate::rounds::{assert_same, cores, settings};
-use lwflow_engine::{DeviceChoice, Engine, EngineSettings, WgslProgram, WgslSource};
+use lwflow_engine::{Engine, WgslProgram, WgslSource};
 use lwflow_host::HostError;
 use lwflow_host::likelihood::{ClosureLikelihood, Likelihood, WgslLikelihood, WgslParameter};
 use lwflow_host::prior::{IndependentPrior, Marginal};
@@ -98,14 +98,13 @@ fn short_rounds(n_scan: usize, max_evaluations: usize) -> RoundsSettings {
 fn scans_by_device_cores_and_pieces_agree_and_survive() {
     let prior =
         IndependentPrior::new(vec![Marginal::StudentT { df: 3.0, loc: 0.0, scale: 2.0 }, BOX]).unwrap();
-    let software = EngineSettings { device: DeviceChoice::Software, ..EngineSettings::default() };
     let mut closure = ClosureLikelihood::new(2, |t: &[f64]| {
         let z = [(t[0] / 0.1), (t[1] - 2.0) / 0.2];
         -0.5 * (z[0] * z[0] + z[1] * z[1]) - (0.1f64 * 0.2 * std::f64::consts::TAU).ln()
     });
     let rounds = short_rounds(400_000, 450_000);
     let pieces = infer(&mut closure, &prior, &rounds, &mut NoJournal, &mut on).unwrap();
-    for engine in std::iter::once(cores()).chain(Engine::new(&software)) {
+    for engine in std::iter::once(cores()).chain(lwflow_tests::engine()) {
         let mut likelihood = in_wgsl(&engine);
         let whole = infer(&mut likelihood, &prior, &rounds, &mut NoJournal, &mut on).unwrap();
         let [a, b] = [&whole, &pieces].map(|result| (result.report.deep_scan.unwrap(), &result.report));

@@ -1,12 +1,15 @@
-//! Training through the engine against the same steps with gradients of the f64 model, and replay to the bit.
-//! Both sides use the host's Adam, so what differs is the gradient alone.
+//! Training through the engine against the same steps with gradients of the f64 model, replay to the bit, and how a training
+//! ends. Both sides of a comparison use the host's Adam, so what differs is the gradient alone.
 
+use crate::rounds::cores;
 use lwflow_engine::{Engine, EngineSettings, OptimiserPlace};
+use lwflow_host::HostError;
 use lwflow_host::adam::{Adam, AdamSettings, StepOutcome};
 use lwflow_host::fit::{BaseSettings, Components, fit};
 use lwflow_host::targets::Target;
+use lwflow_host::train::{RateCourse, StopReason, TrainProgress, TrainSettings, TrainingData, train};
 use lwflow_model::{BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec};
-use lwflow_tests::{Batch, cast, engine, random_flow, small_fit, target_input};
+use lwflow_tests::{Batch, Random, cast, engine, random_flow, small_fit, target_input};
 use std::ops::ControlFlow;
 
 /// Allowed difference of a loss in nats during ten steps of rate 0.01, a hundred times what rounding makes of it.
@@ -82,4 +85,107 @@ fn a_fit_replays_to_the_bit() {
         losses.push(a.3.training.best_validation_loss);
     }
     assert!((losses[0] - losses[1]).abs() < 1e-3, "optimiser by the table and on the device: {losses:?}");
+}
+
+/// A rate that takes the parameters to where every later loss is not finite, with the optimiser on the cores, on the host
+/// and on the device.
+#[test]
+fn steps_that_stay_not_finite_end_a_fit() {
+    let input = target_input(Target::Gauss2, 2048, 1);
+    let mut settings = small_fit(BaseSettings::Gaussian, 128 * 60);
+    settings.training.learning_rate = 1e30;
+    settings.training.schedule = RateCourse::Constant;
+    let mut engines = vec![cores()];
+    if let Some(engine) = engine() {
+        let device = EngineSettings { optimiser: OptimiserPlace::Device, ..engine.settings().clone() };
+        engines.extend([engine, Engine::new(&device).unwrap()]);
+    }
+    for engine in engines {
+        let error = fit(&engine, &input, &settings, 1, |_| ControlFlow::Continue(())).unwrap_err();
+        let HostError::NonFinite { step, skipped, loss } = error else {
+            panic!("{}: {error}", engine.info())
+        };
+        assert!(skipped == 20 && (21..25).contains(&step), "{}: {skipped} of {step}", engine.info());
+        let text = error.to_string();
+        assert!(
+            text.contains("20 steps in a row were not finite") && text.contains("learning_rate"),
+            "{text}"
+        );
+        println!("{}: loss {loss} at step {step}", engine.info().kind);
+    }
+}
+
+/// Few points far from the start: the flow first learns where they lie, and then learns them by heart.
+fn few_points() -> (FlowSpec, Vec<f32>, TrainingData) {
+    let settings = FlowSettings { n_layers: 2, hidden: vec![16, 16], ..FlowSettings::default() };
+    let spec = FlowSpec::build(2, 0, &settings, BaseSpec::Gaussian, 21).unwrap();
+    let params = Flow::<f32>::init(spec.clone(), 22).unwrap().params().to_vec();
+    let mut random = Random::new(5);
+    let n = 80;
+    let x = (0..2 * n).map(|_| (2.0 + 0.3 * (0..6).map(|_| random.value()).sum::<f64>()) as f32).collect();
+    (spec, params, TrainingData { n, x, weights: vec![1.0 / n as f64; n], ..TrainingData::default() })
+}
+
+fn few_settings() -> TrainSettings {
+    TrainSettings {
+        batch_size: 40,
+        max_visits: 8000,
+        learning_rate: 0.03,
+        schedule: RateCourse::Constant,
+        validation_share: 0.3,
+        ..TrainSettings::default()
+    }
+}
+
+#[test]
+fn early_stopping_restores_the_best_parameters() {
+    let engine = cores();
+    let (spec, params, data) = few_points();
+    let run = |patience, last: usize| {
+        let settings = TrainSettings { patience, ..few_settings() };
+        let mut executor = engine.flow(&spec).unwrap();
+        let progress = |p: TrainProgress| {
+            if p.visits < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let (kept, report) =
+            train(&mut executor, &spec, params.clone(), &data, &settings, 3, progress).unwrap();
+        let log_prob = executor.log_prob(&data.x, &[]).unwrap();
+        (kept, report, log_prob)
+    };
+    let (kept, report, log_prob) = run(4, usize::MAX);
+    let losses: Vec<String> = report.history.iter().map(|r| format!("{:.3}", r.validation_loss)).collect();
+    println!("best at step {} of {}: {}", report.best_step, report.steps, losses.join(" "));
+    assert_eq!(report.stop, StopReason::Patience);
+    let best = report.history.iter().position(|row| row.step == report.best_step).unwrap();
+    // Four validations without a better one, and no more.
+    assert_eq!(best + 4, report.history.len() - 1);
+    let least = report.history.iter().fold(f64::INFINITY, |a, row| a.min(row.validation_loss));
+    assert_eq!((report.best_validation_loss, report.history[best].validation_loss), (least, least));
+    assert!(run(0, usize::MAX).1.steps > report.steps);
+    // What is kept is, to the bit, what a run has that is stopped there, and the executor has it too.
+    let (then, stopped, log_prob_then) = run(4, 40 * report.best_step);
+    assert_eq!((stopped.stop, stopped.steps), (StopReason::Interrupted, report.best_step));
+    assert!(kept == then && log_prob == log_prob_then && kept != params);
+}
+
+#[test]
+fn a_plateau_halves_the_rate_at_the_sixth_validation_without_a_better_one() {
+    let engine = cores();
+    let (spec, params, data) = few_points();
+    let settings = TrainSettings { schedule: RateCourse::Plateau, ..few_settings() };
+    let mut executor = engine.flow(&spec).unwrap();
+    let go_on = |_: TrainProgress| ControlFlow::Continue(());
+    let (_, report) = train(&mut executor, &spec, params, &data, &settings, 3, go_on).unwrap();
+    let (mut rate, mut least, mut worse) = (settings.learning_rate, f64::INFINITY, 0);
+    for row in &report.history {
+        assert_eq!(row.learning_rate, rate, "step {}", row.step);
+        worse = if row.validation_loss < least { 0 } else { worse + 1 };
+        least = least.min(row.validation_loss);
+        if worse == 6 {
+            (rate, worse) = (0.5 * rate, 0);
+        }
+    }
+    let last = report.history.last().unwrap().learning_rate;
+    println!("rate {} to {last}", settings.learning_rate);
+    assert!(last <= 0.25 * settings.learning_rate, "{last}");
 }

@@ -3,7 +3,9 @@
 use crate::exit::{CommandError, Status};
 use crate::progress::{Console, print, print_raw};
 use clap::Args;
-use lwflow_engine::{DeviceChoice, DeviceInfo, DeviceKind, Engine, EngineSettings, list_devices};
+use lwflow_engine::{
+    DeviceChoice, DeviceInfo, DeviceKind, Engine, EngineError, EngineSettings, SelfTestNote, list_devices,
+};
 
 /// Arguments of `lwflow devices`.
 #[derive(Debug, Args)]
@@ -34,11 +36,20 @@ pub(super) fn run_devices(args: &DevicesArgs) -> Result<Status, CommandError> {
                 Ok(_) => "passed".to_owned(),
                 Err(error) => {
                     failed = true;
-                    format!("failed: {error}")
+                    match error {
+                        EngineError::SelfTest { report } => format!("failed: {report}"),
+                        error => format!("failed: {error}"),
+                    }
                 }
             },
-            Ok(engine) if engine.is_tested() => "passed".to_owned(),
-            Ok(_) => "not run yet (--test runs it; so does the first fit)".to_owned(),
+            Ok(engine) => match engine.self_test_note() {
+                Some(SelfTestNote::Passed) => "passed".to_owned(),
+                Some(SelfTestNote::Failed(figures)) => {
+                    failed = true;
+                    format!("failed: {figures} (--test runs it again; so does the next fit)")
+                }
+                None => "not run yet (--test runs it; so does the first fit)".to_owned(),
+            },
         };
         rows.push((info, state));
     }

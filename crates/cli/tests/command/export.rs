@@ -21,9 +21,7 @@ fn readers() -> Option<PathBuf> {
     if found.is_none() {
         let in_ci = std::env::var("CI").is_ok_and(|ci| !matches!(&ci[..], "" | "0" | "false" | "no"));
         assert!(!in_ci, "CI is set, but there is no Python with getdist, anesthetic and arviz");
-        println!(
-            "SKIP export read by GetDist, anesthetic and ArviZ: no Python with them (cargo xtask test makes one)"
-        );
+        lwflow_skip::skip("no Python with getdist, anesthetic and arviz (cargo xtask test makes one)");
     }
     found
 }

@@ -37,7 +37,7 @@ fn shell(folder: &Path, line: &str) -> Run {
     Run::from(shell.env("NODEVICE_SELECT", "1").output().unwrap())
 }
 
-/// The words that begin a shell with mounts of its own; `None`, after a line, where this user may not have one.
+/// The words that begin a shell with mounts of its own; `None`, after a skip, where this user may not have one.
 fn own_mounts() -> Option<&'static str> {
     let ways = ["unshare --mount", "unshare --user --map-root-user --mount"];
     let found = ways.into_iter().find(|way| {
@@ -45,7 +45,7 @@ fn own_mounts() -> Option<&'static str> {
         Command::new("sh").args(["-c", &probe]).output().is_ok_and(|o| o.status.success())
     });
     if found.is_none() {
-        println!("SKIP folders on file systems of their own: this user may not mount");
+        lwflow_skip::skip("this user may not mount");
     }
     found
 }

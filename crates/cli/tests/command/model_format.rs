@@ -35,7 +35,7 @@ fn python() -> Option<PathBuf> {
         let made = run(&system, &["-m", "venv", &folder.display().to_string()])
             && run(&inside, &["-m", "pip", "install", "--quiet", "numpy"]);
         if !made || !works(&inside) {
-            println!("SKIP docs/model-format.md: no python3 with numpy, and none could be installed");
+            lwflow_skip::skip("no python3 with numpy, and none could be installed");
             return None;
         }
     }

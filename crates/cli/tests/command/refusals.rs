@@ -128,7 +128,7 @@ fn earlier_results_and_unwritable_folders_are_refused() {
         fs::create_dir(&locked).unwrap();
         fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
         if fs::write(locked.join("probe"), b"").is_ok() {
-            println!("SKIP read-only folder: this user writes everywhere");
+            lwflow_skip::skip("read-only folder: this user writes everywhere");
         } else {
             lwflow(folder.path(), "fit TASK.toml --out locked").expect(3, &["locked", "cannot write"]);
         }

@@ -262,7 +262,7 @@ fn lightness(file: &Path) -> f64 {
 #[test]
 fn a_browser_shows_the_page() {
     let Some(browser) = std::env::var_os("LWFLOW_BROWSER").map(PathBuf::from) else {
-        println!("SKIP the report page in a browser: LWFLOW_BROWSER does not name one");
+        lwflow_skip::skip("LWFLOW_BROWSER does not name a browser");
         return;
     };
     let mut pages = vec![("rounds", ran().0.join("run/report.html"))];

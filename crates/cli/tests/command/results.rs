@@ -1,7 +1,7 @@
 //! What a fit leaves behind and what the other subcommands make of it: files, figures, numbers and round trips.
 //! Numbers that cannot be known are null in metrics.json and said in words.
 
-use crate::harness::{fitted, has_device, lwflow, points, task, workplace};
+use crate::harness::{Run, command, fitted, has_device, lwflow, points, task, workplace};
 use lwflow_host::files::{ColumnChoice, SampleTable, read_samples};
 use serde_json::Value;
 use std::fs;
@@ -280,7 +280,7 @@ fn known_target_is_compared() {
     assert!(m["pairs"]["evidence"]["log_z"].is_f64() && m["pairs"]["evidence"]["log_z_sd"].is_null());
 }
 
-fn fit_chain(name: &str, format: &str, more: &str) -> (tempfile::TempDir, crate::harness::Run) {
+fn fit_chain(name: &str, format: &str, more: &str) -> (tempfile::TempDir, Run) {
     let folder = tempfile::tempdir().unwrap();
     // Single quotes: a Windows path has backslashes.
     let chain = root().join("tests/data/chains").join(name);
@@ -345,4 +345,30 @@ fn devices_in_words_and_as_json() {
         );
         assert!(device["self_test"].is_string() && device["index"].is_u64());
     }
+}
+
+/// The note of a failed self-test is shown, and the next fit tests again; the cores are right, so it goes on.
+#[test]
+fn a_failed_self_test_is_remembered_and_shown() {
+    let folder = workplace();
+    let cache = folder.path().join("cache");
+    let run = |arguments: &str| {
+        let mut command = command(folder.path());
+        command.env("LWFLOW_DEVICE", "cpu").env("LWFLOW_CACHE", &cache);
+        Run::from(command.args(arguments.split_whitespace()).output().unwrap())
+    };
+    run("devices").expect(0, &["self-test: not run yet"]);
+    run("fit TASK.toml --out first").expect(0, &[]);
+    run("devices").expect(0, &["self-test: passed"]);
+    let figures = "inverse 300.0 (allowed 128) in units of f32 rounding";
+    for note in fs::read_dir(&cache).unwrap() {
+        let note = note.unwrap().path();
+        let text = fs::read_to_string(&note).unwrap();
+        assert!(text.ends_with("\npassed\n"), "{text}");
+        fs::write(&note, text.replace("\npassed\n", &format!("\nfailed: {figures}\n"))).unwrap();
+    }
+    run("devices").expect(4, &[&format!("self-test: failed: {figures} (--test runs it again")]);
+    run("devices --json").expect(4, &[figures]);
+    run("fit TASK.toml --out second").expect(0, &[]);
+    run("devices").expect(0, &["self-test: passed"]);
 }

@@ -25,7 +25,7 @@ fn on_terminal(folder: &Path, columns: usize, line: &str) -> Option<(String, i32
             Some((text, output.status.code().unwrap_or(-1)))
         }
         Err(error) => {
-            println!("SKIP what a terminal shows: script: {error}");
+            lwflow_skip::skip(format!("script: {error}"));
             None
         }
     }

@@ -43,6 +43,18 @@ impl FlowExecutor {
         pollster::block_on(self.on_adapter()?.run_set_optimiser(settings, state, Wait::Block))
     }
 
+    /// [`FlowExecutor::set_optimiser`] without blocking.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::set_optimiser`].
+    pub async fn set_optimiser_async(
+        &mut self,
+        settings: &OptimiserSettings,
+        state: &OptimiserState,
+    ) -> Result<(), EngineError> {
+        self.on_adapter()?.run_set_optimiser(settings, state, Wait::Await).await
+    }
+
     /// Makes training steps on the points of [`FlowExecutor::set_data`] without reading anything back but the report.
     /// A step whose loss, gradient or result is not finite is refused whole and reported.
     ///
@@ -70,11 +82,27 @@ impl FlowExecutor {
         pollster::block_on(self.on_adapter()?.run_params(Wait::Block))
     }
 
+    /// [`FlowExecutor::params`] without blocking.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::params`].
+    pub async fn params_async(&mut self) -> Result<Vec<f32>, EngineError> {
+        self.on_adapter()?.run_params(Wait::Await).await
+    }
+
     /// The optimiser's state as it is now, to be stored and given back to [`FlowExecutor::set_optimiser`].
     ///
     /// # Errors
     /// [`EngineError::NotSet`] before an optimiser is set; any error of the device.
     pub fn optimiser_state(&mut self) -> Result<OptimiserState, EngineError> {
         pollster::block_on(self.on_adapter()?.run_optimiser_state(Wait::Block))
+    }
+
+    /// [`FlowExecutor::optimiser_state`] without blocking.
+    ///
+    /// # Errors
+    /// As [`FlowExecutor::optimiser_state`].
+    pub async fn optimiser_state_async(&mut self) -> Result<OptimiserState, EngineError> {
+        self.on_adapter()?.run_optimiser_state(Wait::Await).await
     }
 }

@@ -115,3 +115,46 @@ impl Gpu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURING: &str = "allocating 64 bytes for flow/params";
+
+    fn no_memory() -> wgpu::Error {
+        wgpu::Error::OutOfMemory { source: "the heap is full".into() }
+    }
+
+    #[test]
+    fn every_kind_of_error_is_told_with_what_was_done() {
+        let error = convert(no_memory(), DURING);
+        let text = "out of device memory while allocating 64 bytes for flow/params: the heap is full";
+        assert_eq!(error.to_string(), text);
+        assert!(matches!(error, EngineError::OutOfMemory { .. }) && error.is_recoverable());
+
+        let (source, description) = ("x".into(), "buffer too large".to_owned());
+        let error = convert(wgpu::Error::Validation { source, description }, DURING);
+        assert!(matches!(&error, EngineError::Validation { message, .. } if message == "buffer too large"));
+
+        let (source, description) = ("x".into(), "compiler gave up".to_owned());
+        let error = convert(wgpu::Error::Internal { source, description }, DURING);
+        assert!(matches!(&error, EngineError::Driver { message, .. } if message == "compiler gave up"));
+        assert!(!error.is_recoverable());
+    }
+
+    #[test]
+    fn what_callbacks_report_is_told_once_but_a_loss_for_ever() {
+        let log = FaultLog::default();
+        log.with(|f| f.uncaptured = Some(no_memory()));
+        assert!(matches!(log.check(DURING), Err(EngineError::OutOfMemory { .. })));
+        log.check(DURING).unwrap();
+        log.with(|f| f.uncaptured = Some(no_memory()));
+        log.set_lost("unplugged");
+        log.set_lost("again");
+        for _ in 0..2 {
+            let Err(EngineError::DeviceLost { message }) = log.check(DURING) else { panic!("not lost") };
+            assert_eq!(message, "unplugged");
+        }
+    }
+}

@@ -17,7 +17,7 @@ mod profile;
 mod run;
 mod train;
 
-pub use profile::{KernelTime, ProfiledCall};
+pub use profile::ProfiledCall;
 
 /// Everything whose size depends on the capacity of a piece.
 #[derive(Debug)]

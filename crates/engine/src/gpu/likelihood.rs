@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use super::pipeline::{Bound, Pipeline};
+use super::recording::{Recorder, Step};
 use super::uniform::fill;
-use super::{Gpu, GpuScan, Staging, Wait};
+use super::{BatchDims, Gpu, GpuScan, KernelTime, KernelTimes, Staging, Wait};
 use crate::scan::QuantileTable;
 use crate::wgsl::WORKGROUP;
 use crate::{EngineError, EngineSettings, WgslData, WgslProgram};
 
 /// Theta of a piece, if memory allows: a dispatch of a quarter of a second at a million evaluations per second.
 const PIECE: usize = 1 << 18;
+
+const DURING: &str = "evaluating log_likelihood";
 
 /// What buffers of numbers are used as.
 pub(super) const STORAGE: wgpu::BufferUsages =
@@ -150,31 +153,50 @@ impl GpuLikelihood {
         n: usize,
         values: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
-        const DURING: &str = "evaluating log_likelihood";
-        let gpu = &self.gpu;
-        let observed = observation.zip(self.observed.as_ref());
-        let kernel = observed.map_or(&self.plain, |(_, observed)| &observed.kernel);
-        let shape = fill(&kernel.pipeline.kernel, "lwflow_shape", &[("n_samples", (n as u32).into())])?;
-        let mut encoder = gpu.scoped(DURING, || {
-            gpu.queue.write_buffer(&self.shape, 0, &shape);
-            gpu.queue.write_buffer(&self.theta, 0, bytemuck::cast_slice(theta));
-            if let Some((observation, observed)) = observed {
-                gpu.queue.write_buffer(&observed.observation, 0, bytemuck::cast_slice(observation));
-            }
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.set_pipeline(&kernel.pipeline.pipeline);
-            pass.set_bind_group(0, &kernel.group, &[]);
-            pass.dispatch_workgroups((n as u32).div_ceil(WORKGROUP), 1, 1);
-            drop(pass);
-            Ok(encoder)
-        })?;
+        let (mut encoder, step) = self.begin(theta, observation, n)?;
+        encoder.begin_compute_pass(&Default::default()).dispatch(&step, &BatchDims::NONE);
         self.staging.copy(&mut encoder, &self.log_likelihood, n);
         let n_derived = self.program.source().n_derived;
         if n_derived > 0 {
             self.staging.copy(&mut encoder, &self.derived, n * n_derived);
         }
-        pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, values))
+        pollster::block_on(self.staging.read(&self.gpu, encoder, DURING, Wait::Block, values))
+    }
+
+    /// Time of the kernel on theta `[n, D]`.
+    pub fn profile(&self, theta: &[f32]) -> Result<Vec<KernelTime>, EngineError> {
+        let dim = self.program.source().dim;
+        let mut times = KernelTimes::default();
+        for piece in theta.chunks(self.piece * dim) {
+            times.measure(&self.gpu, || {
+                let (encoder, step) = self.begin(piece, None, piece.len() / dim)?;
+                Ok((encoder, BatchDims::NONE, vec![step]))
+            })?;
+        }
+        Ok(times.finish())
+    }
+
+    /// Uploads a piece; its encoder and what is to be dispatched.
+    fn begin(
+        &self,
+        theta: &[f32],
+        observation: Option<&[u32]>,
+        n: usize,
+    ) -> Result<(wgpu::CommandEncoder, Step), EngineError> {
+        let gpu = &self.gpu;
+        let observed = observation.zip(self.observed.as_ref());
+        let kernel = observed.map_or(&self.plain, |(_, observed)| &observed.kernel);
+        let shape = fill(&kernel.pipeline.kernel, "lwflow_shape", &[("n_samples", (n as u32).into())])?;
+        let encoder = gpu.scoped(DURING, || {
+            gpu.queue.write_buffer(&self.shape, 0, &shape);
+            gpu.queue.write_buffer(&self.theta, 0, bytemuck::cast_slice(theta));
+            if let Some((observation, observed)) = observed {
+                gpu.queue.write_buffer(&observed.observation, 0, bytemuck::cast_slice(observation));
+            }
+            Ok(gpu.device.create_command_encoder(&Default::default()))
+        })?;
+        let groups = (n as u32).div_ceil(WORKGROUP);
+        Ok((encoder, Step::alone(kernel.pipeline.clone(), kernel.group.clone(), groups)))
     }
 }
 

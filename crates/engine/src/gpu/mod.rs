@@ -20,14 +20,15 @@ mod uniform;
 pub(crate) use buffers::{BatchBuffers, FlowBuffers, Need, Region, round_up};
 pub(crate) use device::{Gpu, adapters};
 pub(crate) use flow::GpuFlow;
-pub use flow::{KernelTime, ProfiledCall};
+pub use flow::ProfiledCall;
 pub(crate) use likelihood::GpuLikelihood;
 pub(crate) use passes::{BasePass, BasePlan, LayerPass, LayerPlan, Place};
 pub(crate) use readback::{Staging, Wait};
 pub(crate) use recording::{BatchDims, Recorder, SAMPLE_PAD, StepBuilder};
 pub(crate) use scan::GpuScan;
 pub(crate) use simulator::GpuSimulator;
-pub(crate) use timing::Timer;
+pub use timing::KernelTime;
+pub(crate) use timing::KernelTimes;
 
 #[cfg(test)]
 pub(crate) mod tests {

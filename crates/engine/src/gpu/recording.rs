@@ -27,6 +27,10 @@ pub(crate) struct BatchDims {
 pub(crate) const SAMPLE_PAD: usize = 64;
 
 impl BatchDims {
+    /// For steps that no batch of a flow belongs to ([`Step::alone`]).
+    pub const NONE: Self =
+        Self { n_samples: 0, n_vec4: 0, n_chunks: 0, chunk_vec4: 0, use_control: false, accumulate: false };
+
     /// A piece of `n` samples whose gradients are summed over at most `max_chunks` chunks.
     pub fn new(n: usize, max_chunks: usize, use_control: bool, accumulate: bool) -> Self {
         let n_vec4 = (n.next_multiple_of(SAMPLE_PAD) / 4) as u32;
@@ -88,6 +92,11 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// A dispatch of so many workgroups, with bindings of its own and no batch of a flow.
+    pub fn alone(pipeline: Arc<Pipeline>, group: wgpu::BindGroup, groups: u32) -> Self {
+        Self { pipeline, group, grid: Grid::Fixed { groups } }
+    }
+
     /// The name of its kernel.
     pub fn kernel(&self) -> &str {
         &self.pipeline.kernel.name

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::pipeline::{Bound, Pipeline};
+use super::recording::{Recorder, Step};
 use super::uniform::fill;
-use super::{Gpu, Staging, Wait};
+use super::{BatchDims, Gpu, KernelTime, KernelTimes, Staging, Wait};
 use crate::scan::{BlockSums, QuantileTable, SOBOL_BLOCK, ScanDraw, Scanned, directions};
 use crate::wgsl::WORKGROUP;
 use crate::{EngineError, EngineSettings, WgslProgram};
@@ -126,22 +127,43 @@ impl GpuScan {
         Ok(scanned)
     }
 
-    /// Draws, evaluates and sums `n` blocks; their results.
-    fn run(&mut self, first: u32, n: u32, threshold: f32, values: &mut Vec<f32>) -> Result<(), EngineError> {
+    /// Time of both kernels on blocks `first..first + n`.
+    pub fn profile(&self, first: u32, n: u32) -> Result<Vec<KernelTime>, EngineError> {
+        let mut times = KernelTimes::default();
+        for done in (0..n).step_by(self.piece) {
+            times.measure(&self.gpu, || {
+                let steps = self.set_up(first + done, (self.piece as u32).min(n - done), f32::MAX)?;
+                let encoder = self.gpu.device.create_command_encoder(&Default::default());
+                Ok((encoder, BatchDims::NONE, steps.into()))
+            })?;
+        }
+        Ok(times.finish())
+    }
+
+    /// What draws, evaluates and sums `n` blocks.
+    fn set_up(&self, first: u32, n: u32, threshold: f32) -> Result<[Step; 2], EngineError> {
         let n_samples = n * SOBOL_BLOCK as u32;
         let fields =
             [("n_samples", n_samples.into()), ("key", self.key.into()), ("first_block", first.into())];
         let shape = fill(&self.evaluate.pipeline.kernel, "lwflow_shape", &fields)?;
         let reduce_shape = fill(&self.reduce.pipeline.kernel, "shape", &[("threshold", threshold.into())])?;
+        self.gpu.scoped(DURING, || {
+            self.gpu.queue.write_buffer(&self.evaluate.shape, 0, &shape);
+            self.gpu.queue.write_buffer(&self.reduce.shape, 0, &reduce_shape);
+            Ok(())
+        })?;
+        let step =
+            |kernel: &Kernel, groups| Step::alone(kernel.pipeline.clone(), kernel.group.clone(), groups);
+        Ok([step(&self.evaluate, n_samples / WORKGROUP), step(&self.reduce, n)])
+    }
+
+    /// Draws, evaluates and sums `n` blocks; their results.
+    fn run(&mut self, first: u32, n: u32, threshold: f32, values: &mut Vec<f32>) -> Result<(), EngineError> {
+        let steps = self.set_up(first, n, threshold)?;
         self.read(
             |staging, encoder, scan| {
-                scan.gpu.queue.write_buffer(&scan.evaluate.shape, 0, &shape);
-                scan.gpu.queue.write_buffer(&scan.reduce.shape, 0, &reduce_shape);
-                for (kernel, groups) in [(&scan.evaluate, n_samples / WORKGROUP), (&scan.reduce, n)] {
-                    let mut pass = encoder.begin_compute_pass(&Default::default());
-                    pass.set_pipeline(&kernel.pipeline.pipeline);
-                    pass.set_bind_group(0, &kernel.group, &[]);
-                    pass.dispatch_workgroups(groups, 1, 1);
+                for step in &steps {
+                    encoder.begin_compute_pass(&Default::default()).dispatch(step, &BatchDims::NONE);
                 }
                 staging.copy(encoder, scan.result, n as usize * STRIDE);
             },
@@ -155,8 +177,8 @@ impl GpuScan {
         record: impl FnOnce(&mut Staging, &mut wgpu::CommandEncoder, &Recorded<'_>),
         values: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
-        let Self { gpu, evaluate, reduce, log_likelihood, result, staging, .. } = self;
-        let recorded = Recorded { gpu, evaluate, reduce, log_likelihood, result };
+        let Self { gpu, log_likelihood, result, staging, .. } = self;
+        let recorded = Recorded { log_likelihood, result };
         let encoder = gpu.scoped(DURING, || {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             record(staging, &mut encoder, &recorded);
@@ -168,9 +190,6 @@ impl GpuScan {
 
 /// What a recording refers to.
 struct Recorded<'a> {
-    gpu: &'a Gpu,
-    evaluate: &'a Kernel,
-    reduce: &'a Kernel,
     log_likelihood: &'a wgpu::Buffer,
     result: &'a wgpu::Buffer,
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::likelihood::{STORAGE, data_buffer, piece_rows};
 use super::pipeline::Bound;
+use super::recording::{Recorder, Step};
 use super::uniform::fill;
-use super::{Gpu, Staging, Wait};
+use super::{BatchDims, Gpu, KernelTime, KernelTimes, Staging, Wait};
 use crate::wgsl::WORKGROUP;
 use crate::{EngineError, EngineSettings, SimulatorProgram};
 
 /// Simulations of a piece, if memory allows: a dispatch of a second at 65,536 simulations per second.
 const PIECE: usize = 1 << 16;
+
+const DURING: &str = "running simulate";
 
 /// A simulator and its buffers for one piece.
 #[derive(Debug)]
@@ -75,7 +78,31 @@ impl GpuSimulator {
         theta: &[f32],
         values: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
-        const DURING: &str = "running simulate";
+        let (mut encoder, step, n) = self.begin(seed, first, theta)?;
+        encoder.begin_compute_pass(&Default::default()).dispatch(&step, &BatchDims::NONE);
+        self.staging.copy(&mut encoder, &self.x, n * self.n_observed);
+        pollster::block_on(self.staging.read(&self.gpu, encoder, DURING, Wait::Block, values))
+    }
+
+    /// Time of the kernel on theta `[n, D]`.
+    pub fn profile(&self, seed: u64, theta: &[f32]) -> Result<Vec<KernelTime>, EngineError> {
+        let mut times = KernelTimes::default();
+        for piece in theta.chunks(self.piece * self.dim) {
+            times.measure(&self.gpu, || {
+                let (encoder, step, _) = self.begin(seed, 0, piece)?;
+                Ok((encoder, BatchDims::NONE, vec![step]))
+            })?;
+        }
+        Ok(times.finish())
+    }
+
+    /// Uploads a piece; its encoder, what is to be dispatched, and the number of simulations.
+    fn begin(
+        &self,
+        seed: u64,
+        first: u64,
+        theta: &[f32],
+    ) -> Result<(wgpu::CommandEncoder, Step, usize), EngineError> {
         let gpu = &self.gpu;
         let n = theta.len() / self.dim;
         let fields = [
@@ -86,18 +113,12 @@ impl GpuSimulator {
             ("first_high", ((first >> 32) as u32).into()),
         ];
         let shape = fill(&self.pipeline.kernel, "lwflow_shape", &fields)?;
-        let mut encoder = gpu.scoped(DURING, || {
+        let encoder = gpu.scoped(DURING, || {
             gpu.queue.write_buffer(&self.shape, 0, &shape);
             gpu.queue.write_buffer(&self.theta, 0, bytemuck::cast_slice(theta));
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.set_pipeline(&self.pipeline.pipeline);
-            pass.set_bind_group(0, &self.group, &[]);
-            pass.dispatch_workgroups((n as u32).div_ceil(WORKGROUP), 1, 1);
-            drop(pass);
-            Ok(encoder)
+            Ok(gpu.device.create_command_encoder(&Default::default()))
         })?;
-        self.staging.copy(&mut encoder, &self.x, n * self.n_observed);
-        pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, values))
+        let groups = (n as u32).div_ceil(WORKGROUP);
+        Ok((encoder, Step::alone(self.pipeline.clone(), self.group.clone(), groups), n))
     }
 }

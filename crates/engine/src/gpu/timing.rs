@@ -9,8 +9,63 @@ use crate::EngineError;
 
 const DURING: &str = "profiling";
 
+/// Time that one kernel took in one call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelTime {
+    /// The kernel's name.
+    pub kernel: String,
+    /// Number of its dispatches.
+    pub dispatches: usize,
+    /// Seconds of all of them together.
+    pub seconds: f64,
+}
+
+/// The times of a call's kernels, in the order in which they first run.
+#[derive(Debug, Default)]
+pub(crate) struct KernelTimes {
+    times: Vec<KernelTime>,
+    /// Whether the drivers have compiled the kernels.
+    warm: bool,
+}
+
+impl KernelTimes {
+    /// Adds the times of a piece of the call: what `record` returns is run, the first piece twice, because drivers compile
+    /// at first use.
+    pub fn measure(
+        &mut self,
+        gpu: &Gpu,
+        mut record: impl FnMut() -> Result<(wgpu::CommandEncoder, BatchDims, Vec<Step>), EngineError>,
+    ) -> Result<(), EngineError> {
+        loop {
+            let (encoder, dims, steps) = record()?;
+            let seconds = Timer::new(gpu, steps.len())?.run(gpu, encoder, &steps, &dims)?;
+            if std::mem::replace(&mut self.warm, true) {
+                steps.iter().zip(seconds).for_each(|(step, seconds)| self.add(step, seconds));
+                return Ok(());
+            }
+        }
+    }
+
+    fn add(&mut self, step: &Step, seconds: f64) {
+        match self.times.iter_mut().find(|t| t.kernel == step.kernel()) {
+            Some(time) => {
+                time.dispatches += 1;
+                time.seconds += seconds;
+            }
+            None => {
+                self.times.push(KernelTime { kernel: step.kernel().to_owned(), dispatches: 1, seconds });
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn finish(self) -> Vec<KernelTime> {
+        self.times
+    }
+}
+
 /// What is needed to measure up to a number of steps.
-pub(crate) struct Timer(Option<Queries>);
+struct Timer(Option<Queries>);
 
 struct Queries {
     set: wgpu::QuerySet,
@@ -21,7 +76,7 @@ struct Queries {
 
 impl Timer {
     /// A timer for lists of `n_steps`; longer ones, and those beyond a query set's size, are measured in parts.
-    pub fn new(gpu: &Gpu, n_steps: usize) -> Result<Self, EngineError> {
+    fn new(gpu: &Gpu, n_steps: usize) -> Result<Self, EngineError> {
         if !gpu.info.timestamps {
             return Ok(Self(None));
         }
@@ -40,7 +95,7 @@ impl Timer {
     }
 
     /// Runs what `encoder` holds, then the steps. Seconds of each step.
-    pub fn run(
+    fn run(
         self,
         gpu: &Gpu,
         encoder: wgpu::CommandEncoder,

@@ -6,7 +6,7 @@ use std::future::Future;
 use crate::common::{batch, engines, gpu, mixture, random_flow, spec};
 use lwflow_engine::{
     DeviceChoice, Engine, EngineError, EngineSettings, FlowExecutor, KernelChoice, KernelPath,
-    OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps, list_devices,
+    OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps, list_devices, list_devices_async,
 };
 use lwflow_model::{Activation, BaseSpec, Covariance, MixtureSpec};
 
@@ -158,7 +158,24 @@ fn async_twins_give_the_same_bits_and_can_be_sent() {
         );
         let forward = executor.forward(&z, context).unwrap();
         assert_eq!(pollster::block_on(send(executor.forward_async(&z, context))).unwrap(), forward);
+        if executor.kernel_choice().is_none() {
+            continue;
+        }
+        let (params, n) = (executor.params().unwrap(), executor.layout().len);
+        assert_eq!(pollster::block_on(send(executor.params_async())).unwrap(), params);
+        let settings = OptimiserSettings {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            clip_norm: None,
+            rate_scale: vec![1.0; n],
+        };
+        let state = OptimiserState { m: params, v: vec![0.25; n], step: 7 };
+        pollster::block_on(send(executor.set_optimiser_async(&settings, &state))).unwrap();
+        assert_eq!(executor.optimiser_state().unwrap(), state);
+        assert_eq!(pollster::block_on(send(executor.optimiser_state_async())).unwrap(), state);
     }
+    assert_eq!(pollster::block_on(send(list_devices_async())).len(), list_devices().len());
 }
 
 #[test]

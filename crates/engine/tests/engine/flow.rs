@@ -33,6 +33,22 @@ fn every_batch_size() {
     }
 }
 
+/// The same on the kernels that run everywhere, with the bases that have kernels of their own.
+#[test]
+fn every_batch_size_on_portable_kernels() {
+    let settings = EngineSettings { portable_kernels: true, ..EngineSettings::default() };
+    for engine in engines_with(&settings) {
+        for (b, base) in [BaseSpec::Gaussian, mixture(3, Covariance::Diagonal, true)].into_iter().enumerate()
+        {
+            let spec = spec(5, 3 * b, 2, &[16, 12], ACTIVATIONS[2 * b], base);
+            for (i, n) in SIZES.into_iter().enumerate() {
+                let errors = compare_flow(&engine, &spec, n, 300 + i as u64, i % 2 == b);
+                report(&engine, &format!("portable, base {b}, n {n}"), errors);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_dimension_base_and_context() {
     for engine in engines() {

@@ -129,8 +129,10 @@ pub(super) fn same_width(table: &TextTable, width: usize, first: &Path) -> Resul
 }
 
 fn kish(weights: impl Iterator<Item = f64> + Clone) -> f64 {
-    let sum: f64 = weights.clone().sum();
-    sum * sum / weights.map(|w| w * w).sum::<f64>()
+    // In units of the largest, so that no square leaves the range of numbers.
+    let max = weights.clone().fold(0.0, f64::max);
+    let sum: f64 = weights.clone().map(|w| w / max).sum();
+    sum * sum / weights.map(|w| (w / max).powi(2)).sum::<f64>()
 }
 
 fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamples, FileError> {

@@ -27,7 +27,7 @@ pub enum RateCourse {
     Constant,
     /// Up over the first fiftieth, then half a cosine down to a hundredth.
     Cosine,
-    /// Halved after five validations without improvement.
+    /// Halved at the sixth validation in a row without improvement.
     Plateau,
 }
 

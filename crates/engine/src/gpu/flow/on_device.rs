@@ -1,6 +1,8 @@
 //! Densities and draws between buffers of the caller: rows of theta are read and written where they are, and nothing passes
 //! through the host. Invariant: work is submitted to the shared queue and not waited for; the caller's next submission sees it.
 
+use std::ops::Range;
+
 use super::super::pipeline::Bound as Binding;
 use super::super::recording::{Grid, Recorder};
 use super::super::uniform::Value;
@@ -103,7 +105,7 @@ fn check_buffer(
 }
 
 /// What both calls share: the caller's buffers, and the outer transform on the device.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     outer: wgpu::Buffer,
     theta: &'a wgpu::Buffer,
     log_prob: &'a wgpu::Buffer,
@@ -118,6 +120,14 @@ impl Rows<'_> {
     }
 }
 
+/// What draws read of the base.
+pub(super) struct BaseTable {
+    components: wgpu::Buffer,
+    n_components: u32,
+    stride: u32,
+    seed: u64,
+}
+
 fn upload(gpu: &Gpu, label: &str, values: &[f32]) -> Result<wgpu::Buffer, EngineError> {
     let buffer =
         gpu.buffer(label, values.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?;
@@ -129,7 +139,7 @@ fn upload(gpu: &Gpu, label: &str, values: &[f32]) -> Result<wgpu::Buffer, Engine
 }
 
 impl GpuFlow {
-    fn rows<'a>(
+    pub(super) fn rows<'a>(
         &self,
         call: &'static str,
         outer: &OuterTransform,
@@ -159,7 +169,10 @@ impl GpuFlow {
     }
 
     /// An encoder for a piece that is not uploaded.
-    fn begin_on_device(&mut self, n: usize) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
+    pub(super) fn begin_on_device(
+        &mut self,
+        n: usize,
+    ) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
         self.reserve(n)?;
         let dims = BatchDims::new(n, self.max_chunks, false, false);
         let gpu = self.gpu.clone();
@@ -183,6 +196,44 @@ impl GpuFlow {
         })
     }
 
+    /// The rows of the pieces of a call.
+    pub(super) fn pieces_on_device(&self, n: usize) -> Vec<Range<usize>> {
+        (0..n).step_by(self.max_capacity).map(|first| first..n.min(first + self.max_capacity)).collect()
+    }
+
+    /// Records densities of the rows of a piece.
+    pub(super) fn record_density(
+        &mut self,
+        rows: &Rows<'_>,
+        piece: Range<usize>,
+        pass: &mut impl Recorder,
+        dims: &BatchDims,
+    ) -> Result<(), EngineError> {
+        let [(at, size), (out_at, out_size)] = rows.part(piece.start, piece.len());
+        let bound = bound(&mut self.bound)?;
+        let batch = &bound.batch;
+        let mut builder = StepBuilder::new(&self.gpu, batch);
+        let buffers = [
+            ("outer", Binding::Read(&rows.outer)),
+            ("theta", Binding::ReadRange(rows.theta, at, size)),
+            ("x", Binding::Write(&batch.x)),
+            ("log_det", Binding::Write(&batch.log_det)),
+        ];
+        let constants = Constants::new().with("workgroup", self.choice.workgroup);
+        let grid = Grid::Samples { vec4s: self.choice.workgroup, rows: 1 };
+        let shape = [("dim", Value::from(self.spec.dim as u32))];
+        let to_flow = builder.step("outer_to_flow", &constants, grid, &shape, &buffers)?;
+        let buffers = [
+            ("log_q", Binding::Read(&batch.log_q)),
+            ("log_prob", Binding::WriteRange(rows.log_prob, out_at, out_size)),
+        ];
+        let out = builder.step("outer_log_prob", &constants, grid, &shape, &buffers)?;
+        pass.dispatch(&to_flow, dims);
+        bound.record(ProfiledCall::LogProbOnDevice, pass, dims);
+        pass.dispatch(&out, dims);
+        Ok(())
+    }
+
     /// See [`FlowExecutor::log_prob_on_device`](crate::FlowExecutor::log_prob_on_device).
     pub fn submit_log_prob(
         &mut self,
@@ -191,37 +242,66 @@ impl GpuFlow {
         theta: &wgpu::Buffer,
         log_prob: &wgpu::Buffer,
     ) -> Result<(), EngineError> {
-        const CALL: &str = "log_prob_on_device";
-        let rows = self.rows(CALL, outer, n, theta, log_prob)?;
-        for first in (0..n).step_by(self.max_capacity) {
-            let m = self.max_capacity.min(n - first);
-            let (mut encoder, dims) = self.begin_on_device(m)?;
-            let [(at, size), (out_at, out_size)] = rows.part(first, m);
-            let bound = bound(&mut self.bound)?;
-            let batch = &bound.batch;
-            let mut builder = StepBuilder::new(&self.gpu, batch);
-            let buffers = [
-                ("outer", Binding::Read(&rows.outer)),
-                ("theta", Binding::ReadRange(rows.theta, at, size)),
-                ("x", Binding::Write(&batch.x)),
-                ("log_det", Binding::Write(&batch.log_det)),
-            ];
-            let constants = Constants::new().with("workgroup", self.choice.workgroup);
-            let grid = Grid::Samples { vec4s: self.choice.workgroup, rows: 1 };
-            let shape = [("dim", Value::from(self.spec.dim as u32))];
-            let to_flow = builder.step("outer_to_flow", &constants, grid, &shape, &buffers)?;
-            let buffers = [
-                ("log_q", Binding::Read(&batch.log_q)),
-                ("log_prob", Binding::WriteRange(rows.log_prob, out_at, out_size)),
-            ];
-            let out = builder.step("outer_log_prob", &constants, grid, &shape, &buffers)?;
-            let mut pass = begin_pass(&mut encoder, CALL);
-            pass.dispatch(&to_flow, &dims);
-            bound.record(ProfiledCall::LogProb, &mut pass, &dims);
-            pass.dispatch(&out, &dims);
-            drop(pass);
-            self.submit_on_device(CALL, encoder)?;
+        let call = ProfiledCall::LogProbOnDevice.name();
+        let rows = self.rows(call, outer, n, theta, log_prob)?;
+        for piece in self.pieces_on_device(n) {
+            let (mut encoder, dims) = self.begin_on_device(piece.len())?;
+            self.record_density(&rows, piece, &mut begin_pass(&mut encoder, call), &dims)?;
+            self.submit_on_device(call, encoder)?;
         }
+        Ok(())
+    }
+
+    /// The base as it is now, for draws of a seed.
+    pub(super) fn base_table(&mut self, call: &'static str, seed: u64) -> Result<BaseTable, EngineError> {
+        // A training run on the device may have moved the parameters.
+        pollster::block_on(self.run_params(Wait::Block))?;
+        let Some(params) = &self.params else { return Err(EngineError::NoParams { call }) };
+        let (table, stride) = components(&self.spec.base, self.spec.dim, &params[self.layout.base..]);
+        let components = upload(&self.gpu, "flow/components", &table)?;
+        Ok(BaseTable { components, n_components: (table.len() / stride) as u32, stride: stride as u32, seed })
+    }
+
+    /// Records draws into the rows of a piece.
+    pub(super) fn record_draws(
+        &mut self,
+        rows: &Rows<'_>,
+        base: &BaseTable,
+        piece: Range<usize>,
+        pass: &mut impl Recorder,
+        dims: &BatchDims,
+    ) -> Result<(), EngineError> {
+        let [(at, size), (out_at, out_size)] = rows.part(piece.start, piece.len());
+        let bound = bound(&mut self.bound)?;
+        let batch = &bound.batch;
+        let mut builder = StepBuilder::new(&self.gpu, batch);
+        let workgroup = self.choice.workgroup;
+        let constants = Constants::new().with("workgroup", workgroup);
+        let shape: [(&str, Value); 6] = [
+            ("dim", (self.spec.dim as u32).into()),
+            ("n_components", base.n_components.into()),
+            ("stride", base.stride.into()),
+            ("seed_low", (base.seed as u32).into()),
+            ("seed_high", ((base.seed >> 32) as u32).into()),
+            ("first", (piece.start as u32).into()),
+        ];
+        let buffers = [("components", Binding::Read(&base.components)), ("z", Binding::Write(&batch.x))];
+        let grid = Grid::Samples { vec4s: workgroup, rows: 1 };
+        let draw = builder.step("draw_base", &constants, grid, &shape, &buffers)?;
+        let buffers = [
+            ("outer", Binding::Read(&rows.outer)),
+            ("x", Binding::Read(&batch.x)),
+            ("log_det", Binding::Read(&batch.log_det)),
+            ("log_q", Binding::Read(&batch.log_q)),
+            ("theta", Binding::WriteRange(rows.theta, at, size)),
+            ("log_prob", Binding::WriteRange(rows.log_prob, out_at, out_size)),
+        ];
+        let from_flow = builder.step("outer_from_flow", &constants, grid, &shape[..1], &buffers)?;
+        pass.dispatch(&draw, dims);
+        // log_det is still zero, so that log_q is the density of the base.
+        bound.base.record_log_prob(pass, dims);
+        bound.record(ProfiledCall::SampleOnDevice, pass, dims);
+        pass.dispatch(&from_flow, dims);
         Ok(())
     }
 
@@ -234,50 +314,13 @@ impl GpuFlow {
         theta: &wgpu::Buffer,
         log_prob: &wgpu::Buffer,
     ) -> Result<(), EngineError> {
-        const CALL: &str = "sample_on_device";
-        let rows = self.rows(CALL, outer, n, theta, log_prob)?;
-        // A training run on the device may have moved them.
-        pollster::block_on(self.run_params(Wait::Block))?;
-        let Some(params) = &self.params else { return Err(EngineError::NoParams { call: CALL }) };
-        let (table, stride) = components(&self.spec.base, self.spec.dim, &params[self.layout.base..]);
-        let components = upload(&self.gpu, "flow/components", &table)?;
-        for first in (0..n).step_by(self.max_capacity) {
-            let m = self.max_capacity.min(n - first);
-            let (mut encoder, dims) = self.begin_on_device(m)?;
-            let [(at, size), (out_at, out_size)] = rows.part(first, m);
-            let bound = bound(&mut self.bound)?;
-            let batch = &bound.batch;
-            let mut builder = StepBuilder::new(&self.gpu, batch);
-            let workgroup = self.choice.workgroup;
-            let constants = Constants::new().with("workgroup", workgroup);
-            let shape: [(&str, Value); 6] = [
-                ("dim", (self.spec.dim as u32).into()),
-                ("n_components", ((table.len() / stride) as u32).into()),
-                ("stride", (stride as u32).into()),
-                ("seed_low", (seed as u32).into()),
-                ("seed_high", ((seed >> 32) as u32).into()),
-                ("first", (first as u32).into()),
-            ];
-            let buffers = [("components", Binding::Read(&components)), ("z", Binding::Write(&batch.x))];
-            let grid = Grid::Samples { vec4s: workgroup, rows: 1 };
-            let draw = builder.step("draw_base", &constants, grid, &shape, &buffers)?;
-            let buffers = [
-                ("outer", Binding::Read(&rows.outer)),
-                ("x", Binding::Read(&batch.x)),
-                ("log_det", Binding::Read(&batch.log_det)),
-                ("log_q", Binding::Read(&batch.log_q)),
-                ("theta", Binding::WriteRange(rows.theta, at, size)),
-                ("log_prob", Binding::WriteRange(rows.log_prob, out_at, out_size)),
-            ];
-            let from_flow = builder.step("outer_from_flow", &constants, grid, &shape[..1], &buffers)?;
-            let mut pass = begin_pass(&mut encoder, CALL);
-            pass.dispatch(&draw, &dims);
-            // log_det is still zero, so that log_q is the density of the base.
-            bound.base.record_log_prob(&mut pass, &dims);
-            bound.record(ProfiledCall::Forward, &mut pass, &dims);
-            pass.dispatch(&from_flow, &dims);
-            drop(pass);
-            self.submit_on_device(CALL, encoder)?;
+        let call = ProfiledCall::SampleOnDevice.name();
+        let rows = self.rows(call, outer, n, theta, log_prob)?;
+        let base = self.base_table(call, seed)?;
+        for piece in self.pieces_on_device(n) {
+            let (mut encoder, dims) = self.begin_on_device(piece.len())?;
+            self.record_draws(&rows, &base, piece, &mut begin_pass(&mut encoder, call), &dims)?;
+            self.submit_on_device(call, encoder)?;
         }
         Ok(())
     }

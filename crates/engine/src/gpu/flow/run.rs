@@ -14,18 +14,24 @@ pub(super) struct Piece<'a> {
 }
 
 impl Bound {
-    /// Records every dispatch of a call in order.
+    /// Records every dispatch of a call in order; of a training step and of calls between buffers what is the flow's own.
     pub(super) fn record(&self, call: ProfiledCall, pass: &mut impl Recorder, dims: &BatchDims) {
         match call {
-            ProfiledCall::Forward => self.layers.iter().for_each(|layer| layer.record_forward(pass, dims)),
-            ProfiledCall::Inverse | ProfiledCall::LogProb | ProfiledCall::Gradient => {
+            ProfiledCall::Forward | ProfiledCall::SampleOnDevice => {
+                self.layers.iter().for_each(|layer| layer.record_forward(pass, dims));
+            }
+            ProfiledCall::Inverse
+            | ProfiledCall::LogProb
+            | ProfiledCall::LogProbOnDevice
+            | ProfiledCall::Gradient
+            | ProfiledCall::TrainSteps => {
                 self.layers.iter().rev().for_each(|layer| layer.record_inverse(pass, dims));
             }
         }
         match call {
-            ProfiledCall::Forward | ProfiledCall::Inverse => {}
-            ProfiledCall::LogProb => self.base.record_log_prob(pass, dims),
-            ProfiledCall::Gradient => {
+            ProfiledCall::Forward | ProfiledCall::SampleOnDevice | ProfiledCall::Inverse => {}
+            ProfiledCall::LogProb | ProfiledCall::LogProbOnDevice => self.base.record_log_prob(pass, dims),
+            ProfiledCall::Gradient | ProfiledCall::TrainSteps => {
                 self.base.record_gradient(pass, dims);
                 self.layers.iter().for_each(|layer| layer.record_backward(pass, dims));
             }

@@ -1,7 +1,9 @@
 //! Tests that look inside an executor: stale memory, sentinels behind every array, lost devices.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
-use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec};
+use lwflow_model::{
+    Activation, BaseSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, Mixing, MixtureSpec,
+};
 
 use super::super::Wait;
 use super::*;
@@ -9,17 +11,8 @@ use crate::engine::Opened;
 use crate::{DeviceChoice, Engine, Gradient, OptimiserSettings, OptimiserState, TrainSteps};
 
 fn engine() -> Option<Engine> {
-    match Engine::new(&EngineSettings { device: DeviceChoice::Gpu, ..EngineSettings::default() }) {
-        Ok(engine) => Some(engine),
-        Err(error) => {
-            assert!(
-                std::env::var("LWFLOW_REQUIRE_ADAPTER").is_err(),
-                "LWFLOW_REQUIRE_ADAPTER is set, but: {error}"
-            );
-            println!("skipped: {error}");
-            None
-        }
-    }
+    let settings = EngineSettings { device: DeviceChoice::Gpu, ..EngineSettings::default() };
+    lwflow_skip::adapter(Engine::new(&settings))
 }
 
 impl Engine {
@@ -47,13 +40,25 @@ impl GpuFlow {
 
 /// A flow with odd sizes everywhere and parameters of order one.
 fn executor(engine: &Engine, activation: Activation) -> GpuFlow {
-    let settings = FlowSettings {
-        n_layers: 2,
-        hidden: vec![9, 3],
-        activation,
-        mixing: Mixing::Alternate,
-        ..FlowSettings::default()
+    executor_of(engine, FlowSettings { hidden: vec![9, 3], activation, ..FlowSettings::default() })
+}
+
+/// The same for every set of kernels that layers have: fused, tiled, and those of splines.
+fn executors(engine: &Engine) -> [(&'static str, GpuFlow); 3] {
+    let of = |hidden: &[usize], coupling| {
+        let hidden = hidden.to_vec();
+        executor_of(engine, FlowSettings { hidden, coupling, ..FlowSettings::default() })
     };
+    let spline = Coupling::Spline { n_bins: 3, bound: 2.0 };
+    [
+        ("two hidden layers", of(&[9, 3], Coupling::Affine)),
+        ("one hidden layer", of(&[9], Coupling::Affine)),
+        ("splines", of(&[9], spline)),
+    ]
+}
+
+fn executor_of(engine: &Engine, settings: FlowSettings) -> GpuFlow {
+    let settings = FlowSettings { n_layers: 2, mixing: Mixing::Alternate, ..settings };
     let mixture = MixtureSpec { n_components: 3, covariance: Covariance::Full, ..MixtureSpec::default() };
     let spec = FlowSpec::build(5, 2, &settings, BaseSpec::Mixture(mixture), 3).unwrap();
     let mut params = Flow::<f32>::init(spec.clone(), 3).unwrap().params().to_vec();
@@ -84,17 +89,31 @@ fn gradient(executor: &mut GpuFlow, n: usize) -> Gradient {
 fn fill(executor: &GpuFlow, value: f32) {
     let arrays = executor.bound.as_ref().unwrap().batch.arrays();
     for buffer in arrays.into_iter().map(|(_, buffer)| buffer).chain(executor.training.scratch()) {
-        let values = vec![value; buffer.size() as usize / 4];
-        executor.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
+        fill_buffer(executor, buffer, value);
     }
     executor.gpu.queue.submit([]);
+}
+
+fn fill_buffer(executor: &GpuFlow, buffer: &wgpu::Buffer, value: f32) {
+    let values = vec![value; buffer.size() as usize / 4];
+    executor.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
+}
+
+fn read_buffer(executor: &GpuFlow, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let len = buffer.size() as usize / 4;
+    let mut staging = Staging::new(&executor.gpu, len).unwrap();
+    let mut encoder = executor.gpu.device.create_command_encoder(&Default::default());
+    staging.copy(&mut encoder, buffer, len);
+    let mut values = Vec::new();
+    pollster::block_on(staging.read(&executor.gpu, encoder, "test", Wait::Block, &mut values)).unwrap();
+    values
 }
 
 #[test]
 fn stale_memory_is_never_read() {
     let Some(engine) = engine() else { return };
-    for activation in [Activation::Relu, Activation::Silu, Activation::Tanh] {
-        let mut executor = executor(&engine, activation);
+    let activations = [Activation::Relu, Activation::Tanh].map(|activation| executor(&engine, activation));
+    for mut executor in executors(&engine).map(|(_, executor)| executor).into_iter().chain(activations) {
         for n in [1, 70, 200] {
             let clean = gradient(&mut executor, n);
             let (z, log_det) = executor.inverse(&wave(5 * n), &wave(2 * n)).unwrap();
@@ -148,37 +167,64 @@ fn training_steps_never_read_stale_memory() {
     }
 }
 
+/// Per-sample arrays are bound whole, and have nothing before them but what robust access makes of an index below zero:
+/// their end. Parameters and gradients of the layers and the base are ranges of one buffer, with room between them.
 #[test]
-fn nothing_is_written_behind_an_array() {
+fn nothing_is_written_before_or_behind_an_array() {
     let Some(engine) = engine() else { return };
-    let mut executor = executor(&engine, Activation::Silu);
-    // Room for 256 samples, used by 65: everything behind the 128 padded ones must stay as it was.
-    gradient(&mut executor, 256);
     let sentinel = 12345.0;
-    fill(&executor, sentinel);
-    gradient(&mut executor, 65);
+    for (name, mut executor) in executors(&engine) {
+        // Room for 256 samples, used by 65: everything behind the 128 padded ones must stay as it was.
+        gradient(&mut executor, 256);
+        let (theta, context) = (wave(5 * 65), wave(2 * 65));
+        let packed = read_buffer(&executor, &executor.buffers.params);
+        for call in
+            [ProfiledCall::Inverse, ProfiledCall::Forward, ProfiledCall::LogProb, ProfiledCall::Gradient]
+        {
+            fill(&executor, sentinel);
+            fill_buffer(&executor, &executor.buffers.grads, sentinel);
+            match call {
+                ProfiledCall::Inverse => drop(executor.inverse(&theta, &context).unwrap()),
+                ProfiledCall::Forward => drop(executor.forward(&theta, &context).unwrap()),
+                ProfiledCall::LogProb => drop(executor.log_prob(&theta, &context).unwrap()),
+                _ => drop(gradient(&mut executor, 65)),
+            }
+            unwritten_around(&format!("{name}, {}", call.name()), &executor, call, sentinel);
+            assert_eq!(read_buffer(&executor, &executor.buffers.params), packed, "{name}: the parameters");
+        }
+    }
+}
+
+/// Fails unless everything but what 65 samples fill of each array is still `sentinel`.
+fn unwritten_around(name: &str, executor: &GpuFlow, call: ProfiledCall, sentinel: f32) {
     let Bound { batch, dims, .. } = executor.bound.as_ref().unwrap();
     let dims = dims.unwrap();
     assert_eq!((batch.capacity, dims.n_padded()), (256, 128));
-    for (name, buffer) in batch.arrays() {
-        // Cleared as a whole.
-        if ["log_det", "g_context"].contains(&name.as_str()) {
-            continue;
-        }
-        let len = buffer.size() as usize / 4;
-        let used = if name == "partial" {
+    for (array, buffer) in batch.arrays() {
+        let values = read_buffer(executor, buffer);
+        let used = if array == "partial" {
             dims.n_chunks as usize * executor.need.partial
         } else {
-            len / batch.capacity * dims.n_padded()
+            values.len() / batch.capacity * dims.n_padded()
         };
-        let mut staging = Staging::new(&executor.gpu, len).unwrap();
-        let mut encoder = executor.gpu.device.create_command_encoder(&Default::default());
-        staging.copy(&mut encoder, buffer, len);
-        let mut values = Vec::new();
-        pollster::block_on(staging.read(&executor.gpu, encoder, "test", Wait::Block, &mut values)).unwrap();
-        assert!(used < len, "{name}: the test needs room behind the array");
-        assert!(values[used..].iter().all(|v| *v == sentinel), "{name}: written behind its {used} values");
+        assert!(used < values.len(), "{name}: {array}: the test needs room behind the array");
+        // These are cleared as a whole.
+        let cleared = array == "log_det" || (array == "g_context" && call == ProfiledCall::Gradient);
+        let expected = if cleared { 0.0 } else { sentinel };
+        assert!(values[used..].iter().all(|v| *v == expected), "{name}: behind the {used} values of {array}");
     }
+    let mut values = read_buffer(executor, &executor.buffers.grads);
+    for (l, region) in executor.grad_regions.iter().enumerate() {
+        // Kernels pad the parts of a layer, so that not all of a region need be written.
+        let written = values[region.range()].iter().any(|v| *v != sentinel);
+        assert_eq!(written, call == ProfiledCall::Gradient, "{name}: gradients of layer {l}");
+        values[region.range()].fill(sentinel);
+    }
+    assert!(values.iter().all(|v| *v == sentinel), "{name}: before or behind the gradients of a layer");
+    assert!(
+        executor.grad_regions.windows(2).all(|pair| pair[0].range().end < pair[1].offset),
+        "room between"
+    );
 }
 
 #[test]
@@ -266,9 +312,13 @@ fn tiling_for_gpus_computes_the_same() {
         let (device, queue) = (engine.gpu().device.clone(), engine.gpu().queue.clone());
         let mut gpu = Gpu::adopt(&adapter, device, queue, engine.gpu().timeout);
         gpu.info.kind = kind;
-        let tiled = Engine { opened: Opened::Gpu(Arc::new(gpu)), settings: EngineSettings::default() };
+        // Notes about an adapter that there is not.
+        let folder = std::env::temp_dir().join(format!("lwflow-tiling-{}", std::process::id()));
+        let settings = EngineSettings { cache_folder: Some(folder.clone()), ..EngineSettings::default() };
+        let tiled = Engine { opened: Opened::Gpu(Arc::new(gpu)), settings };
         let report = tiled.self_test().unwrap();
         assert!(report.passed(), "{report}");
+        std::fs::remove_dir_all(folder).unwrap();
         // More chunks than one, and more than one workgroup of samples.
         let n = 5000;
         let (mut one, mut other) = (executor(&engine, Activation::Silu), executor(&tiled, Activation::Silu));
@@ -302,6 +352,25 @@ fn profiling_counts_every_dispatch_and_changes_nothing() {
                 assert!(dispatches("reduce_partials") >= Some(3), "{times:?}");
             }
         }
+        let (x, context) = (wave(5 * 70), wave(2 * 70));
+        assert!(executor.profile(ProfiledCall::LogProbOnDevice, &x, &context).is_err(), "with context");
+        assert!(executor.profile(ProfiledCall::TrainSteps, &x, &context).is_err(), "no points");
+        executor.set_data(&x, &context).unwrap();
+        let n = executor.layout().len;
+        let settings = OptimiserSettings {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            clip_norm: None,
+            rate_scale: vec![1.0; n],
+        };
+        let state = OptimiserState { m: wave(n), v: vec![0.5; n], step: 3 };
+        pollster::block_on(executor.run_set_optimiser(&settings, &state, Wait::Block)).unwrap();
+        let times = executor.profile(ProfiledCall::TrainSteps, &x, &context).unwrap();
+        for kernel in ["gather_batch", "weighted_loss", "adam_commit", "mixture_parameter_grad"] {
+            assert!(times.iter().any(|t| t.kernel == kernel && t.dispatches == 1), "{kernel}: {times:?}");
+        }
+        assert_eq!(pollster::block_on(executor.run_optimiser_state(Wait::Block)).unwrap(), state);
         assert_eq!(before, gradient(&mut executor, 70));
     }
 }

@@ -135,22 +135,41 @@ impl GpuFlow {
         self.training.ahead = false;
     }
 
+    /// Number of the training points.
+    pub(super) fn n_points(&self) -> Result<usize, EngineError> {
+        self.training
+            .data
+            .as_ref()
+            .map(|data| data.n_points)
+            .ok_or(EngineError::NotSet { missing: "the data" })
+    }
+
+    /// How the parameters move.
+    pub(super) fn optimiser_settings(&self) -> Result<OptimiserSettings, EngineError> {
+        let optimiser = self.training.optimiser.as_ref();
+        optimiser.map(|o| o.settings.clone()).ok_or(EngineError::NotSet { missing: "the optimiser" })
+    }
+
+    /// Number of the steps, if they fit and everything is set for them.
+    pub(super) fn check_steps(&self, steps: &TrainSteps<'_>) -> Result<usize, EngineError> {
+        let n_steps = steps.check(self.n_points()?)?;
+        self.optimiser_settings()?;
+        let b = steps.batch_size;
+        if b > self.max_capacity {
+            let what = "batch of a training step: number of samples".to_owned();
+            return Err(EngineError::Limit { what, needed: b as u64, limit: self.max_capacity as u64 });
+        }
+        Ok(n_steps)
+    }
+
     /// Makes the steps one after another, as many per submit as the device should run at a time.
     pub async fn run_train_steps(
         &mut self,
         steps: &TrainSteps<'_>,
         wait: Wait,
     ) -> Result<StepsReport, EngineError> {
-        let data = self.training.data.as_ref().ok_or(EngineError::NotSet { missing: "the data" })?;
-        let n_steps = steps.check(data.n_points)?;
-        if self.training.optimiser.is_none() {
-            return Err(EngineError::NotSet { missing: "the optimiser" });
-        }
+        let n_steps = self.check_steps(steps)?;
         let b = steps.batch_size;
-        if b > self.max_capacity {
-            let what = "batch of a training step: number of samples".to_owned();
-            return Err(EngineError::Limit { what, needed: b as u64, limit: self.max_capacity as u64 });
-        }
         let flop = 6.0 * b as f64 * self.layout.len as f64;
         let draws = (self.gpu.limits.max_storage_buffer_binding_size / (12 * b as u64)).max(1) as usize;
         let at_once = ((SUBMIT_FLOP / flop) as usize).clamp(1, SUBMIT_STEPS).min(draws);
@@ -177,15 +196,37 @@ impl GpuFlow {
         wait: Wait,
         report: &mut StepsReport,
     ) -> Result<(), EngineError> {
+        let (mut encoder, dims) = self.begin_group(steps, n_steps)?;
+        self.record_group(n_steps, &mut begin_pass(&mut encoder, "training"), &dims)?;
+        let Training { optimiser: Some(optimiser), group: Some(group), ahead, .. } = &mut self.training
+        else {
+            return Err(EngineError::NotSet { missing: "the optimiser" });
+        };
+        *ahead = true;
+        group.staging.copy(&mut encoder, &group.report, 4 * n_steps);
+        group.staging.read(&self.gpu, encoder, "training", wait, &mut self.download).await?;
+        for row in self.download.chunks_exact(4) {
+            report.loss.push(row[0]);
+            report.grad_norm.push(row[1]);
+            report.taken.push(row[2] == 1.0);
+            optimiser.step += u64::from(row[2] == 1.0);
+        }
+        Ok(())
+    }
+
+    /// Uploads a group of steps and begins its encoder.
+    pub(super) fn begin_group(
+        &mut self,
+        steps: &TrainSteps<'_>,
+        n_steps: usize,
+    ) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
         self.reserve(steps.batch_size)?;
         self.reserve_group(n_steps * steps.batch_size, n_steps)?;
         self.bind_training()?;
         let dims = BatchDims::new(steps.batch_size, self.max_chunks, steps.log_inv_proposal.is_some(), false);
         let gpu = self.gpu.clone();
         let bound = bound(&mut self.bound)?;
-        let Training { optimiser: Some(optimiser), group: Some(group), pass: Some(pass), ahead, .. } =
-            &mut self.training
-        else {
+        let Training { optimiser: Some(optimiser), group: Some(group), .. } = &self.training else {
             return Err(EngineError::NotSet { missing: "the optimiser" });
         };
         let draws: Vec<[u32; 3]> = steps
@@ -199,7 +240,7 @@ impl GpuFlow {
             })
             .collect();
         let schedule = optimiser.schedule(steps.learning_rate);
-        let mut encoder = gpu.scoped("uploading training steps", || {
+        let encoder = gpu.scoped("uploading training steps", || {
             if bound.dims != Some(dims) {
                 bound.batch.write_dims(&gpu, &dims);
                 bound.dims = Some(dims);
@@ -209,25 +250,27 @@ impl GpuFlow {
             gpu.queue.write_buffer(&optimiser.progress, 0, bytemuck::cast_slice(&[0_u32; 4]));
             Ok(gpu.device.create_command_encoder(&Default::default()))
         })?;
-        {
-            let mut recorder = begin_pass(&mut encoder, "training");
-            pass.base.record_pack(&mut recorder, &dims);
-            for _ in 0..n_steps {
-                recorder.dispatch(&pass.gather, &dims);
-                bound.record(ProfiledCall::Gradient, &mut recorder, &dims);
-                pass.base.record_gradient(&mut recorder, &dims);
-                pass.optimiser.record(&mut recorder, &dims);
-                pass.base.record_pack(&mut recorder, &dims);
-            }
-        }
-        *ahead = true;
-        group.staging.copy(&mut encoder, &group.report, 4 * n_steps);
-        group.staging.read(&gpu, encoder, "training", wait, &mut self.download).await?;
-        for row in self.download.chunks_exact(4) {
-            report.loss.push(row[0]);
-            report.grad_norm.push(row[1]);
-            report.taken.push(row[2] == 1.0);
-            optimiser.step += u64::from(row[2] == 1.0);
+        Ok((encoder, dims))
+    }
+
+    /// Records the dispatches of a group of steps.
+    pub(super) fn record_group(
+        &mut self,
+        n_steps: usize,
+        recorder: &mut impl Recorder,
+        dims: &BatchDims,
+    ) -> Result<(), EngineError> {
+        let bound = bound(&mut self.bound)?;
+        let Some(pass) = &self.training.pass else {
+            return Err(EngineError::NotSet { missing: "the optimiser" });
+        };
+        pass.base.record_pack(recorder, dims);
+        for _ in 0..n_steps {
+            recorder.dispatch(&pass.gather, dims);
+            bound.record(ProfiledCall::TrainSteps, recorder, dims);
+            pass.base.record_gradient(recorder, dims);
+            pass.optimiser.record(recorder, dims);
+            pass.base.record_pack(recorder, dims);
         }
         Ok(())
     }

@@ -1,22 +1,20 @@
 //! What the engine's tests share: the device or a counted skip, random flows and inputs, and the comparison with the
 //! f64 definition. Invariant: one bound constant for all tests; it is not raised for one of them.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod moved;
 
 use lwflow_engine::{DeviceChoice, Engine, EngineSettings, OptimiserSettings, OptimiserState, TrainSteps};
 use lwflow_model::{
-    Activation, BaseSpec, ContextNetworkSpec, Covariance, Flow, FlowSettings, FlowSpec, LayerSpec,
-    MixtureSpec,
+    Activation, BaseSpec, ContextNetworkSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec,
 };
+
+use moved::Moved;
 
 /// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
 pub const BOUND: f64 = 64.0;
 
-static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-
-/// The devices of the tests: the cores and the best adapter. A machine without an adapter is printed and counted; with
-/// `LWFLOW_REQUIRE_ADAPTER=1` it is a failure.
+/// The devices of the tests: the cores and the best adapter. Without an adapter the test counts as skipped.
 pub fn engines_with(settings: &EngineSettings) -> Vec<Engine> {
     let cores = EngineSettings { device: DeviceChoice::Cpu, ..settings.clone() };
     [Engine::new(&cores).unwrap()].into_iter().chain(gpu_with(settings)).collect()
@@ -29,18 +27,7 @@ pub fn engines() -> Vec<Engine> {
 /// The adapter of the tests, or `None`.
 pub fn gpu_with(settings: &EngineSettings) -> Option<Engine> {
     let settings = EngineSettings { device: DeviceChoice::Gpu, ..settings.clone() };
-    match Engine::new(&settings) {
-        Ok(engine) => Some(engine),
-        Err(error) => {
-            assert!(
-                std::env::var("LWFLOW_REQUIRE_ADAPTER").is_err(),
-                "LWFLOW_REQUIRE_ADAPTER is set, but: {error}"
-            );
-            let n = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-            println!("skipped (number {n}): {error}");
-            None
-        }
-    }
+    lwflow_skip::adapter(Engine::new(&settings))
 }
 
 pub fn gpu() -> Option<Engine> {
@@ -174,14 +161,8 @@ pub fn batch(spec: &FlowSpec, n: usize, seed: u64) -> Batch {
     Batch { theta: random.values(n * spec.dim, 2.0), context, weights, control: random.values(n, 1.0) }
 }
 
-/// By how much a layer magnifies the rounding of a coordinate: in a spline of K bins it is K / 2 roundings of the place in a
-/// bin (the interval is two bounds wide), of which the log-det and the gradients are functions of order one.
-pub fn roughness(spec: &FlowSpec) -> f64 {
-    let of = |layer: &LayerSpec| match layer {
-        LayerSpec::AffineCoupling(_) => 1.0,
-        LayerSpec::SplineCoupling(c) => (0.5 * c.n_bins as f64).max(1.0),
-    };
-    spec.layers.iter().map(of).fold(1.0, f64::max)
+fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
 /// Compares every pass of a flow with the f64 definition; returns the worst error of each.
@@ -200,11 +181,7 @@ pub fn compare_flow(
     let (d, c) = (spec.dim, spec.context_dim);
     let (theta64, context64, weights64) = (wide(&theta), wide(&context), wide(&weights));
     let lv64 = lv.as_deref().map(wide);
-    let rough = roughness(spec);
-    let compare = |what: &str, got: &[f32], expected: &[f64], magnitude: &[f64]| {
-        let magnitude: Vec<f64> = magnitude.iter().map(|m| rough * m).collect();
-        compare(what, got, expected, &magnitude)
-    };
+    let moved = Moved::new(&flow, &theta64, &context64, &weights64, lv64.as_deref());
 
     // Each layer's rounding is of the order of the largest coordinate and passes through the layers after it.
     let spread = |rows: &[f64]| -> Vec<f64> {
@@ -218,19 +195,21 @@ pub fn compare_flow(
     let mut errors = Vec::new();
     let (z64, log_det64) = flow.inverse_and_log_det(&theta64, &context64).unwrap();
     let (z, log_det) = executor.inverse(&theta, &context).unwrap();
-    errors.push(("inverse", compare("inverse", &z, &z64, &spread(&z64))));
+    errors.push(("inverse", compare("inverse", &z, &z64, &sum(&spread(&z64), &moved.z))));
     let log_det_magnitude: Vec<f64> = log_det64.iter().map(|v| d as f64 + v.abs()).collect();
+    let log_det_magnitude = sum(&log_det_magnitude, &moved.log_det);
     errors.push(("log_det", compare("log_det", &log_det, &log_det64, &log_det_magnitude)));
     let (x64, _) = flow.forward_and_log_det(&theta64, &context64).unwrap();
     let (x, _) = executor.forward(&theta, &context).unwrap();
-    errors.push(("forward", compare("forward", &x, &x64, &spread(&x64))));
+    errors.push(("forward", compare("forward", &x, &x64, &sum(&spread(&x64), &moved.x))));
 
     let expected = flow.gradient(&theta64, &context64, &weights64, lv64.as_deref()).unwrap();
     let got = executor.gradient(&theta, &context, &weights, lv.as_deref()).unwrap();
     let log_magnitude: Vec<f64> = z64
         .chunks_exact(d)
         .zip(&expected.log_prob)
-        .map(|(z, p)| d as f64 + z.iter().map(|z| z * z).sum::<f64>() + p.abs())
+        .zip(&moved.log_prob)
+        .map(|((z, p), moved)| d as f64 + z.iter().map(|z| z * z).sum::<f64>() + p.abs() + moved)
         .collect();
     errors.push(("log_prob", compare("log_prob", &got.log_prob, &expected.log_prob, &log_magnitude)));
     let alone = executor.log_prob(&theta, &context).unwrap();
@@ -253,15 +232,9 @@ pub fn compare_flow(
         let mean = block.iter().sum::<f64>() / block.len().max(1) as f64;
         block.iter_mut().for_each(|m| *m += mean.max(1e-30));
     }
-    // So do sums and derivatives near zero: what a rounding of every parameter changes stands for that.
-    let mut rounded = flow.clone();
-    let mut random = Random::new(seed + 3);
-    let epsilon = f64::from(f32::EPSILON);
-    rounded.params_mut().iter_mut().for_each(|p| *p *= 1.0 + epsilon * random.value());
-    let moved = rounded.gradient(&theta64, &context64, &weights64, lv64.as_deref()).unwrap();
-    for ((m, moved), expected) in magnitude.iter_mut().zip(&moved.params).zip(&expected.params) {
-        *m += (moved - expected).abs() / epsilon;
-    }
+    // So do sums and derivatives near zero.
+    let magnitude = sum(&magnitude, &moved.params);
+    let context_magnitude = sum(&context_magnitude, &moved.context);
     errors.push(("gradient", compare("gradient", &got.grad, &expected.params, &magnitude)));
     let what = "gradient of the context";
     errors.push((what, compare(what, &got.grad_context, &expected.context, &context_magnitude)));

@@ -1,9 +1,11 @@
 //! Truncated, overwritten and random bytes: an error or checked numbers, never a panic.
 
+use parquet::basic::Compression;
 use proptest::prelude::*;
 
-use super::super::{ChainSettings, SampleTable, WeightedPairs, read_chains, read_pairs, read_samples};
-use super::{all, folder, put, write};
+use super::super::parquet_file::ParquetOut;
+use super::super::{FileError, SampleTable, WeightedPairs, read_pairs, read_samples};
+use super::{all, folder, npz, put, write};
 
 /// The bytes of a small valid file of the given extension.
 fn valid(extension: &str) -> Vec<u8> {
@@ -17,7 +19,7 @@ fn valid(extension: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-fn check_pairs(pairs: &WeightedPairs) {
+pub(super) fn check_pairs(pairs: &WeightedPairs) {
     assert_eq!(pairs.theta.len(), pairs.n * pairs.dim);
     assert_eq!(pairs.log_weights.len(), pairs.n);
     assert!(pairs.theta.iter().all(|v| v.is_finite()));
@@ -39,14 +41,14 @@ fn survive(extension: &str, bytes: &[u8]) {
 }
 
 #[derive(Debug, Clone)]
-enum Damage {
+pub(super) enum Damage {
     Cut(prop::sample::Index),
     Flip(Vec<(prop::sample::Index, u8)>),
     Overwrite(prop::sample::Index, Vec<u8>),
     Drop(prop::sample::Index, usize),
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+pub(super) fn damage() -> impl Strategy<Value = Damage> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
         index().prop_map(Damage::Cut),
@@ -56,7 +58,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn apply(mut bytes: Vec<u8>, damage: &Damage) -> Vec<u8> {
+pub(super) fn apply(mut bytes: Vec<u8>, damage: &Damage) -> Vec<u8> {
     let n = bytes.len();
     match damage {
         Damage::Cut(at) => bytes.truncate(at.index(n)),
@@ -73,8 +75,31 @@ fn apply(mut bytes: Vec<u8>, damage: &Damage) -> Vec<u8> {
     bytes
 }
 
-const CHAIN: &str = "2 1.5 0.1 0.2\n1 1.25 0.3 0.4\n5 2.5e0 -0.5 0.6\n1 inf 0.7 0.8\n";
-const DEAD: &str = "0.1 0.2 -10.0 -inf\n0.3 0.4 -9 -1e30\n0.5 0.6 -8.5 -10.0\n0.7 0.8 -7 -9\n";
+/// A table of columns a, b and log_weight, whatever the numbers.
+fn table_of(extension: &str, values: &[f64]) -> Vec<u8> {
+    let n = values.len() / 3;
+    let column = |j: usize| -> Vec<f64> { values.chunks_exact(3).map(|row| row[j]).collect() };
+    match extension {
+        "npz" => {
+            let theta: Vec<f64> = values.chunks_exact(3).flat_map(|row| [row[0], row[1]]).collect();
+            npz(&[("theta", &[n as u64, 2], &theta), ("log_weight", &[n as u64], &column(2))])
+        }
+        "csv" => {
+            let rows = values.chunks_exact(3).map(|row| format!("{},{},{}\n", row[0], row[1], row[2]));
+            ["a,b,log_weight\n".to_owned()].into_iter().chain(rows).collect::<String>().into_bytes()
+        }
+        _ => {
+            let names = ["a", "b", "log_weight"].map(str::to_owned);
+            let mut bytes = Vec::new();
+            let mut out = ParquetOut::new(&mut bytes, &names, Compression::SNAPPY).unwrap();
+            out.rows(n, |row, column| values[3 * row + column]).unwrap();
+            out.finish().unwrap();
+            bytes
+        }
+    }
+}
+
+const FORMATS: [&str; 3] = ["npz", "csv", "parquet"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
@@ -106,25 +131,64 @@ proptest! {
     }
 
     #[test]
-    fn damaged_chains(damage in damage(), burn_in in 0.0_f64..1.0) {
-        let folder = folder();
-        put(&folder, "mc_1.txt", apply(CHAIN.into(), &damage));
-        put(&folder, "ns_dead-birth.txt", apply(DEAD.into(), &damage));
-        put(&folder, "ns_phys_live-birth.txt", "0.2 0.3 -5 -8.5\n");
-        if let Ok(read) = read_chains(&folder.path().join("mc"), &ChainSettings { parameters: None, burn_in }) {
-            check_pairs(&read.pairs);
-        }
-        if let Ok(read) = read_chains(&folder.path().join("ns"), &ChainSettings::default()) {
-            check_pairs(&read.pairs);
-            let log_z = read.pairs.log_z().unwrap();
-            prop_assert!(log_z.log_z.is_finite() && log_z.sd.is_finite());
+    fn numbers_of_any_kind(values in proptest::collection::vec(any::<u64>().prop_map(f64::from_bits), 3..30)) {
+        for extension in FORMATS {
+            survive(extension, &table_of(extension, &values));
         }
     }
 
     #[test]
-    fn numbers_of_any_kind_in_a_csv(values in proptest::collection::vec(any::<u64>().prop_map(f64::from_bits), 3..30)) {
-        let rows: Vec<String> = values.chunks_exact(3).map(|r| format!("{},{},{}", r[0], r[1], r[2])).collect();
-        survive("csv", format!("a,b,log_weight\n{}\n", rows.join("\n")).as_bytes());
+    fn a_number_that_is_none_is_refused_with_its_row(
+        n in 1_usize..20,
+        at in any::<prop::sample::Index>(),
+        bad in prop::sample::select(vec![f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY]),
+    ) {
+        let mut values: Vec<f64> = (0..3 * n).map(|i| 0.5 * i as f64).collect();
+        let at = at.index(3 * n);
+        values[at] = bad;
+        let folder = folder();
+        for extension in FORMATS {
+            let path = put(&folder, &format!("bad.{extension}"), table_of(extension, &values));
+            match read_pairs(&path, &all(), None) {
+                // A log weight of -inf is legal beside another.
+                Ok(pairs) => {
+                    prop_assert!(at % 3 == 2 && bad == f64::NEG_INFINITY && n > 1, "{}", extension);
+                    check_pairs(&pairs);
+                }
+                Err(FileError::BadValue { at: place, .. }) => prop_assert_eq!(place.row, at / 3, "{}", extension),
+                Err(error) => {
+                    let alone = at % 3 == 2 && bad == f64::NEG_INFINITY && n == 1;
+                    prop_assert!(alone && matches!(error, FileError::AllWeightsZero { .. }), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// Cut text may be a whole table of fewer rows, or end in a number without its end; no row before that is read as another.
+#[test]
+fn a_truncated_csv_is_refused_or_read_up_to_its_end() {
+    let bytes = valid("csv");
+    let folder = folder();
+    let whole = read_pairs(&put(&folder, "whole.csv", &bytes), &all(), None).unwrap();
+    for length in 0..bytes.len() {
+        let path = put(&folder, "cut.csv", &bytes[..length]);
+        let Ok(pairs) = read_pairs(&path, &all(), None) else { continue };
+        check_pairs(&pairs);
+        let same = 2 * (pairs.n - 1);
+        assert!(pairs.n <= whole.n && pairs.theta[..same] == whole.theta[..same], "cut to {length}");
+    }
+}
+
+#[test]
+fn empty_tables_are_refused() {
+    let folder = folder();
+    for extension in FORMATS {
+        for bytes in [Vec::new(), table_of(extension, &[])] {
+            let path = put(&folder, &format!("empty.{extension}"), bytes);
+            let error = read_pairs(&path, &all(), None).unwrap_err();
+            assert!(matches!(error, FileError::Empty { .. }), "{extension}: {error}");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod chains;
 mod damage;
+mod damaged_chains;
 mod export;
 mod pairs;
 mod refusals;
