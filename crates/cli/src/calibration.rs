@@ -242,7 +242,12 @@ impl Calibration {
 
 /// A p-value to two or three digits.
 pub fn p_text(p: f64) -> String {
-    if p < 1e-3 { format!("{p:.0e}") } else { format!("{p:.3}") }
+    match p {
+        // One minus a sum of probabilities resolves no less.
+        _ if p < 1e-12 => "<1e-12".to_owned(),
+        _ if p < 1e-3 => format!("{p:.0e}"),
+        _ => format!("{p:.3}"),
+    }
 }
 
 /// Checksum of a model file, by which a calibration knows its model.
