@@ -12,6 +12,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod display;
+mod rate;
+mod state;
 
 pub use display::Bar;
 

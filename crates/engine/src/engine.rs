@@ -81,10 +81,16 @@ pub async fn list_devices_async() -> Vec<DeviceInfo> {
     found(&EngineSettings::default()).await.0
 }
 
+/// Adapters that no kernel can run on: without compute, or of no kind that is known. [`list_devices`] leaves them out.
+#[must_use]
+pub fn list_unusable_adapters() -> Vec<DeviceInfo> {
+    pollster::block_on(adapters()).1
+}
+
 /// Devices, best kind first and in the order of the drivers within a kind, and the adapters behind them.
 async fn found(settings: &EngineSettings) -> (Vec<DeviceInfo>, Vec<Option<wgpu::Adapter>>) {
     let mut found: Vec<(DeviceInfo, Option<wgpu::Adapter>)> =
-        adapters().await.into_iter().map(|(info, adapter)| (info, Some(adapter))).collect();
+        adapters().await.0.into_iter().map(|(info, adapter)| (info, Some(adapter))).collect();
     found.push((cpu_info(settings.n_threads), None));
     found.sort_by_key(|(info, _)| info.kind);
     for (i, (info, _)) in found.iter_mut().enumerate() {

@@ -35,7 +35,7 @@ mod wgsl;
 pub use choice::{KernelChoice, KernelPath};
 pub use cpu::fma_peak;
 pub use device::{AdapterLimits, DeviceChoice, DeviceInfo, DeviceKind, SubgroupSizes};
-pub use engine::{Engine, EngineSettings, list_devices, list_devices_async};
+pub use engine::{Engine, EngineSettings, list_devices, list_devices_async, list_unusable_adapters};
 pub use error::EngineError;
 pub use flow::{FlowExecutor, Gradient};
 pub use gpu::{KernelTime, ProfiledCall};

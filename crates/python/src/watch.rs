@@ -70,7 +70,7 @@ impl Watch {
     /// An event of rounds.
     pub fn rounds(&mut self, event: RoundsEvent<'_>) -> ControlFlow<()> {
         match event {
-            RoundsEvent::Evaluating { round, done, total } => {
+            RoundsEvent::Evaluating { round, done, total, .. } => {
                 let stage = if round == 0 { "prior" } else { "likelihood" };
                 self.tell(Event { stage, round, done, total, more: Vec::new() })
             }

@@ -13,7 +13,9 @@ use crate::progress::print;
 use clap::Args;
 use environment::{Device, Environment, SelfTest};
 use findings::findings;
-use lwflow_engine::{DeviceChoice, Engine, EngineSettings, list_devices};
+use lwflow_engine::{
+    DeviceChoice, Engine, EngineError, EngineSettings, list_devices, list_unusable_adapters,
+};
 use std::fmt::Write;
 
 /// Arguments of `lwflow doctor`.
@@ -28,20 +30,25 @@ pub(super) fn run_doctor(args: &DoctorArgs) -> Result<Status, CommandError> {
     let settings = |device| EngineSettings { device, ..EngineSettings::default() };
     let devices = list_devices().into_iter().map(|info| {
         let choice = info.index.map_or(DeviceChoice::Cpu, DeviceChoice::Index);
-        let test = match Engine::new(&settings(choice)) {
+        let opened = Engine::new(&settings(choice));
+        let is_opened = opened.is_ok();
+        let test = match opened.and_then(|engine| engine.self_test().map(|_| ())) {
+            Ok(()) => SelfTest::Passed,
+            Err(error @ EngineError::Limit { .. }) => SelfTest::TooSmall(error.to_string()),
+            Err(error) if is_opened => SelfTest::Failed(error.to_string()),
             Err(error) => SelfTest::NotOpened(error.to_string()),
-            Ok(engine) => match engine.self_test() {
-                Ok(_) => SelfTest::Passed,
-                Err(error) => SelfTest::Failed(error.to_string()),
-            },
         };
         Device { info, test }
     });
-    let environment = Environment::of_this_machine(devices.collect());
+    let unusable = list_unusable_adapters();
+    let environment = Environment::of_this_machine(devices.collect(), unusable);
     let mut text = String::from("devices:\n");
     for Device { info, test } in &environment.devices {
         let index = info.index.map(|i| format!("{i}: ")).unwrap_or_default();
         let _ = writeln!(text, "  {index}{info}\n      {}self-test: {test}", limits(info));
+    }
+    for info in &environment.unusable {
+        let _ = writeln!(text, "  {info}\n      {}not used", limits(info));
     }
     let wanted = &args.device;
     // Opened anew, so that the choice is made as every other command makes it.

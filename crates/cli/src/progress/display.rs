@@ -1,13 +1,15 @@
 //! One display of long work: its stage, rate and remaining time, and in a fit the round, evaluations, effective size, log Z
-//! and the course of the loss. Three lines on a terminal however narrow it is; elsewhere a line every few seconds.
+//! and the course of the loss. Lines on a terminal that are never longer than it; elsewhere a line every few seconds.
 
-use super::{Console, Log, go_on};
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use super::state::State;
+use super::{Console, Log, columns, go_on};
+use console::Term;
+use indicatif::{ProgressBar, ProgressStyle};
 use lwflow_host::fit::{FitProgress, Stage};
 use lwflow_host::rounds::{RoundRow, RoundsEvent};
 use lwflow_host::truncated::{TruncatedEvent, TruncatedRound};
-use serde_json::{Map, Value, json};
-use std::cell::RefCell;
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
@@ -15,8 +17,10 @@ use std::time::{Duration, Instant};
 
 /// Time between two lines about a stage that goes on, in text and in JSON.
 const EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
-/// Most losses that are drawn.
-const SPARKS: usize = 16;
+/// Time between two looks of the display.
+const LOOK: Duration = Duration::from_millis(100);
+/// Columns of a terminal that does not say how wide it is.
+const COLUMNS: usize = 80;
 
 /// A display, or nothing.
 #[derive(Debug)]
@@ -25,22 +29,8 @@ pub struct Bar {
     bar: Option<ProgressBar>,
     what: String,
     state: RefCell<State>,
-}
-
-/// What there is to show.
-#[derive(Debug)]
-struct State {
-    stage: String,
-    unit: String,
-    begun: Instant,
-    told: Instant,
-    /// Evaluations when the stage began.
-    evaluations: usize,
-    fit_stage: Option<Stage>,
-    round_stage: Option<(usize, bool)>,
-    /// The last round that ended.
-    row: Option<RoundRow>,
-    losses: Vec<f64>,
+    /// When its words were last made.
+    shown: Cell<Option<Instant>>,
 }
 
 impl Console {
@@ -49,19 +39,8 @@ impl Console {
         let what = what.into();
         let live = !self.quiet && self.log == Log::Text && std::io::stderr().is_terminal();
         let bar = live.then(|| ProgressBar::new(1));
-        let now = Instant::now();
-        let state = State {
-            stage: what.clone(),
-            unit: unit.to_owned(),
-            begun: now,
-            told: now,
-            evaluations: 0,
-            fit_stage: None,
-            round_stage: None,
-            row: None,
-            losses: Vec::new(),
-        };
-        let made = Bar { console: *self, bar, what, state: RefCell::new(state) };
+        let state = RefCell::new(State::new(what.clone(), unit));
+        let made = Bar { console: *self, bar, what, state, shown: Cell::new(None) };
         made.show_stage();
         made
     }
@@ -70,9 +49,13 @@ impl Console {
 impl Bar {
     /// Shows `done` of `total` and says whether to go on.
     pub fn update(&self, done: usize, total: usize) -> ControlFlow<()> {
+        self.state.borrow_mut().rate.record(Instant::now(), done, total);
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
+            if self.shown.get().is_none_or(|shown| shown.elapsed() >= LOOK) {
+                self.show_words();
+            }
         } else {
             self.tell(done, total);
         }
@@ -81,37 +64,21 @@ impl Bar {
 
     /// Begins a stage, from its own start.
     fn begin(&self, stage: String, unit: &str) {
-        {
-            let mut state = self.state.borrow_mut();
-            let now = Instant::now();
-            (state.stage, state.unit) = (stage, unit.to_owned());
-            (state.begun, state.told) = (now, now);
-            state.losses.clear();
-            let stage = json!({ "stage": state.stage, "unit": state.unit });
-            self.console.event("stage", stage);
-        }
+        self.console.event("stage", json!({ "stage": stage, "unit": unit }));
+        self.state.borrow_mut().begin(stage, unit);
+        self.show_stage();
         if let Some(bar) = &self.bar {
             bar.reset();
         }
-        self.show_stage();
     }
 
     fn show_stage(&self) {
         let Some(bar) = &self.bar else { return };
-        let state = self.state.borrow();
-        let template = "{prefix} {wide_bar} {percent:>3} %\n{rate} {unit} per second, {eta} left\n{wide_msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            let rate = |state: &ProgressState, out: &mut dyn Write| {
-                let _ = write!(out, "{:.0}", state.per_sec());
-            };
-            let unit = state.unit.clone();
-            let unit = move |_: &ProgressState, out: &mut dyn Write| {
-                let _ = out.write_str(&unit);
-            };
-            bar.set_style(style.with_key("rate", rate).with_key("unit", unit));
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3} %\n{msg}") {
+            bar.set_style(style);
         }
-        bar.set_prefix(state.stage.clone());
-        bar.set_message(state.words());
+        self.show_words();
+        bar.set_prefix(self.state.borrow().stage.clone());
     }
 
     /// A remark above the display.
@@ -142,15 +109,19 @@ impl Bar {
             state.round_stage.replace(now) != Some(now)
         };
         match event {
-            RoundsEvent::Evaluating { round, done, total } => {
+            RoundsEvent::Evaluating { round, done, total, n_evaluations } => {
+                self.state.borrow_mut().n_evaluations = n_evaluations;
                 if begins((round, false)) {
                     let stage =
                         if round == 0 { "prior".into() } else { format!("round {round}: likelihood") };
                     self.begin(stage, "evaluations");
                 }
-                self.state.borrow_mut().evaluations = done;
-                self.show_words();
                 self.update(done, total)
+            }
+            RoundsEvent::Scanned { posterior_ess, log_z } => {
+                self.state.borrow_mut().found = Some((posterior_ess, log_z));
+                self.show_words();
+                go_on()
             }
             RoundsEvent::Training { round, beta, visits, max_visits, validation_loss } => {
                 if begins((round, true)) {
@@ -161,7 +132,8 @@ impl Bar {
             }
             RoundsEvent::Round(row) => {
                 let mut state = self.state.borrow_mut();
-                (state.row, state.evaluations) = (Some(row.clone()), 0);
+                state.n_evaluations = row.n_evaluations;
+                state.found = Some((row.posterior_ess, row.log_z));
                 drop(state);
                 match self.console.log {
                     Log::Json => self.console.event("round", serde_json::to_value(row).unwrap_or_default()),
@@ -211,17 +183,16 @@ impl Bar {
     }
 
     fn loss(&self, loss: Option<f64>) {
-        let mut state = self.state.borrow_mut();
-        if let Some(loss) = loss.filter(|loss| state.losses.last() != Some(loss)) {
-            state.losses.push(loss);
-            drop(state);
+        if loss.is_some_and(|loss| self.state.borrow_mut().loss(loss)) {
             self.show_words();
         }
     }
 
     fn show_words(&self) {
         if let Some(bar) = &self.bar {
-            bar.set_message(self.state.borrow().words());
+            let columns = columns(&Term::stderr()).unwrap_or(COLUMNS);
+            bar.set_message(self.state.borrow().words(columns));
+            self.shown.set(Some(Instant::now()));
         }
     }
 
@@ -234,57 +205,11 @@ impl Bar {
             return;
         }
         state.told = Instant::now();
-        let per_second = done as f64 / state.begun.elapsed().as_secs_f64();
-        let left = total.saturating_sub(done) as f64 / per_second;
         if json {
-            let mut fields = state.fields();
-            fields.extend(
-                [("done", json!(done)), ("total", json!(total)), ("per_second", json!(per_second))]
-                    .map(|(name, value)| (name.to_owned(), value)),
-            );
-            fields.insert("seconds_left".to_owned(), json!(left));
-            self.console.event("progress", Value::Object(fields));
+            self.console.event("progress", Value::Object(state.fields(done, total)));
         } else {
-            let State { stage, unit, .. } = &*state;
-            let percent = 100 * done / total.max(1);
-            let loss = state.losses.last().map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
-            let line = format!(
-                "{stage}: {percent} % of {total} {unit}, {per_second:.0} {unit} per second, {left:.0} s left{loss}"
-            );
-            self.console.remark(line);
+            self.console.remark(state.line(done, total));
         }
-    }
-}
-
-impl State {
-    /// The state of a fit in a few words.
-    fn words(&self) -> String {
-        let mut words = Vec::new();
-        if let Some(row) = &self.row {
-            words.push(format!("{} evaluations", row.n_evaluations + self.evaluations));
-            words.push(format!("ESS {:.0}", row.posterior_ess));
-            words.push(format!("log Z {:.3}", row.log_z));
-        }
-        if let Some(loss) = self.losses.last() {
-            words.push(format!("loss {loss:.3} {}", sparkline(&self.losses)));
-        }
-        words.join("  ")
-    }
-
-    /// The same for programs.
-    fn fields(&self) -> Map<String, Value> {
-        let row = self.row.as_ref();
-        let evaluations = row.map_or(0, |row| row.n_evaluations) + self.evaluations;
-        let fields = [
-            ("stage", json!(self.stage)),
-            ("unit", json!(self.unit)),
-            ("round", json!(self.round_stage.map(|(round, _)| round))),
-            ("n_evaluations", json!(self.round_stage.map(|_| evaluations))),
-            ("posterior_ess", json!(row.map(|row| row.posterior_ess))),
-            ("log_z", json!(row.map(|row| row.log_z))),
-            ("loss", json!(self.losses.last())),
-        ];
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -316,38 +241,16 @@ fn row_line(row: &RoundRow) -> String {
     line
 }
 
-/// The last losses as bars of eight heights, the least loss as the lowest.
-fn sparkline(losses: &[f64]) -> String {
-    const HEIGHTS: [char; 8] =
-        ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
-    let last = &losses[losses.len().saturating_sub(SPARKS)..];
-    let least = last.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = last.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let height = |loss: &f64| {
-        let share = if most > least { (loss - least) / (most - least) } else { 0.0 };
-        HEIGHTS[((share * 8.0) as usize).min(7)]
-    };
-    last.iter().map(height).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_sparkline_shows_the_last_losses_between_their_extremes() {
-        assert_eq!(sparkline(&[]), "");
-        assert_eq!(sparkline(&[2.0, 2.0]), "\u{2581}\u{2581}");
-        assert_eq!(sparkline(&[3.0, 2.0, 1.0]), "\u{2588}\u{2585}\u{2581}");
-        let many: Vec<f64> = (0..40).map(|i| -f64::from(i)).collect();
-        let drawn = sparkline(&many);
-        assert_eq!(drawn.chars().count(), SPARKS);
-        assert!(drawn.starts_with('\u{2588}') && drawn.ends_with('\u{2581}'));
-    }
-
-    #[test]
-    fn the_words_are_those_of_the_last_round() {
+    fn the_words_are_what_is_known() {
         let bar = Console::text(true).bar("", "points");
+        let words = || bar.state.borrow().words(80).lines().skip(1).collect::<Vec<_>>().join("|");
+        let evaluating =
+            |round, done, n_evaluations| RoundsEvent::Evaluating { round, done, total: 100, n_evaluations };
         let training = |loss| RoundsEvent::Training {
             round: 1,
             beta: 0.5,
@@ -355,15 +258,21 @@ mod tests {
             max_visits: 20,
             validation_loss: loss,
         };
-        assert!(bar.update_rounds(training(None)).is_continue());
-        assert_eq!(bar.state.borrow().words(), "");
+        assert!(bar.update_rounds(evaluating(0, 50, 50)).is_continue());
+        assert_eq!(words(), "50 evaluations  ESS –  log Z –  loss –");
+        let _ = bar.update_rounds(RoundsEvent::Scanned { posterior_ess: 4.4, log_z: -3.5 });
+        let _ = bar.update_rounds(training(None));
+        assert_eq!(words(), "50 evaluations  ESS 4  log Z -3.500  loss –");
         let _ = bar.update_rounds(training(Some(1.5)));
         let _ = bar.update_rounds(training(Some(1.25)));
-        assert_eq!(bar.state.borrow().words(), "loss 1.250 \u{2588}\u{2581}");
+        assert_eq!(words(), "50 evaluations  ESS 4  log Z -3.500  loss 1.250 \u{2588}\u{2581}");
+        let _ = bar.update_rounds(evaluating(1, 10, 60));
+        let fields = bar.state.borrow().fields(10, 100);
+        assert_eq!((&fields["posterior_ess"], &fields["per_second"]), (&json!(4.4), &Value::Null));
         let row = RoundRow {
             round: 1,
             beta: 0.5,
-            n_evaluations: 5000,
+            n_evaluations: 150,
             pooled_ess: 100.0,
             n_components: 2,
             visits: 20,
@@ -375,10 +284,13 @@ mod tests {
             seconds: (1.0, 2.0),
         };
         let _ = bar.update_rounds(RoundsEvent::Round(&row));
-        let _ = bar.update_rounds(RoundsEvent::Evaluating { round: 2, done: 50, total: 100 });
-        let fields = bar.state.borrow().fields();
-        assert_eq!(bar.state.borrow().words(), "5050 evaluations  ESS 321  log Z -3.250");
-        assert_eq!((&fields["round"], &fields["n_evaluations"]), (&json!(2), &json!(5050)));
+        let _ = bar.update_rounds(evaluating(2, 50, 200));
+        let fields = bar.state.borrow().fields(50, 100);
+        // The loss of a training that is over is still shown, but no longer one for programs.
+        assert_eq!(words(), "200 evaluations  ESS 321  log Z -3.250  loss 1.250 \u{2588}\u{2581}");
+        assert_eq!((&fields["round"], &fields["n_evaluations"]), (&json!(2), &json!(200)));
         assert_eq!((&fields["stage"], &fields["loss"]), (&json!("round 2: likelihood"), &Value::Null));
+        let _ = bar.update_rounds(training(Some(1.0)));
+        assert!(words().ends_with("loss 1.000 \u{2581}"), "{}", words());
     }
 }

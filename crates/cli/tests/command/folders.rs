@@ -96,6 +96,29 @@ fn full_and_read_only_file_systems_are_named() {
     on("ro", "fit rounds.toml --out disk/out").expect(3, &["disk/out: cannot write there", "Read-only"]);
 }
 
+/// What `chmod a-w` makes of a folder, which needs no mounts; but root writes in spite of it.
+#[test]
+fn folders_without_the_right_to_write_are_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = workplace();
+    let at = folder.path();
+    let locked = at.join("locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o555)).unwrap();
+    if std::fs::write(locked.join("probe"), b"").is_ok() {
+        println!("SKIP folders without the right to write: this user writes everywhere");
+        return;
+    }
+    for task in ["fit.toml", "rounds.toml"] {
+        for out in ["locked", "locked/out"] {
+            let says = format!("{out}: cannot write there");
+            lwflow(at, &format!("fit {task} --out {out} --device cpu"))
+                .expect(3, &[&says, "Permission denied"]);
+        }
+    }
+    assert!(names(&locked).is_empty(), "{:?}", names(&locked));
+}
+
 #[test]
 fn a_folder_has_one_run_at_a_time() {
     let folder = workplace();

@@ -1,4 +1,4 @@
-//! A terminal of 40 columns, and Ctrl-C on it. `script` of util-linux makes the terminal.
+//! Terminals of 80 and of 40 columns, what a fit shows on them, and Ctrl-C. `script` of util-linux makes the terminal.
 
 #![cfg(target_os = "linux")]
 
@@ -53,7 +53,7 @@ fn plain(line: &str) -> String {
 fn assert_fits(text: &str, columns: usize) {
     for line in text.lines().map(plain) {
         let n = line.chars().count();
-        let display = line.contains(" per second, ") && n % columns == 0;
+        let display = line.contains(" left ") && n % columns == 0;
         let whole = line.split_whitespace().count() <= 1 || line.starts_with("Usage: ");
         let fits = display || whole || n <= columns;
         assert!(fits, "{} columns of {columns}: `{line}`\n{text}", line.chars().count());
@@ -86,6 +86,68 @@ fn forty_columns_hold_everything_that_is_said() {
     // What programs read stays whole.
     let (said, _) = on_terminal(at, 40, "$LWFLOW check TASK.toml --json 2>/dev/null").unwrap();
     assert!(serde_json::from_str::<serde_json::Value>(&said).is_ok(), "{said}");
+}
+
+/// What the live display of a fit in rounds said, one look after the other, each with a blank between its lines.
+fn looks(folder: &Path, columns: usize) -> Option<Vec<String>> {
+    // Half a millisecond for every theta, so that the scan has a rate.
+    let script = "while read -r n; do
+        sleep $(awk \"BEGIN { print $n * 0.0005 }\")
+        head -n $n | awk '{ z = ($1 - 0.5) / 0.02; printf \"%.9f\\n\", 3 - z * z / 2 }'
+        done";
+    std::fs::write(folder.join("slow.sh"), script).unwrap();
+    let task = "[likelihood]\ncommand = [\"sh\", \"slow.sh\"]\nprotocol = \"csv\"\ntimeout = 20.0\n\
+                [rounds]\ntarget_ess = 300\nn_scan = 4096\n\
+                [parameters.a]\nprior = \"uniform\"\nlower = 0\nupper = 1\n\
+                [flow]\nn_layers = 2\nhidden = [8, 8]\n[training]\nmax_visits = 20000\nbatch_size = 128\n\
+                [output]\nfigures = false\n";
+    std::fs::write(folder.join("ROUNDS.toml"), task).unwrap();
+    let (said, status) = on_terminal(folder, columns, &format!("$LWFLOW fit ROUNDS.toml --out r{columns}"))?;
+    assert_eq!(status, 0, "{said}");
+    assert_fits(&said, columns);
+    Some(said.lines().map(plain).filter(|line| line.contains(" left ")).collect())
+}
+
+/// The number before `unit`, where there is one; the first line, a full one, ends with a percent sign.
+fn before<'a>(look: &'a str, unit: &str) -> Option<&'a str> {
+    let (words, _) = look.split_once(unit)?;
+    words.rsplit([' ', '%']).next().filter(|word| word.parse::<f64>().is_ok())
+}
+
+/// Round, evaluations, effective size, log Z, losses, rate and remaining time: all at every width, what is not known yet as
+/// a dash.
+#[test]
+fn a_fit_in_rounds_shows_how_it_goes() {
+    let folder = workplace();
+    for (columns, per_second) in [(80, " evaluations per second,"), (40, " evaluations/s,")] {
+        let Some(looks) = looks(folder.path(), columns) else { return };
+        let shown = format!("{looks:#?}");
+        let any = |holds: &dyn Fn(&str) -> bool| looks.iter().any(|look| holds(look));
+        // During the scan: evaluations at once, a dash for the rest, then rate and remaining time.
+        let scan: Vec<&String> = looks.iter().filter(|look| look.starts_with("prior ")).collect();
+        assert!(scan.iter().any(|look| look.contains("ESS –  log Z –  loss –")), "{shown}");
+        assert!(
+            scan.iter().any(|look| before(look, " evaluations  ESS").is_some_and(|n| n != "0")),
+            "{shown}"
+        );
+        assert!(scan[0].contains(&format!("–{per_second} – left")), "{shown}");
+        let rated = |look: &&&String| before(look, per_second).is_some() && before(look, " s left").is_some();
+        assert!(scan.iter().any(|look| rated(&look)), "{shown}");
+        // In a round: its number, what the scan has found, and the losses.
+        let training = |look: &str| look.starts_with("round 1: training (beta ") && look.contains(" points");
+        assert!(any(&|look| training(look) && before(look, " evaluations  ESS") == Some("4096")), "{shown}");
+        assert!(
+            any(&|look| training(look) && !look.contains("ESS –") && !look.contains("log Z –")),
+            "{shown}"
+        );
+        let has_loss = |look: &str| {
+            let after = look.split_once("loss ").map(|(_, after)| after);
+            after.is_some_and(|after| after.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+        };
+        assert!(any(&|look| training(look) && has_loss(look)), "{shown}");
+        assert!(any(&|look| look.contains('\u{2581}')), "{shown}");
+        assert!(any(&|look| look.starts_with("round 1: likelihood ")), "{shown}");
+    }
 }
 
 /// Two signals to the foreground of a terminal: the first is answered, the second ends the program at once.

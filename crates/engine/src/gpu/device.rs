@@ -66,18 +66,20 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-/// All adapters with compute, in the order of the drivers.
-pub(crate) async fn adapters() -> Vec<(DeviceInfo, wgpu::Adapter)> {
-    instance()
-        .enumerate_adapters(wgpu::Backends::all())
-        .await
-        .into_iter()
-        .filter(|a| {
-            a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
-                && a.get_info().device_type != wgpu::DeviceType::Other
-        })
-        .map(|a| (DeviceInfo::of_adapter(&a.get_info(), a.features(), &a.limits()), a))
-        .collect()
+/// Adapters in the order of the drivers: those that kernels may run on, and those that have no compute or are of no kind
+/// that is known.
+pub(crate) async fn adapters() -> (Vec<(DeviceInfo, wgpu::Adapter)>, Vec<DeviceInfo>) {
+    let (mut usable, mut others) = (Vec::new(), Vec::new());
+    for adapter in instance().enumerate_adapters(wgpu::Backends::all()).await {
+        let info = DeviceInfo::of_adapter(&adapter.get_info(), adapter.features(), &adapter.limits());
+        let flags = adapter.get_downlevel_capabilities().flags;
+        if flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) && info.kind != DeviceKind::Other {
+            usable.push((info, adapter));
+        } else {
+            others.push(info);
+        }
+    }
+    (usable, others)
 }
 
 impl Gpu {
@@ -87,6 +89,7 @@ impl Gpu {
         adapter: &wgpu::Adapter,
         timeout: Duration,
     ) -> Result<Self, EngineError> {
+        super::limits::check(&adapter.limits())?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("lwflow"),
             required_features: adapter.features() & WANTED,

@@ -6,6 +6,7 @@ mod device;
 mod faults;
 mod flow;
 mod likelihood;
+mod limits;
 mod on_device;
 mod optimiser;
 mod passes;

@@ -9,7 +9,7 @@ use crate::outer::Support;
 use crate::posterior::Posterior;
 use crate::prior::Prior;
 use crate::rng::CounterField;
-use crate::weights::{kish_ess, log_add, normalised_weights, thinned};
+use crate::weights::{kish_ess, log_add, log_sum_exp, normalised_weights, thinned};
 use lwflow_engine::Engine;
 use rayon::prelude::*;
 
@@ -47,6 +47,15 @@ pub(super) struct Drawn {
     pub(super) theta: Vec<f64>,
     /// `[n]`.
     pub(super) log_likelihood: Vec<f64>,
+}
+
+/// What all points together say of the posterior.
+pub(super) struct Worth {
+    /// Effective size.
+    pub(super) ess: f64,
+    /// log Z and its standard error, which counts the points as independent.
+    pub(super) log_z: f64,
+    pub(super) log_z_sd: f64,
 }
 
 impl Pool {
@@ -172,6 +181,14 @@ impl Pool {
                 beta * log_l + self.log_prior[i] - log_proposal[i]
             })
             .collect()
+    }
+
+    /// See [`Worth`].
+    pub(super) fn worth(&self) -> Worth {
+        let log_weights = self.log_weights(&self.log_proposal(), 1.0);
+        let (n, ess) = (log_weights.len() as f64, kish_ess(&log_weights));
+        let log_z_sd = ((n / ess - 1.0).max(0.0) / n).sqrt();
+        Worth { ess, log_z: log_sum_exp(&log_weights) - n.ln(), log_z_sd }
     }
 
     /// The largest beta in (`from`, 1] whose effective sample size reaches `target_ess`; `from` if none does.

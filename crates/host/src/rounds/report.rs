@@ -70,6 +70,15 @@ pub enum RoundsEvent<'a> {
         done: usize,
         /// Evaluations of this stage.
         total: usize,
+        /// Evaluations of all stages so far, this one's included.
+        n_evaluations: usize,
+    },
+    /// The prior stage is over.
+    Scanned {
+        /// Effective size of its draws for the posterior.
+        posterior_ess: f64,
+        /// log Z by them, in nats.
+        log_z: f64,
     },
     /// A flow is trained.
     Training {

@@ -10,7 +10,7 @@ use super::evidence::{Evidence, EvidenceReport};
 use super::fresh::{self, FreshReport};
 use super::journal::Journal;
 use super::policy::{self, Next};
-use super::pool::{Drawn, Pool};
+use super::pool::{Drawn, Pool, Worth};
 use super::report::{RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause};
 use super::settings::RoundsSettings;
 use super::training::Trained;
@@ -24,7 +24,7 @@ use crate::likelihood::{Evaluations, Likelihood};
 use crate::posterior::{Posterior, Samples};
 use crate::prior::{Prior, transform_rows};
 use crate::rng::{SOBOL_BLOCK, sobol_blocks};
-use crate::weights::{kish_ess, log_sum_exp};
+use crate::weights::kish_ess;
 use lwflow_engine::Engine;
 use lwflow_model::BaseSpec;
 use std::ops::ControlFlow;
@@ -91,6 +91,12 @@ pub fn run(
         deep: None,
     };
     rounds.scan(watch)?;
+    if rounds.stop().is_none() {
+        let Worth { ess: posterior_ess, log_z, .. } = rounds.pool.worth();
+        if watch(RoundsEvent::Scanned { posterior_ess, log_z }).is_break() {
+            rounds.stopped = Some(StopCause::Interrupted);
+        }
+    }
     let mut rows: Vec<RoundRow> = Vec::new();
     let mut flow: Option<Posterior> = None;
     let mut last: Option<(Posterior, Fresh)> = None;
@@ -126,9 +132,7 @@ pub fn run(
             Next::Round
         };
         rounds.pool_round(&wide, &fresh)?;
-        let log_proposal = rounds.pool.log_proposal();
-        let log_weights = rounds.pool.log_weights(&log_proposal, 1.0);
-        let (n_points, posterior_ess) = (log_weights.len() as f64, kish_ess(&log_weights));
+        let worth = rounds.pool.worth();
         let row = RoundRow {
             round,
             beta,
@@ -138,9 +142,9 @@ pub fn run(
             visits,
             n_fresh: fresh.n(),
             fresh_ess,
-            log_z: log_sum_exp(&log_weights) - n_points.ln(),
-            log_z_sd: ((n_points / posterior_ess - 1.0).max(0.0) / n_points).sqrt(),
-            posterior_ess,
+            log_z: worth.log_z,
+            log_z_sd: worth.log_z_sd,
+            posterior_ess: worth.ess,
             seconds: (seconds_training, clock.elapsed().as_secs_f64() - seconds_training),
         };
         if watch(RoundsEvent::Round(&row)).is_break() {
@@ -201,17 +205,18 @@ pub fn run(
     Ok(RoundsResult { posterior, theta, log_prob, log_likelihood, log_prior, derived, points, report })
 }
 
-/// Tells `watch` how far a stage of evaluations is, and stops it when the caller asks or the time is over.
+/// Tells `watch` how far a stage of evaluations is, which comes after `before` others, and stops it when the caller asks or the time is over.
 fn going_on<'a>(
     start: Instant,
     limit: Option<f64>,
     round: usize,
-    total: usize,
+    (before, total): (usize, usize),
     stopped: &'a mut Option<StopCause>,
     watch: &'a mut dyn FnMut(RoundsEvent<'_>) -> ControlFlow<()>,
 ) -> impl FnMut(usize) -> ControlFlow<()> + 'a {
     move |done| {
-        if watch(RoundsEvent::Evaluating { round, done, total }).is_break() {
+        let n_evaluations = before + done;
+        if watch(RoundsEvent::Evaluating { round, done, total, n_evaluations }).is_break() {
             *stopped = Some(StopCause::Interrupted);
         } else if limit.is_some_and(|limit| start.elapsed().as_secs_f64() > limit) {
             *stopped = Some(StopCause::MaxTime);
@@ -274,7 +279,8 @@ impl Rounds<'_> {
     ) -> Result<Evaluations, HostError> {
         let d = self.prior.dim();
         let total = (theta.len() / d).min(self.left());
-        let mut go_on = going_on(self.start, self.settings.max_time, round, total, &mut self.stopped, watch);
+        let counts = (self.evaluator.n, total);
+        let mut go_on = going_on(self.start, self.settings.max_time, round, counts, &mut self.stopped, watch);
         self.evaluator.evaluate(&theta[..total * d], &mut go_on)
     }
 
@@ -315,7 +321,8 @@ impl Rounds<'_> {
             return Ok(());
         }
         let total = n_blocks * SOBOL_BLOCK;
-        let mut go_on = going_on(self.start, self.settings.max_time, 0, total, &mut self.stopped, watch);
+        let counts = (self.evaluator.n, total);
+        let mut go_on = going_on(self.start, self.settings.max_time, 0, counts, &mut self.stopped, watch);
         let done = self.evaluator.deep_scan(self.prior, self.seed, (first as u32, n_blocks), &mut go_on)?;
         let kept = done.scan.kept();
         let drawn = Drawn {

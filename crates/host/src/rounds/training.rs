@@ -44,6 +44,12 @@ impl Rounds<'_> {
         if let Some(posterior) = self.evaluator.journal().flow(round)? {
             return Ok(Trained { posterior, beta, pooled_ess, visits: 0 });
         }
+        // The mixture and the starts come first, and may take longer than a step.
+        let max_visits = settings.training.max_visits;
+        let begins = RoundsEvent::Training { round, beta, visits: 0, max_visits, validation_loss: None };
+        if watch(begins).is_break() {
+            self.stopped = Some(StopCause::Interrupted);
+        }
         let mut attempt = 0;
         let (posterior, report) = loop {
             let stopped = &mut self.stopped;

@@ -58,6 +58,8 @@ class Lines:
         self.stage: Optional[tuple[str, int]] = None
 
     def __call__(self, event: dict[str, Any]) -> None:
+        if event["stage"] == "round":
+            return
         stage = (event["stage"], event["round"])
         if stage != self.stage:
             self.stage = stage

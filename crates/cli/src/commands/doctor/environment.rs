@@ -13,6 +13,8 @@ pub struct Environment {
     pub os: String,
     /// What the engine lists, the cores among it.
     pub devices: Vec<Device>,
+    /// Adapters that the engine leaves out, without compute or of no known kind.
+    pub unusable: Vec<DeviceInfo>,
     /// The Vulkan loader (Linux).
     pub loader: Option<PathBuf>,
     /// What VK_DRIVER_FILES or VK_ICD_FILENAMES allows in place of everything else.
@@ -45,6 +47,8 @@ pub enum SelfTest {
     Passed,
     /// Some are not, or the device failed.
     Failed(String),
+    /// A limit of the device is too small, which says what and how much.
+    TooSmall(String),
     /// The driver refused to open the device.
     NotOpened(String),
 }
@@ -54,7 +58,7 @@ impl fmt::Display for SelfTest {
         match self {
             Self::Passed => f.write_str("passed"),
             Self::Failed(why) => write!(f, "failed: {why}"),
-            Self::NotOpened(why) => write!(f, "not run: {why}"),
+            Self::TooSmall(why) | Self::NotOpened(why) => write!(f, "not run: {why}"),
         }
     }
 }
@@ -80,9 +84,9 @@ pub struct Node {
 }
 
 impl Environment {
-    /// Looks at this machine; `devices` are those of the engine.
-    pub fn of_this_machine(devices: Vec<Device>) -> Self {
-        let base = Self { os: std::env::consts::OS.into(), devices, ..Self::default() };
+    /// Looks at this machine; `devices` are those of the engine, and `unusable` what it leaves out.
+    pub fn of_this_machine(devices: Vec<Device>, unusable: Vec<DeviceInfo>) -> Self {
+        let base = Self { os: std::env::consts::OS.into(), devices, unusable, ..Self::default() };
         if base.os != "linux" {
             return base;
         }

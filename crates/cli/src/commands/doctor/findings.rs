@@ -33,11 +33,21 @@ pub fn findings(environment: &Environment) -> Vec<Finding> {
                 format!("{name} computes wrong numbers or fails, see its self-test above"),
                 "update its driver; until then use another one, such as --device cpu",
             )),
+            SelfTest::TooSmall(why) => found.push(finding(
+                format!("a limit of {name} is too small: {why}"),
+                "a newer driver may allow more; until then use another one, such as --device cpu",
+            )),
             SelfTest::NotOpened(_) => found.push(finding(
                 format!("{name} is there but cannot be opened, see above"),
                 "another program may hold its memory or hold it alone; update its driver",
             )),
         }
+    }
+    for info in &environment.unusable {
+        found.push(finding(
+            format!("{info} is not used: it runs no compute shaders, or is of no known kind"),
+            "update its driver; a translation layer, or a driver for display alone, cannot compute",
+        ));
     }
     if environment.devices.iter().any(|device| is_gpu(device.info.kind)) {
         return found;
@@ -71,15 +81,17 @@ fn linux(e: &Environment, found: &mut Vec<Finding>) {
         ));
     }
     for manifest in &e.manifests {
-        if let Some(Fault::LibraryMissing(library)) = &manifest.fault {
-            found.push(finding(
-                format!(
-                    "the driver manifest {} names {}, which is not there",
-                    manifest.path.display(),
-                    library.display()
-                ),
+        let path = manifest.path.display();
+        match &manifest.fault {
+            Some(Fault::LibraryMissing(library)) => found.push(finding(
+                format!("the driver manifest {path} names {}, which is not there", library.display()),
                 "install the package of that driver again",
-            ));
+            )),
+            Some(Fault::Unreadable) => found.push(finding(
+                format!("the driver manifest {path} cannot be read, or names no library"),
+                "look at its rights and its text (JSON with \"library_path\"), or install the package of that driver again",
+            )),
+            Some(Fault::Architecture) | None => {}
         }
     }
     let has_driver = e.manifests.iter().any(|m| !m.is_software && m.fault.is_none());

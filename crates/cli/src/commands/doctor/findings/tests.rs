@@ -65,9 +65,37 @@ fn a_gpu_that_passes_is_well_and_one_that_fails_is_named() {
     e.devices[0].test = SelfTest::Failed("inverse 300".into());
     let found = findings(&e);
     assert!(found.len() == 1 && found[0].what.contains("a discrete GPU computes wrong"), "{found:?}");
+    let limit = "a kernel, by max_storage_buffers_per_shader_stage, needs 8, the device allows 4";
+    e.devices[0].test = SelfTest::TooSmall(limit.into());
+    let found = findings(&e);
+    assert!(
+        found.len() == 1 && found[0].what.contains("a limit of a discrete GPU is too small"),
+        "{found:?}"
+    );
+    assert!(found[0].what.contains(limit) && !found[0].what.contains("wrong"), "{found:?}");
     e.devices[0].test = SelfTest::NotOpened("busy".into());
     let found = findings(&e);
     assert!(found.len() == 1 && found[0].what.contains("cannot be opened"), "{found:?}");
+}
+
+#[test]
+fn an_adapter_without_compute_is_named() {
+    let mut e = linux_machine();
+    e.unusable = vec![device(DeviceKind::Integrated, SelfTest::Passed).info];
+    expect(&e, &[&["a integrated GPU", "no compute", "update its driver"], &["no GPU is to be seen"]]);
+    // Beside a GPU that is well it is worth knowing, and all there is to say.
+    e.devices.insert(0, device(DeviceKind::Discrete, SelfTest::Passed));
+    assert_eq!(findings(&e).len(), 1);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_named() {
+    let mut e = linux_machine();
+    e.manifests.push(Manifest { fault: Some(Fault::Unreadable), ..manifest("radeon_icd.json") });
+    expect(&e, &[&["radeon_icd.json cannot be read", "library_path"], &["no GPU is to be seen"]]);
+    // One for another architecture is no fault of the machine's.
+    e.manifests[1].fault = Some(Fault::Architecture);
+    expect(&e, &[&["no GPU is to be seen"]]);
 }
 
 #[test]
