@@ -100,7 +100,7 @@ pub fn of_chain(root: &Path, parameters: Option<Vec<String>>) -> Result<PointsGu
     let format = chain_format(root)?;
     let burn_in = if format == ChainFormat::GetDist { 0.3 } else { 0.0 };
     let samples = read_chains(root, &ChainSettings { parameters, burn_in })?;
-    let ranges = ranges_file(root);
+    let ranges = ranges_file(&samples.report.root);
     let ranges =
         ranges.is_file().then(|| Ok::<_, CommandError>((read_ranges(&ranges)?, ranges))).transpose()?;
     let named = ranges.as_ref().map(|(ranges, file)| {
