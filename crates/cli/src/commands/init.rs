@@ -3,7 +3,6 @@
 
 mod guess;
 mod points;
-mod ranges;
 mod text;
 
 use crate::exit::{CommandError, Status};

@@ -36,6 +36,25 @@ impl CommandLikelihood {
         }
         Children::start(command, dim, folder, settings, environment).map(Self)
     }
+
+    /// Reads `n` answers of a child from what it wrote, without a child: all of those before the first that is not legal.
+    ///
+    /// # Errors
+    /// With the answers before it, what is wrong with that one.
+    pub fn read(settings: &CommandSettings, n: usize, bytes: &[u8]) -> (Evaluations, Result<(), String>) {
+        let (mut rows, mut out) = (Vec::new(), Evaluations::default());
+        let result = settings.protocol.read(bytes, n, &Row { derived: &settings.derived }, &mut rows);
+        add(&rows, settings, &mut out);
+        (out, result)
+    }
+}
+
+/// Adds answers, `[n, 1 + M]`.
+fn add(rows: &[f64], settings: &CommandSettings, out: &mut Evaluations) {
+    for row in rows.chunks_exact(1 + settings.derived.len()) {
+        out.log_likelihood.push(row[0]);
+        out.derived.extend_from_slice(&row[1..]);
+    }
 }
 
 /// log L and derived quantities.
@@ -88,13 +107,10 @@ impl Likelihood for CommandLikelihood {
     }
 
     fn evaluate(&mut self, theta: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        let derived = self.0.settings().derived.clone();
+        let settings = self.0.settings().clone();
         let mut rows = Vec::new();
-        let result = self.0.ask(theta, None, &Row { derived: &derived }, &mut rows);
-        for row in rows.chunks_exact(1 + derived.len()) {
-            out.log_likelihood.push(row[0]);
-            out.derived.extend_from_slice(&row[1..]);
-        }
+        let result = self.0.ask(theta, None, &Row { derived: &settings.derived }, &mut rows);
+        add(&rows, &settings, out);
         result
     }
 

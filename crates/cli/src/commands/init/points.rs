@@ -1,13 +1,12 @@
 //! A task from a pairs file or a chain: what the files say, and what their points let one guess.
 
 use super::guess::{self, Marginal};
-use super::ranges::{Range, ranges_file, read_ranges};
 use super::text::line;
 use crate::exit::CommandError;
 use crate::source::format_of;
 use lwflow_host::files::{
-    ChainFormat, ChainSettings, ColumnChoice, WeightKind, WeightedPairs, chain_format, read_chains,
-    read_pairs,
+    ChainFormat, ChainSettings, ColumnChoice, Range, WeightKind, WeightedPairs, chain_format, ranges_file,
+    read_chains, read_pairs, read_ranges,
 };
 use lwflow_host::fit::FitInput;
 use lwflow_host::mixture::SelectionRow;
