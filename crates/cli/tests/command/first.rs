@@ -109,7 +109,7 @@ fn a_task_from_pairs_has_their_bounds_and_is_accepted() {
     ] {
         assert!(text.contains(line), "no `{line}` in {text}");
     }
-    assert!(text.contains("\nn_components = "), "{text}");
+    assert!(text.contains("\nn_components = ") && text.contains(" seen. K counts Gaussians"), "{text}");
     cores(at, "check fits/first.toml").expect(0, &["usable", "a  -5 to 5", "b  0 to 1"]);
     lwflow(at, "init --pairs data/pairs.csv --out fits/first.toml").expect(3, &["first.toml", "--force"]);
     assert_eq!(

@@ -1,6 +1,6 @@
 //! A task from a pairs file or a chain: what the files say, and what their points let one guess.
 
-use super::guess::{self, Marginal};
+use super::guess::{self, Components, Marginal};
 use super::text::line;
 use crate::exit::CommandError;
 use crate::source::format_of;
@@ -9,7 +9,6 @@ use lwflow_host::files::{
     read_chains, read_pairs, read_ranges,
 };
 use lwflow_host::fit::FitInput;
-use lwflow_host::mixture::SelectionRow;
 use lwflow_host::outer::Support;
 use std::path::Path;
 
@@ -73,8 +72,8 @@ pub struct Parameter {
 pub struct PointsGuess {
     /// In the order of the file.
     pub parameters: Vec<Parameter>,
-    /// Weighted BIC of mixtures; empty if there are too few points.
-    pub components: Vec<SelectionRow>,
+    /// The points as a mixture; `None` if there are too few.
+    pub components: Option<Components>,
     /// What the points are, in words.
     pub words: String,
     /// Lines of the section [likelihood] besides the source.
@@ -150,8 +149,8 @@ fn guess(
     input.names = kept.iter().map(|j| input.names[*j].clone()).collect();
     input.labels = kept.iter().map(|j| input.labels[*j].clone()).collect();
     input.supports = kept.iter().map(|j| support(&parameters[*j])).collect();
-    let components =
-        if ess >= LEAST_ESS && !kept.is_empty() { guess::components(&input, 0)? } else { Vec::new() };
+    let are_enough = ess >= LEAST_ESS && !kept.is_empty();
+    let components = are_enough.then(|| guess::components(&input, 0)).transpose()?;
     let words = format!("{n} rows, effective sample size {ess:.0}");
     Ok(PointsGuess { parameters, components, words, more })
 }
