@@ -1,10 +1,13 @@
 //! The targets by name.
 
+mod answers;
 mod chains;
 mod checkpoint;
 mod model;
 mod pairs;
+mod report;
 mod scratch;
+mod several;
 mod task;
 mod wgsl;
 
@@ -17,20 +20,32 @@ pub enum Target {
     Task,
     /// Pairs, sample tables and observed data: CSV, .npz and Parquet.
     Pairs,
-    /// Chains of GetDist, PolyChord, MultiNest and UltraNest.
+    /// Chains of GetDist, PolyChord, MultiNest and UltraNest, and GetDist's ranges.
     Chains,
     /// Model files.
     Model,
     /// The files of a run of rounds that `--resume` reads.
     Checkpoint,
-    /// Likelihoods in WGSL.
+    /// Likelihoods and simulators in WGSL.
     Wgsl,
+    /// Answers of child processes.
+    Answers,
+    /// Folders of results that the page is made of.
+    Report,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Task, Self::Pairs, Self::Chains, Self::Model, Self::Checkpoint, Self::Wgsl];
+    pub const ALL: [Self; 8] = [
+        Self::Task,
+        Self::Pairs,
+        Self::Chains,
+        Self::Model,
+        Self::Checkpoint,
+        Self::Wgsl,
+        Self::Answers,
+        Self::Report,
+    ];
 
     /// The name of the target and of its corpus.
     pub fn name(self) -> &'static str {
@@ -41,6 +56,8 @@ impl Target {
             Self::Model => "model",
             Self::Checkpoint => "checkpoint",
             Self::Wgsl => "wgsl",
+            Self::Answers => "answers",
+            Self::Report => "report",
         }
     }
 
@@ -66,6 +83,8 @@ impl Target {
             Self::Model => model::run(bytes),
             Self::Checkpoint => checkpoint::run(bytes),
             Self::Wgsl => wgsl::run(bytes),
+            Self::Answers => answers::run(bytes),
+            Self::Report => report::run(bytes),
         }
     }
 }

@@ -34,9 +34,15 @@ impl Frame {
     }
 }
 
-/// Parts of a line within a frame (Liang and Barsky 1984); points that are not finite interrupt it.
+/// Parts of a line within a frame (Liang and Barsky 1984); points that are not finite interrupt it, and in a frame that is no
+/// rectangle there are none.
 pub(super) fn clipped(frame: Frame, points: &[(f64, f64)]) -> Vec<Vec<(f64, f64)>> {
     let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+    // Also of places that are not numbers.
+    let is_rectangle = frame.left < frame.right && frame.top < frame.bottom;
+    if !is_rectangle {
+        return pieces;
+    }
     for pair in points.windows(2) {
         // Far beyond the frame a place loses the digits that matter inside it.
         let near = |(x, y): (f64, f64)| {
@@ -158,6 +164,9 @@ mod tests {
             vec![(1.0, 1.0), (2.0, 2.0)],
         ];
         assert_eq!(pieces.len(), 3);
+        for right in [FRAME.left, -1e308, f64::NAN] {
+            assert!(clipped(Frame { right, ..FRAME }, &points).is_empty());
+        }
         for (piece, wanted) in pieces.iter().flatten().zip(expected.iter().flatten()) {
             assert!((piece.0 - wanted.0).abs() < 1e-9 && (piece.1 - wanted.1).abs() < 1e-9, "{pieces:?}");
         }

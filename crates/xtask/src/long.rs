@@ -12,7 +12,8 @@ use crate::setup::{ensure_browser, ensure_cxx};
 use crate::tools::{cargo, workspace_root};
 
 /// The fuzz targets, as fuzz/src/target.rs names them.
-pub const TARGETS: [&str; 6] = ["task", "pairs", "chains", "model", "checkpoint", "wgsl"];
+pub const TARGETS: [&str; 8] =
+    ["task", "pairs", "chains", "model", "checkpoint", "wgsl", "answers", "report"];
 /// How often the tests of killed runs kill.
 const KILLS: &str = "100";
 /// Seconds that one input may take before it counts as a hang.

@@ -1,16 +1,15 @@
-//! Chains: an input is several files, each after a line that names it; the first byte says how they are read.
+//! Chains and their ranges: an input is several files, each after a line that names it; the first byte says how they are read.
 
 use std::fs;
 
-use lwflow_host::files::{ChainSettings, read_chains};
+use lwflow_host::files::{ChainSettings, ranges_file, read_chains, read_ranges};
 
-use super::{pairs, scratch};
+use super::{pairs, scratch, several};
 
-/// Begins the line of a name.
-const MARK: u8 = b'>';
 /// Files that any of the readers looks for under the root `run`.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "run.paramnames",
+    "run.ranges",
     "run_1.txt",
     "run_2.txt",
     "run.txt",
@@ -30,28 +29,13 @@ pub fn run(bytes: &[u8]) {
     for name in NAMES {
         fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
     }
-    let mut name = None;
-    let mut contents: Vec<u8> = Vec::new();
-    let write = |name: Option<&str>, contents: &mut Vec<u8>| {
-        if let Some(name) = name {
-            fs::write(folder.join(name), &contents).unwrap();
-        }
-        contents.clear();
-    };
-    for line in bytes.split_inclusive(|b| *b == b'\n') {
-        let named = line.strip_prefix(&[MARK]).map(<[u8]>::trim_ascii);
-        match named.and_then(|named| NAMES.into_iter().find(|name| name.as_bytes() == named)) {
-            Some(next) => {
-                write(name, &mut contents);
-                name = Some(next);
-            }
-            None => contents.extend(line),
-        }
-    }
-    write(name, &mut contents);
+    several::write(&folder, &NAMES, bytes);
     let burn_in = if choice & 1 == 0 { 0.0 } else { 0.3 };
     let parameters = (choice & 2 != 0).then(|| vec!["a".to_owned()]);
     let settings = ChainSettings { parameters, burn_in };
+    if let Ok(ranges) = read_ranges(&ranges_file(&folder.join("run"))) {
+        assert!(ranges.iter().all(|r| r.lower.is_none_or(|l| r.upper.is_none_or(|u| l < u))));
+    }
     if let Ok(read) = read_chains(&folder.join("run"), &settings) {
         pairs::check(&read.pairs);
         assert!(!read.report.kish_ess.is_nan(), "Kish's effective size is NaN");

@@ -3,7 +3,6 @@
 
 mod guess;
 mod points;
-mod ranges;
 mod text;
 
 use crate::exit::{CommandError, Status};
@@ -24,7 +23,7 @@ pub struct InitArgs {
     /// From a file of weighted pairs: .npz, .csv or .parquet.
     #[arg(long, group = "source", value_name = "FILE")]
     pairs: Option<PathBuf>,
-    /// From a chain of GetDist, PolyChord, MultiNest or UltraNest: its path without the endings, or the folder.
+    /// From a chain of GetDist, PolyChord, MultiNest or UltraNest: its path without the endings, or a folder with one chain.
     #[arg(long, group = "source", value_name = "ROOT")]
     chain: Option<PathBuf>,
     /// For a log likelihood in a WGSL file.

@@ -1,4 +1,4 @@
-//! `lwflow export`: what it writes is read back by GetDist, anesthetic and ArviZ themselves, where their environment is
+//! `lwflow export`: what it writes is read back by GetDist, anesthetic, ArviZ and fastparquet themselves, where their environment is
 //! there (`cargo xtask test` makes it), and by our own readers everywhere; what cannot be exported is refused with its reason.
 
 use crate::golden::golden;
@@ -13,15 +13,17 @@ use std::process::Command;
 /// A Python with the three programs: that of `cargo xtask test`, or the system's.
 fn readers() -> Option<PathBuf> {
     let works = |python: &PathBuf| {
-        let line = "import getdist, anesthetic, arviz";
+        let line = "import getdist, anesthetic, arviz, fastparquet";
         Command::new(python).args(["-W", "ignore", "-c", line]).output().is_ok_and(|o| o.status.success())
     };
     let made = std::env::var_os("LWFLOW_READERS_PYTHON").map(PathBuf::from);
     let found = made.into_iter().chain([PathBuf::from("python3")]).find(works);
     if found.is_none() {
         let in_ci = std::env::var("CI").is_ok_and(|ci| !matches!(&ci[..], "" | "0" | "false" | "no"));
-        assert!(!in_ci, "CI is set, but there is no Python with getdist, anesthetic and arviz");
-        lwflow_skip::skip("no Python with getdist, anesthetic and arviz (cargo xtask test makes one)");
+        assert!(!in_ci, "CI is set, but there is no Python with getdist, anesthetic, arviz and fastparquet");
+        lwflow_skip::skip(
+            "no Python with getdist, anesthetic, arviz and fastparquet (cargo xtask test makes one)",
+        );
     }
     found
 }
@@ -53,6 +55,7 @@ fn the_real_programs_read_what_is_written() {
             ("arviz", ".json"),
             ("npz", ".npz"),
             ("csv", "_table.csv"),
+            ("parquet", ".parquet"),
         ] {
             export(folder.path(), source, to, &format!("{name}{ending}")).expect(0, &["draws written to"]);
         }
@@ -97,6 +100,8 @@ fn our_readers_read_what_is_written() {
         (&npz.labels[0][..], &npz.derived, &npz.log_prob),
         ("\\alpha", &table.derived, &table.log_prob)
     );
+    assert_eq!(npz.bounds, [(Some(-4.0), Some(4.0)), (None, None), (Some(0.0), None)]);
+    assert!(npz.left_out.is_empty(), "{:?}", npz.left_out);
     export(folder.path(), &golden("v1"), "getdist", "chain").expect(0, &["chain_1.txt", "chain.ranges"]);
     let chain = read_chains(&at("chain"), &ChainSettings::default()).unwrap().pairs;
     assert_eq!((&chain.names[..], &chain.labels[0][..]), (&table.names[..], "\\alpha"));

@@ -109,7 +109,7 @@ fn a_task_from_pairs_has_their_bounds_and_is_accepted() {
     ] {
         assert!(text.contains(line), "no `{line}` in {text}");
     }
-    assert!(text.contains("\nn_components = "), "{text}");
+    assert!(text.contains("\nn_components = ") && text.contains(" seen. K counts Gaussians"), "{text}");
     cores(at, "check fits/first.toml").expect(0, &["usable", "a  -5 to 5", "b  0 to 1"]);
     lwflow(at, "init --pairs data/pairs.csv --out fits/first.toml").expect(3, &["first.toml", "--force"]);
     assert_eq!(
@@ -168,6 +168,17 @@ fn a_task_from_a_chain_has_its_labels_and_ranges_and_is_accepted() {
     assert!(text.contains("# lower = 0.5") && text.contains("weighted points lie on or outside"), "{text}");
     cores(at, "check TASK.toml")
         .expect(0, &["x2  above 0", "x3  unbounded", "x4  2 to 4", "autocorrelation"]);
+    // The folder of one chain stands for it, and a folder of two names them.
+    lwflow(at, "init --chain . --out two.toml").expect(3, &["2 roots, `gd`, `pc`"]);
+    fs::create_dir(at.join("one")).unwrap();
+    for name in ["gd_1.txt", "gd_2.txt", "gd.paramnames", "gd.ranges"] {
+        fs::copy(at.join(name), at.join("one").join(name)).unwrap();
+    }
+    lwflow(at, "init --chain one --out one.toml").expect(0, &[]);
+    let one = fs::read_to_string(at.join("one.toml")).unwrap();
+    let parameters = |text: &str| text.split_once("[parameters.").unwrap().1.to_owned();
+    assert!(one.contains("chain = \"one\"") && parameters(&one) == parameters(&text), "{one}");
+    cores(at, "check one.toml").expect(0, &["x2  above 0", "x4  2 to 4"]);
     lwflow(at, "init --chain pc --out pc.toml").expect(0, &[]);
     cores(at, "check pc.toml").expect(0, &["usable", "log Z of the points"]);
     let samplers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/samplers");

@@ -1,7 +1,9 @@
 //! Files of every earlier format version load and give the numbers that were recorded when they were new (tests/data/golden).
 
-use crate::harness::lwflow;
+use crate::harness::{lwflow, on_cores};
 use lwflow_host::files::{ColumnChoice, WeightKind, read_pairs, read_samples};
+use lwflow_host::model_file::{FORMAT_VERSION, read_model};
+use lwflow_model::LayerSpec;
 use std::path::{Path, PathBuf};
 
 /// Allowed difference of log q in nats between 32-bit layers and the recorded NumPy values.
@@ -49,4 +51,70 @@ fn version_1_is_read() {
         .expect(0, &[]);
     let pairs = read_pairs(&exported, &ColumnChoice::default(), None).unwrap();
     assert_eq!((pairs.kind, &pairs.log_weights), (WeightKind::LogWeight, w));
+}
+
+/// The text entry of a model file begins with its version.
+fn version_of(model: &Path) -> u32 {
+    let bytes = std::fs::read(model).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    let (_, rest) = text.split_once(r#"\"format_version\":"#).unwrap();
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_version_has_a_folder() {
+    for version in 1..=FORMAT_VERSION {
+        assert_eq!(version_of(&golden(&format!("v{version}")).join("model.safetensors")), version);
+    }
+}
+
+/// Holds a model against the densities that its own program gave, in log_prob.csv, and draws from it.
+fn check(version: &str, parameters: &[&str], context: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, points) = (golden(version).join("model.safetensors"), golden(version).join("log_prob.csv"));
+    let names = parameters.iter().map(|name| (*name).to_owned()).collect();
+    let choice = ColumnChoice { parameters: Some(names), context: None };
+    let recorded = read_samples(&points, &choice).unwrap();
+    let line = format!("log-prob {} --in {} --out again.csv", model.display(), points.display());
+    on_cores(folder.path(), &line).expect(0, &[&format!("{} rows", recorded.n)]);
+    let again = read_samples(&folder.path().join("again.csv"), &choice).unwrap();
+    assert_eq!((&again.theta, &again.context), (&recorded.theta, &recorded.context));
+    let (then, now) = (recorded.log_prob.unwrap(), again.log_prob.unwrap());
+    assert!(then.len() >= 30, "{version} has {} points", then.len());
+    for (row, (now, then)) in now.iter().zip(&then).enumerate() {
+        assert!((now - then).abs() < TOLERANCE * (1.0 + 0.01 * then.abs()), "row {row}: {now}, was {then}");
+    }
+    let line = format!("sample {} -n 50 --out draws.csv{context}", model.display());
+    on_cores(folder.path(), &line).expect(0, &["50 samples"]);
+    let draws = read_samples(&folder.path().join("draws.csv"), &choice).unwrap();
+    assert!(draws.n == 50 && draws.log_prob.unwrap().iter().all(|q| q.is_finite()));
+}
+
+#[test]
+fn version_2_is_read_with_its_evidence() {
+    check("v2", &["a", "b", "c"], "");
+    let evidence = read_model(&golden("v2").join("model.safetensors")).unwrap().evidence.unwrap();
+    // As its program printed it.
+    assert!((evidence.log_z + 3.8119).abs() < 1e-4 && (evidence.sd - 0.0218).abs() < 1e-4, "{evidence:?}");
+}
+
+#[test]
+fn version_3_is_read_with_its_splines_and_novelty() {
+    check("v3", &["level", "slope"], " --context 0.5,0.2,1.0");
+    let model = read_model(&golden("v3").join("model.safetensors")).unwrap();
+    assert!(model.spec().layers.iter().all(|layer| matches!(layer, LayerSpec::SplineCoupling(_))));
+    // An observation far from all simulations is named.
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!(
+        "sample {} -n 50 --out draws.csv --context 0.5,-20,30",
+        golden("v3").join("model.safetensors").display()
+    );
+    on_cores(folder.path(), &line).expect(0, &["farther"]);
+}
+
+#[test]
+fn version_4_is_read_with_its_context_network() {
+    check("v4", &["level", "spread"], " --context 2,0.5,0.2,0,0");
+    let model = read_model(&golden("v4").join("model.safetensors")).unwrap();
+    assert!(model.spec().context_network.is_some() && model.novelty.is_some());
 }

@@ -1,8 +1,10 @@
-"""Reads with GetDist, anesthetic and ArviZ what `lwflow export` wrote from samples.npz and compares: readers.py NAME SAMPLES."""
+"""Reads with GetDist, anesthetic, ArviZ, pandas and NumPy what `lwflow export` wrote from samples.npz and compares: readers.py NAME SAMPLES."""
+import json
 import sys
 
 import anesthetic
 import arviz
+import fastparquet
 import getdist
 import numpy as np
 import pandas
@@ -62,13 +64,21 @@ assert list(arviz.summary(i).index) == all_names
 
 n = np.load(name + ".npz")
 assert list(n["names"]) == names and list(n["labels"]) == [r"\alpha", "b", "c"]
+open_ends = [[-4, 4], [-np.inf, np.inf], [0, np.inf]]
+assert np.array_equal(n["ranges"], open_ends), n["ranges"]
 t = pandas.read_csv(name + "_table.csv")
-for table in (n, t):
+p = pandas.read_parquet(name + ".parquet", engine="fastparquet")
+assert list(p.columns) == list(t.columns) and len(p) == len(t)
+close(p.to_numpy(), t.to_numpy())
+about = json.loads(fastparquet.ParquetFile(name + ".parquet").key_value_metadata["lwflow"])
+assert about["labels"] == {"a": r"\alpha", "b": "b", "c": "c"}, about
+assert about["ranges"] == {"a": [-4, 4], "b": [None, None], "c": [0, None]}, about
+for table in (n, t, p):
     if weighted:
         close(table["log_weight"], z["log_weight"])
     else:
         close(table["weight"], 1.0)
     close(table["log_prob"], z["log_prob"])
 close(n["theta"], theta)
-close(t[all_names].to_numpy(), columns)
+close(p[all_names].to_numpy(), columns)
 print("all as written")

@@ -146,7 +146,7 @@ pub fn evidence_and_rounds(
     target_ess: Option<f64>,
     evidence: &[EvidenceMark],
 ) -> Result<Drawing, FigureError> {
-    let n = rounds.last().map_or(1.0, |r| r.round);
+    let n = last_round(rounds);
     let x = round_axis(n, 0.0);
     let of = |f: fn(&RoundPoint) -> f64| rounds.iter().map(|r| (r.round, f(r))).collect::<Vec<_>>();
     let (half, height) = (WIDTH / 2.0, 262.0);
@@ -167,6 +167,11 @@ pub fn evidence_and_rounds(
         let evaluations = of(|r| r.n_evaluations);
         logarithmic(&area(1, 1), &x, "evaluations so far", &[(&evaluations, Ink::BLUE, "")], None)
     })
+}
+
+/// The number of the last round, which a file may say to be none.
+fn last_round(rounds: &[RoundPoint]) -> f64 {
+    rounds.last().map_or(1.0, |r| r.round).clamp(1.0, 1e6).max(1.0)
 }
 
 /// Whole numbers of rounds, with room for `more` at the right.
@@ -248,7 +253,7 @@ fn log_z_panel(
     rounds: &[RoundPoint],
     evidence: &[EvidenceMark],
 ) -> Result<(), FigureError> {
-    let n = rounds.last().map_or(1.0, |r| r.round);
+    let n = last_round(rounds);
     // Each estimate takes the room of a label.
     let slot = (0.16 * n).max(0.5);
     let x = round_axis(n, slot * (evidence.len() as f64 + 0.3));
@@ -298,4 +303,28 @@ fn log_z_panel(
         chart.draw_series(std::iter::once(name)).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_run_writes_is_drawn_as_far_as_it_can_be() {
+        for odd in [-1e308, 1e308, f64::NAN, f64::INFINITY, 0.0] {
+            let point = RoundPoint {
+                round: odd,
+                beta: odd,
+                fresh_ess: odd,
+                posterior_ess: odd,
+                n_evaluations: odd,
+                log_z: odd,
+                log_z_sd: odd,
+            };
+            let mark = EvidenceMark { name: "odd".to_owned(), log_z: (odd, odd) };
+            evidence_and_rounds(&[RoundPoint::default(), point], Some(odd), &[mark]).unwrap();
+            let curve = TrainingCurve { round: Some(1), rows: vec![[odd; 4], [1.0, odd, 2.0, odd]] };
+            training_curves(&[curve.clone(), curve]).unwrap();
+        }
+    }
 }

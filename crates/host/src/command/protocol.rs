@@ -88,6 +88,31 @@ impl Protocol {
         }
     }
 
+    /// Reads `n` answers that are all there and adds them to `out`, as far as they are legal.
+    ///
+    /// # Errors
+    /// What is wrong with the first one that is not, or what follows the last.
+    pub(crate) fn read(
+        self,
+        mut bytes: &[u8],
+        n: usize,
+        answer: &dyn Answer,
+        out: &mut Vec<f64>,
+    ) -> Result<(), String> {
+        for row in 0..n {
+            let start = out.len();
+            let Some(taken) = self.take_row(bytes, answer, out)? else {
+                return Err(format!("answer {row} is missing{}", self.describe_rest(bytes, answer.width())));
+            };
+            bytes = &bytes[taken..];
+            if let Err(problem) = answer.check(&out[start..]) {
+                out.truncate(start);
+                return Err(format!("{problem} in answer {row}"));
+            }
+        }
+        if bytes.is_empty() { Ok(()) } else { Err(format!("{} bytes follow the last answer", bytes.len())) }
+    }
+
     /// What has come of a row that is not complete, for an error.
     pub(super) fn describe_rest(self, bytes: &[u8], width: usize) -> String {
         match self {

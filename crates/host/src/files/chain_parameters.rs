@@ -27,7 +27,7 @@ pub(super) fn parameters(
     settings: &ChainSettings,
 ) -> Result<Parameters, FileError> {
     let mut notes = Vec::new();
-    let path = &located.paramnames;
+    let path = &located.paramnames();
     let mut labels = None;
     let (all, derived): (Vec<String>, Vec<bool>) = if path.is_file() {
         let text = std::fs::read_to_string(path).map_err(|source| FileError::Io {

@@ -64,6 +64,8 @@ pub struct SingleChainReport {
 pub struct ChainReport {
     /// The family of files.
     pub format: ChainFormat,
+    /// What their names begin with, or UltraNest's folder; `root.paramnames` and `root.ranges` lie there.
+    pub root: PathBuf,
     /// All files read.
     pub files: Vec<PathBuf>,
     /// Kish's effective sample size of all rows together.
@@ -92,16 +94,16 @@ pub struct ChainSamples {
 /// The family of the files under a root, by their names alone.
 ///
 /// # Errors
-/// [`FileError::NoChain`], [`FileError::Io`].
+/// [`FileError::NoChain`], [`FileError::SeveralChains`], [`FileError::Io`].
 pub fn chain_format(root: &Path) -> Result<ChainFormat, FileError> {
     Ok(locate(root)?.format)
 }
 
-/// Reads the chains under a root (`dir/run` for `dir/run_1.txt` ... or `dir/run_dead-birth.txt`), the one named file, or
-/// UltraNest's folder.
+/// Reads the chains under a root (`dir/run` for `dir/run_1.txt` ... or `dir/run_dead-birth.txt`), the one named file,
+/// UltraNest's folder, or a folder with the chains of one root.
 ///
 /// # Errors
-/// [`FileError::NoChain`], [`FileError::BadSetting`], and any [`FileError`] of reading.
+/// [`FileError::NoChain`], [`FileError::SeveralChains`], [`FileError::BadSetting`], and any [`FileError`] of reading.
 pub fn read_chains(root: &Path, settings: &ChainSettings) -> Result<ChainSamples, FileError> {
     if !(0.0..1.0).contains(&settings.burn_in) {
         let (got, expected) = (settings.burn_in.to_string(), "a share of at least 0 and below 1");
@@ -192,7 +194,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
         });
     }
     let Some((mut p, _)) = p else {
-        return Err(FileError::NoChain { root: located.paramnames.clone(), looked_for: Vec::new() });
+        return Err(FileError::NoChain { root: located.root.clone(), looked_for: Vec::new() });
     };
     if weights.iter().all(|w| *w == 0.0) {
         let (path, n) = (located.files[0].clone(), weights.len());
@@ -210,6 +212,7 @@ fn read_getdist(located: &Located, settings: &ChainSettings) -> Result<ChainSamp
     let pairs = pairs(p, theta, weights.iter().map(|w| w.ln()).collect(), WeightKind::Chain, notes);
     let report = ChainReport {
         format: ChainFormat::GetDist,
+        root: located.root.clone(),
         files: located.files.clone(),
         kish_ess: kish(weights.iter().copied()),
         autocorrelation_ess: autocorrelation,

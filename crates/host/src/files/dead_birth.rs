@@ -81,7 +81,7 @@ pub(super) fn read_dead_birth(
     }
     refuse_missing_points(located, contours, &births)?;
     let Some((mut p, _)) = p else {
-        return Err(FileError::NoChain { root: located.paramnames.clone(), looked_for: Vec::new() });
+        return Err(FileError::NoChain { root: located.root.clone(), looked_for: Vec::new() });
     };
     let mut notes = std::mem::take(&mut p.notes);
     if n_dropped > 0 {
@@ -102,6 +102,7 @@ pub(super) fn read_dead_birth(
     pairs.log_likelihood = Some(log_l);
     let report = ChainReport {
         format: located.format,
+        root: located.root.clone(),
         files: located.files.clone(),
         kish_ess: pairs.ess(),
         autocorrelation_ess: None,

@@ -194,6 +194,14 @@ pub enum FileError {
         /// File names that were tried.
         looked_for: Vec<String>,
     },
+    /// A folder holds more than one chain.
+    #[error("{}: holds chains of {} roots, {}; expected one, or one of these after the folder", folder.display(), roots.len(), list(roots))]
+    SeveralChains {
+        /// The folder as given.
+        folder: PathBuf,
+        /// The roots found in it.
+        roots: Vec<String>,
+    },
     /// A setting is outside of its range.
     #[error("setting `{name}`: got {got}, expected {expected}")]
     BadSetting {

@@ -186,7 +186,8 @@ pub fn write_export(
 /// The table with one kind of weights alone, as a reader of pairs needs it. The log likelihood can be had from
 /// log_weight = log_likelihood + log_prior - log_prob.
 fn pairs_table(draws: &PosteriorDraws) -> SampleTable {
-    let mut table = SampleTable { log_likelihood: None, labels: draws.labels.clone(), ..draws.table.clone() };
+    let (labels, bounds) = (draws.labels.clone(), draws.bounds.clone());
+    let mut table = SampleTable { log_likelihood: None, labels, bounds, ..draws.table.clone() };
     if table.log_weight.is_none() {
         table.weight = Some(vec![1.0; table.n]);
     }

@@ -15,6 +15,7 @@ mod nested;
 mod npz;
 mod pairs;
 mod parquet_file;
+mod ranges;
 mod sample_writer;
 mod sampler_arrays;
 mod samples;
@@ -39,6 +40,7 @@ pub use export::{ExportFormat, ExportReport, PosteriorDraws, export_files, write
 pub use fields::{ColumnChoice, RESERVED_NAMES};
 pub use nested::{NestedReport, NestedWeights, nested_weights};
 pub use pairs::{Evidence, LogPrior, LogZ, WeightKind, WeightedPairs, read_pairs};
+pub use ranges::{Range, ranges_file, read_ranges};
 pub use sample_writer::SampleWriter;
 pub use samples::{SampleTable, check_output, read_samples, read_theta, write_samples};
 pub use table::{NumberTable, read_table};

@@ -12,7 +12,7 @@ use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, Type a
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{DataType, DoubleType};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::file::serialized_reader::SerializedPageReader;
@@ -283,21 +283,32 @@ fn damaged(path: &Path, reason: impl ToString) -> FileError {
     FileError::Damaged { path: path.into(), format: FORMAT, reason: reason.to_string() }
 }
 
+/// Key of what the metadata of a file say of its parameters.
+const ABOUT: &str = "lwflow";
+
 /// Writes named columns of doubles without nulls. Errors are the writer's own.
 pub(crate) struct ParquetOut<W: Write + Send> {
     writer: SerializedFileWriter<W>,
 }
 
 impl<W: Write + Send> ParquetOut<W> {
-    pub(crate) fn new(sink: W, names: &[String], compression: Compression) -> Result<Self, ParquetError> {
+    /// `about` goes into the file's key-value metadata.
+    pub(crate) fn new(
+        sink: W,
+        names: &[String],
+        about: Option<String>,
+        compression: Compression,
+    ) -> Result<Self, ParquetError> {
         let field = |name: &String| -> Result<Arc<Type>, ParquetError> {
             let column = Type::primitive_type_builder(name, PhysicalType::DOUBLE);
             Ok(Arc::new(column.with_repetition(Repetition::REQUIRED).build()?))
         };
         let fields = names.iter().map(field).collect::<Result<Vec<_>, _>>()?;
         let schema = Arc::new(Type::group_type_builder("samples").with_fields(fields).build()?);
-        let properties =
-            WriterProperties::builder().set_compression(compression).set_dictionary_enabled(false);
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_key_value_metadata(about.map(|about| vec![KeyValue::new(ABOUT.to_owned(), about)]));
         Ok(Self { writer: SerializedFileWriter::new(sink, schema, Arc::new(properties.build()))? })
     }
 

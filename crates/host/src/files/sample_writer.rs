@@ -22,6 +22,7 @@ pub struct SampleWriter<'a> {
     names: Vec<String>,
     derived_names: Vec<String>,
     labels: Vec<String>,
+    bounds: Vec<(Option<f64>, Option<f64>)>,
     n: usize,
     sink: Sink<'a>,
 }
@@ -64,7 +65,7 @@ impl<'a> SampleWriter<'a> {
                 Format::Parquet => {
                     let (out, file) = create()?;
                     let snappy = parquet::basic::Compression::SNAPPY;
-                    let out = ParquetOut::new(out, &columns, snappy);
+                    let out = ParquetOut::new(out, &columns, about_parameters(like), snappy);
                     Sink::Parquet(out.map_err(|e| io(std::io::Error::other(e)))?, file)
                 }
                 Format::Npz => {
@@ -84,8 +85,8 @@ impl<'a> SampleWriter<'a> {
             }
         };
         let (names, derived_names) = (like.names.clone(), like.derived_names.clone());
-        let labels = like.labels.clone();
-        Ok(Self { path: path.into(), columns, names, derived_names, labels, n: 0, sink })
+        let (labels, bounds) = (like.labels.clone(), like.bounds.clone());
+        Ok(Self { path: path.into(), columns, names, derived_names, labels, bounds, n: 0, sink })
     }
 
     /// Adds rows.
@@ -166,6 +167,12 @@ impl<'a> SampleWriter<'a> {
                                 npz.strings(name, text).map_err(io)?;
                             }
                         }
+                        if !self.bounds.is_empty() {
+                            let ends = self.bounds.iter().flat_map(|(lower, upper)| {
+                                [lower.unwrap_or(f64::NEG_INFINITY), upper.unwrap_or(f64::INFINITY)]
+                            });
+                            npz.array("ranges", &[self.bounds.len() as u64, 2], ends.map(Ok)).map_err(io)?;
+                        }
                     }
                 }
                 npz.finish().map_err(io)?;
@@ -176,6 +183,22 @@ impl<'a> SampleWriter<'a> {
         file.map_or(Ok(()), WholeFile::finish).map_err(io)?;
         Ok(self.n)
     }
+}
+
+/// What the metadata of a .parquet say of the parameters: JSON with their labels and ranges by name, `null` for an open side.
+fn about_parameters(table: &SampleTable) -> Option<String> {
+    let named = |values: Vec<serde_json::Value>| -> serde_json::Value {
+        table.names.iter().cloned().zip(values).collect::<serde_json::Map<_, _>>().into()
+    };
+    let mut about = serde_json::Map::new();
+    if !table.labels.is_empty() {
+        about.insert("labels".to_owned(), named(table.labels.iter().cloned().map(Into::into).collect()));
+    }
+    if !table.bounds.is_empty() {
+        let ranges = table.bounds.iter().map(|(lower, upper)| serde_json::json!([lower, upper]));
+        about.insert("ranges".to_owned(), named(ranges.collect()));
+    }
+    (!about.is_empty()).then(|| serde_json::Value::Object(about).to_string())
 }
 
 /// The numbers of a file, from its start.

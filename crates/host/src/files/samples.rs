@@ -35,8 +35,10 @@ pub struct SampleTable {
     pub derived: Vec<f64>,
     /// Their names, `[M]`.
     pub derived_names: Vec<String>,
-    /// LaTeX labels of the parameters, `[dim]` or empty; .npz alone.
+    /// LaTeX labels of the parameters, `[dim]` or empty; not in .csv, read from .npz alone.
     pub labels: Vec<String>,
+    /// Lower and upper bound of the parameters, `[dim]` or empty, `None` where it is open; not in .csv, read from .npz alone.
+    pub bounds: Vec<(Option<f64>, Option<f64>)>,
     /// Log density of the model in nats, `[n]`; -inf outside of its support.
     pub log_prob: Option<Vec<f64>>,
     /// Unnormalised log weight in nats, `[n]`.
@@ -117,6 +119,11 @@ impl SampleTable {
         for (what, values, width) in matrices {
             if Some(values.len()) != self.n.checked_mul(width) {
                 return Err(bad(what, values.len(), self.n.saturating_mul(width)));
+            }
+        }
+        for (what, got) in [("labels", self.labels.len()), ("bounds", self.bounds.len())] {
+            if got != 0 && got != self.dim {
+                return Err(bad(what, got, self.dim));
             }
         }
         match self.vectors().find(|(_, values)| values.len() != self.n) {
@@ -206,11 +213,13 @@ pub fn read_samples(path: &Path, choice: &ColumnChoice) -> Result<SampleTable, F
     Ok(table)
 }
 
-/// Reads from an .npz what neither theta nor a vector is, if it is of our making: derived quantities with names, and labels.
+/// Reads from an .npz what neither theta nor a vector is, if it is of our making: derived quantities with names, labels,
+/// ranges.
 fn read_annotations(path: &Path, table: &mut SampleTable) -> Result<(), FileError> {
     let mut file = NpzFile::open(path)?;
     let found = |name: &str| table.left_out.iter().any(|n| n == name);
     let (derived, labels) = (found("derived") && found("derived_names"), found("labels"));
+    let ranges = found("ranges");
     if derived && let Some(array) = file.array("derived")? {
         let m = match array.shape[..] {
             [n, m] if n as usize == table.n && m > 0 => m as usize,
@@ -227,6 +236,16 @@ fn read_annotations(path: &Path, table: &mut SampleTable) -> Result<(), FileErro
     if labels && let Ok(Some(labels)) = file.strings("labels", table.dim) {
         table.labels = labels;
         table.left_out.retain(|name| name != "labels");
+    }
+    if ranges
+        && let Ok(Some(array)) = file.array("ranges")
+        && array.shape == [table.dim as u64, 2]
+        && array.data.as_chunks().0.iter().all(|[lower, upper]| lower < upper)
+    {
+        let side = |bound: f64| Some(bound).filter(|b| b.is_finite());
+        table.bounds =
+            array.data.as_chunks().0.iter().map(|[lower, upper]| (side(*lower), side(*upper))).collect();
+        table.left_out.retain(|name| name != "ranges");
     }
     Ok(())
 }

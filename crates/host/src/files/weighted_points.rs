@@ -80,6 +80,7 @@ pub(super) fn read_weighted_points(
     pairs.log_likelihood = weighted.then_some(log_l);
     let report = ChainReport {
         format: located.format,
+        root: located.root.clone(),
         files: located.files.clone(),
         kish_ess: pairs.ess(),
         autocorrelation_ess: None,

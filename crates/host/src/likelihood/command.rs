@@ -68,14 +68,30 @@ impl CommandLikelihood {
 
     /// Has rows of theta and observation, `[n, D + X]`, evaluated.
     fn ask(&mut self, rows: &[f64], out: &mut Evaluations) -> Result<(), HostError> {
-        let derived = self.children.settings().derived.clone();
+        let settings = self.children.settings().clone();
         let mut answers = Vec::new();
-        let result = self.children.ask(rows, None, &Row { derived: &derived }, &mut answers);
-        for row in answers.chunks_exact(1 + derived.len()) {
-            out.log_likelihood.push(row[0]);
-            out.derived.extend_from_slice(&row[1..]);
-        }
+        let result = self.children.ask(rows, None, &Row { derived: &settings.derived }, &mut answers);
+        add(&answers, &settings, out);
         result
+    }
+
+    /// Reads `n` answers of a child from what it wrote, without a child: all of those before the first that is not legal.
+    ///
+    /// # Errors
+    /// With the answers before it, what is wrong with that one.
+    pub fn read(settings: &CommandSettings, n: usize, bytes: &[u8]) -> (Evaluations, Result<(), String>) {
+        let (mut rows, mut out) = (Vec::new(), Evaluations::default());
+        let result = settings.protocol.read(bytes, n, &Row { derived: &settings.derived }, &mut rows);
+        add(&rows, settings, &mut out);
+        (out, result)
+    }
+}
+
+/// Adds answers, `[n, 1 + M]`.
+fn add(rows: &[f64], settings: &CommandSettings, out: &mut Evaluations) {
+    for row in rows.chunks_exact(1 + settings.derived.len()) {
+        out.log_likelihood.push(row[0]);
+        out.derived.extend_from_slice(&row[1..]);
     }
 }
 

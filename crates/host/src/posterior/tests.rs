@@ -13,15 +13,7 @@ fn engine() -> Engine {
 /// The adapter engine, on the software adapter where there is one; where there is none, a line says so.
 fn adapter() -> Option<Engine> {
     let device = if cfg!(target_os = "macos") { DeviceChoice::Gpu } else { DeviceChoice::Software };
-    match Engine::new(&EngineSettings { device, ..EngineSettings::default() }) {
-        Ok(engine) => Some(engine),
-        Err(error) => {
-            let required = std::env::var("LWFLOW_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
-            assert!(!required, "LWFLOW_REQUIRE_ADAPTER is 1, but: {error}");
-            println!("SKIP draws of an adapter: {error}");
-            None
-        }
-    }
+    lwflow_skip::adapter(Engine::new(&EngineSettings { device, ..EngineSettings::default() }))
 }
 
 /// Four parameters, with soft, hard and mixed edges and none, of `context_dim` context values.

@@ -28,6 +28,7 @@ pub use evidence::{Evidence, EvidenceReport};
 pub use folder::{FolderJournal, Identity, JournalError};
 pub use fresh::{EssBound, FreshReport};
 pub use journal::{Journal, NoJournal};
+pub use modes::count_modes;
 pub use points::{PointMode, PointModes, modes_of_points};
 pub use report::{
     EvaluatedPoints, RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, equal_weight,

@@ -2,6 +2,8 @@
 //! neighbours, cut where the density between two peaks falls far enough (persistence; Chazal et al. 2013, ToMATo).
 //! Invariant: every point belongs to one mode; modes come in order of their mass.
 
+use crate::HostError;
+use crate::error::{check_length, n_rows};
 use crate::posterior::Posterior;
 use crate::rng::CounterField;
 use crate::weights::thinned;
@@ -22,6 +24,8 @@ const fn n_neighbours(dim: usize) -> usize {
 const MIN_POINTS: usize = 5;
 /// See [`MIN_POINTS`].
 const MIN_MASS: f64 = 0.005;
+/// Share of the weight below which [`count_modes`] does not count a mode.
+const LEAST_COUNTED: f64 = 0.01;
 
 /// Modes of weighted points.
 #[derive(Debug, Clone)]
@@ -121,6 +125,43 @@ fn find(root: &mut [usize], mut i: usize) -> usize {
         i = root[i];
     }
     i
+}
+
+/// How many modes points show, `[n, D]`, in coordinates in which distances mean something: peaks of their log density `[n]`
+/// between which it falls far enough, with a hundredth of the weight at least, since a few points far out look like a mode.
+/// Points without weight are not looked at, and repeated ones count once; no more than 2000 are compared, chosen by their
+/// weights `[n]`.
+///
+/// # Errors
+/// [`HostError`] for lengths that do not fit.
+pub fn count_modes(
+    points: &[f64],
+    dim: usize,
+    weights: &[f64],
+    log_density: &[f64],
+    seed: u64,
+) -> Result<usize, HostError> {
+    let n = n_rows("points", points.len(), dim)?;
+    for (what, got) in [("weights", weights.len()), ("log_density", log_density.len())] {
+        check_length(what, got, n, "one per point")?;
+    }
+    let offset = CounterField::new(seed, "thin modes", 1).uniform(0, 0);
+    let row = |i: usize| &points[i * dim..][..dim];
+    let mut rows: Vec<(usize, f64)> = Vec::new();
+    for (i, weight) in thinned(weights, N_POINTS, offset) {
+        match rows.iter_mut().find(|(j, _)| row(*j) == row(i)) {
+            Some((_, sum)) => *sum += weight,
+            None => rows.push((i, weight)),
+        }
+    }
+    let distinct = rows.iter().flat_map(|(i, _)| row(*i)).copied().collect();
+    let density: Vec<f64> = rows.iter().map(|(i, _)| log_density[*i]).collect();
+    let multiplicity: Vec<f64> = rows.iter().map(|(_, weight)| *weight).collect();
+    let modes = Modes::find(distinct, dim, &density, &multiplicity);
+    let mut masses = vec![0.0; modes.n_modes];
+    modes.mode.iter().zip(&multiplicity).for_each(|(&mode, weight)| masses[mode] += weight);
+    let total: f64 = masses.iter().sum();
+    Ok(masses.iter().filter(|mass| **mass >= LEAST_COUNTED * total).count())
 }
 
 /// The modes of weighted points in the coordinates of a flow.
@@ -242,6 +283,26 @@ mod tests {
                 assert_eq!(modes.n_modes, n_modes, "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn repeated_and_weightless_points_make_no_modes() {
+        let theta = Target::Gauss2.sample(3000, 5).unwrap();
+        let log_density = Target::Gauss2.log_prob_rows(&theta).unwrap();
+        let count = |theta: &[f64], weights: &[f64], density: &[f64]| {
+            count_modes(theta, 2, weights, density, 1).unwrap()
+        };
+        assert_eq!(count(&theta, &[1.0; 3000], &log_density), 2);
+        // As a Markov chain stays: every point five times.
+        let five = |values: &[f64], width: usize| -> Vec<f64> {
+            values.chunks(width).take(600).flat_map(|row| row.repeat(5)).collect()
+        };
+        assert_eq!(count(&five(&theta, 2), &[1.0; 3000], &five(&log_density, 1)), 2);
+        let first = Target::Gauss2.mode_of(&theta[..2]);
+        let one = |row: &[f64]| f64::from(u8::from(Target::Gauss2.mode_of(row) == first));
+        let weights: Vec<f64> = theta.chunks(2).map(one).collect();
+        assert_eq!(count(&theta, &weights, &log_density), 1);
+        assert!(count_modes(&theta, 2, &[1.0], &log_density, 1).is_err());
     }
 
     #[test]

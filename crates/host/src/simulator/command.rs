@@ -40,6 +40,22 @@ impl CommandSimulator {
         let children = Children::start(command, dim, folder, settings, environment)?;
         Ok(Self { children, n_observed })
     }
+
+    /// Reads `n` simulations of `n_observed` values from what a child wrote, without a child: x, `[n, X]`, of all of those before
+    /// the first that is not legal.
+    ///
+    /// # Errors
+    /// With the simulations before it, what is wrong with that one.
+    pub fn read(
+        settings: &CommandSettings,
+        n_observed: usize,
+        n: usize,
+        bytes: &[u8],
+    ) -> (Vec<f64>, Result<(), String>) {
+        let mut x = Vec::new();
+        let result = settings.protocol.read(bytes, n, &Row { n_observed }, &mut x);
+        (x, result)
+    }
 }
 
 /// A row of x.

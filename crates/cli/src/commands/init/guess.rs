@@ -5,6 +5,7 @@ use crate::exit::CommandError;
 use crate::progress::go_on;
 use lwflow_host::fit::{FitInput, prepare};
 use lwflow_host::mixture::{MixtureFitSettings, SelectionRow, select_mixture};
+use lwflow_host::rounds::count_modes;
 use lwflow_host::weights::thinned;
 
 /// Fewer effective points show no edge.
@@ -100,11 +101,20 @@ fn roundest_below(x: f64, span: f64) -> f64 {
     x - span
 }
 
-/// Weighted BIC of mixtures of one to [`MAX_COMPONENTS`] Gaussians, until two in a row are worse than the best.
+/// Points as a mixture of Gaussians.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Components {
+    /// Weighted BIC of mixtures of one to [`MAX_COMPONENTS`] Gaussians, until two in a row are worse than the best.
+    pub table: Vec<SelectionRow>,
+    /// Modes that the points show in the density of the best mixture.
+    pub n_modes: usize,
+}
+
+/// Fits mixtures to the points.
 ///
 /// # Errors
 /// Those of a fit to the same points.
-pub fn components(input: &FitInput, seed: u64) -> Result<Vec<SelectionRow>, CommandError> {
+pub fn components(input: &FitInput, seed: u64) -> Result<Components, CommandError> {
     let data = prepare(input, None, None)?.data;
     let d = input.names.len();
     // As many draws as there are effective points, so that the criterion does not believe in more.
@@ -116,7 +126,9 @@ pub fn components(input: &FitInput, seed: u64) -> Result<Vec<SelectionRow>, Comm
         MixtureFitSettings { n_restarts: 4, n_polish: 50, tolerance: 1e-5, ..MixtureFitSettings::default() };
     let candidates: Vec<usize> = (1..=MAX_COMPONENTS).collect();
     let selection = select_mixture(&x, &weights, d, &candidates, 2, &settings, seed, |_, _| go_on())?;
-    Ok(selection.table)
+    let log_density = selection.fit.mixture.log_density(&x)?;
+    let n_modes = count_modes(&x, d, &weights, &log_density, seed)?;
+    Ok(Components { table: selection.table, n_modes })
 }
 
 #[cfg(test)]
@@ -182,9 +194,32 @@ mod tests {
             theta,
             ..FitInput::default()
         };
-        let table = components(&input, 1).unwrap();
+        let Components { table, n_modes } = components(&input, 1).unwrap();
         let best = table.iter().min_by(|a, b| a.bic.total_cmp(&b.bic)).unwrap();
-        assert_eq!(best.n_components, 3, "{table:?}");
+        assert_eq!((best.n_components, n_modes), (3, 3), "{table:?}");
         assert_eq!(table.len(), 5, "two worse ones end the search");
+    }
+
+    #[test]
+    fn a_curved_mode_is_one_mode_of_several_gaussians() {
+        let mut rng = stream(3, "guess", 0);
+        let mut normal = || normal_quantile(open_uniform(&mut rng));
+        let theta: Vec<f64> = (0..4000)
+            .flat_map(|_| {
+                let (a, b) = (normal(), normal());
+                [a, 2.0 * a * a + 0.3 * b]
+            })
+            .collect();
+        let input = FitInput {
+            names: vec!["a".into(), "b".into()],
+            labels: vec!["a".into(), "b".into()],
+            supports: vec![lwflow_host::outer::Support::default(); 2],
+            log_weights: vec![0.0; 4000],
+            theta,
+            ..FitInput::default()
+        };
+        let Components { table, n_modes } = components(&input, 1).unwrap();
+        let best = table.iter().min_by(|a, b| a.bic.total_cmp(&b.bic)).unwrap();
+        assert!(best.n_components > 1 && n_modes == 1, "{n_modes} {table:?}");
     }
 }

@@ -1,16 +1,14 @@
 //! A task from a pairs file or a chain: what the files say, and what their points let one guess.
 
-use super::guess::{self, Marginal};
-use super::ranges::{Range, ranges_file, read_ranges};
+use super::guess::{self, Components, Marginal};
 use super::text::line;
 use crate::exit::CommandError;
 use crate::source::format_of;
 use lwflow_host::files::{
-    ChainFormat, ChainSettings, ColumnChoice, WeightKind, WeightedPairs, chain_format, read_chains,
-    read_pairs,
+    ChainFormat, ChainSettings, ColumnChoice, Range, WeightKind, WeightedPairs, chain_format, ranges_file,
+    read_chains, read_pairs, read_ranges,
 };
 use lwflow_host::fit::FitInput;
-use lwflow_host::mixture::SelectionRow;
 use lwflow_host::outer::Support;
 use std::path::Path;
 
@@ -74,8 +72,8 @@ pub struct Parameter {
 pub struct PointsGuess {
     /// In the order of the file.
     pub parameters: Vec<Parameter>,
-    /// Weighted BIC of mixtures; empty if there are too few points.
-    pub components: Vec<SelectionRow>,
+    /// The points as a mixture; `None` if there are too few.
+    pub components: Option<Components>,
     /// What the points are, in words.
     pub words: String,
     /// Lines of the section [likelihood] besides the source.
@@ -100,7 +98,7 @@ pub fn of_chain(root: &Path, parameters: Option<Vec<String>>) -> Result<PointsGu
     let format = chain_format(root)?;
     let burn_in = if format == ChainFormat::GetDist { 0.3 } else { 0.0 };
     let samples = read_chains(root, &ChainSettings { parameters, burn_in })?;
-    let ranges = ranges_file(root);
+    let ranges = ranges_file(&samples.report.root);
     let ranges =
         ranges.is_file().then(|| Ok::<_, CommandError>((read_ranges(&ranges)?, ranges))).transpose()?;
     let named = ranges.as_ref().map(|(ranges, file)| {
@@ -152,8 +150,8 @@ fn guess(
     input.names = kept.iter().map(|j| input.names[*j].clone()).collect();
     input.labels = kept.iter().map(|j| input.labels[*j].clone()).collect();
     input.supports = kept.iter().map(|j| support(&parameters[*j])).collect();
-    let components =
-        if ess >= LEAST_ESS && !kept.is_empty() { guess::components(&input, 0)? } else { Vec::new() };
+    let are_enough = ess >= LEAST_ESS && !kept.is_empty();
+    let components = are_enough.then(|| guess::components(&input, 0)).transpose()?;
     let words = format!("{n} rows, effective sample size {ess:.0}");
     Ok(PointsGuess { parameters, components, words, more })
 }

@@ -1,6 +1,7 @@
 //! The text of a task file, with its comments. Defaults are taken from the sections themselves, so that a comment cannot
 //! say another one.
 
+use super::guess::Components;
 use super::points::{End, Parameter, PointsGuess};
 use crate::task::{FlowSection, OutputSection, TrainingSection};
 use lwflow_host::rounds::RoundsSettings;
@@ -59,19 +60,26 @@ pub fn of_points(top: &Heading<'_>, guess: &PointsGuess) -> String {
         text.push_str(&parameter_of_points(parameter));
     }
     text.push_str("\n[base]\nkind = \"mixture\"\n");
-    match guess.components.iter().min_by(|a, b| a.bic.total_cmp(&b.bic)) {
-        Some(best) => {
+    let of_least = |c: &Components| c.table.iter().min_by(|a, b| a.bic.total_cmp(&b.bic)).cloned();
+    match guess.components.as_ref().and_then(|c| Some((c, of_least(c)?))) {
+        Some((components, best)) => {
             text.push_str(&line(
                 &format!("n_components = {}", best.n_components),
                 "a guess; \"auto\" finds it anew in every fit",
             ));
             text.push_str("# The points as a mixture of K Gaussians, by how much their weighted BIC exceeds the least:\n#  ");
-            for row in &guess.components {
+            for row in &components.table {
                 let _ = write!(text, " K = {}: {:.0},", row.n_components, row.bic - best.bic);
             }
             text.pop();
-            text.push_str(
-                ".\n# K counts Gaussians, not modes: a curved mode takes several, and the flow bends them.\n",
+            let modes = match components.n_modes {
+                1 => "one mode is seen".to_owned(),
+                n => format!("{n} modes with valleys between them are seen"),
+            };
+            let _ = writeln!(
+                text,
+                ".\n# In the density of the best of them {modes}. K counts Gaussians, not modes: a curved mode\n\
+                 # takes several, and the flow bends them; modes that touch may be seen as one."
             );
         }
         None => text.push_str(&line("n_components = \"auto\"", "too few effective points to guess it here")),

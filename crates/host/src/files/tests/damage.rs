@@ -91,7 +91,7 @@ fn table_of(extension: &str, values: &[f64]) -> Vec<u8> {
         _ => {
             let names = ["a", "b", "log_weight"].map(str::to_owned);
             let mut bytes = Vec::new();
-            let mut out = ParquetOut::new(&mut bytes, &names, Compression::SNAPPY).unwrap();
+            let mut out = ParquetOut::new(&mut bytes, &names, None, Compression::SNAPPY).unwrap();
             out.rows(n, |row, column| values[3 * row + column]).unwrap();
             out.finish().unwrap();
             bytes

@@ -211,7 +211,7 @@ fn parquet_is_read_in_all_packings_and_across_row_groups() {
     for packing in packings {
         let path = folder.path().join("t.parquet");
         let file = std::fs::File::create(&path).unwrap();
-        let mut out = ParquetOut::new(file, &["a".to_owned()], packing).unwrap();
+        let mut out = ParquetOut::new(file, &["a".to_owned()], None, packing).unwrap();
         out.rows(n, |row, _| (row % 1000) as f64).unwrap();
         out.finish().unwrap();
         let table = read_theta(&path, &all()).unwrap();

@@ -94,6 +94,40 @@ fn multinest_is_read_with_and_without_birth_contours() {
 }
 
 #[test]
+fn a_folder_with_one_chain_stands_for_its_root() {
+    let chains = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chains");
+    let (multinest, none) = (data("multinest"), folder());
+    for (source, root, ending, others) in [
+        (&multinest, "new-", "new-stats.dat", &["new-.txt", "new-summary.txt", "new-phys_live.points"][..]),
+        (&multinest, "old-", "old-ev.dat", &["old-post_equal_weights.dat", "old-summary.txt"]),
+        (&chains, "pc", "pc.stats", &["pc.txt", "pc_equal_weights.txt", "pc_dead.txt", "notes.txt"]),
+        (&chains, "gd", "gd.ranges", &["gd.updated.yaml", "README.txt"]),
+    ] {
+        let alone = folder();
+        for entry in std::fs::read_dir(source).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if name.starts_with(root) {
+                std::fs::copy(&path, alone.path().join(name)).unwrap();
+            }
+        }
+        for other in [ending].iter().chain(others).filter(|name| !alone.path().join(name).exists()) {
+            put(&alone, other, "");
+        }
+        let settings = ChainSettings::default();
+        let read = read_chains(alone.path(), &settings).unwrap();
+        let (found, named) = (&read.report, read_chains(&source.join(root), &settings).unwrap().report);
+        assert_eq!((found.format, found.kish_ess), (named.format, named.kish_ess), "{root}");
+        assert_eq!((found.root.file_name(), named.root), (Some(root.as_ref()), source.join(root)));
+        assert_eq!(read.pairs.names, chain(&source.join(root)).unwrap().names, "{root}");
+    }
+    refused(chain(&multinest), &["2 roots, `new-`, `old-`;"]);
+    refused(chain(&chains), &["2 roots, `gd`, `pc`;"]);
+    put(&none, "notes.txt", "1 2 3");
+    refused(chain(none.path()), &["no chain found", "stats.dat"]);
+}
+
+#[test]
 fn arrays_of_dynesty_and_nautilus_are_pairs() {
     let pairs = read_pairs(&data("dynesty.npz"), &named(&["a", "b"]), None).unwrap();
     assert_eq!(

@@ -7,7 +7,8 @@ use super::{folder, npz, put};
 fn parquet(names: &[&str], rows: &[&[f64]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-    let mut out = ParquetOut::new(&mut bytes, &names, parquet::basic::Compression::UNCOMPRESSED).unwrap();
+    let mut out =
+        ParquetOut::new(&mut bytes, &names, None, parquet::basic::Compression::UNCOMPRESSED).unwrap();
     out.rows(rows.len(), |row, column| rows[row][column]).unwrap();
     out.finish().unwrap();
     bytes

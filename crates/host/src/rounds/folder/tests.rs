@@ -149,3 +149,36 @@ fn parts_of_a_block_of_the_deep_scan_come_back_as_far_as_they_are_whole() {
     FolderJournal::begin(folder.path(), &identity(1), 2, 1, true).unwrap();
     assert!(!path.exists());
 }
+
+/// Runs have no earlier versions to read; this one goes on being read as it was written (tests/data/golden/README.md).
+#[test]
+fn a_recorded_run_is_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/golden/checkpoint2/run");
+    let folder = tempfile::tempdir().unwrap();
+    for name in [MANIFEST, LOG, "round_1.flow", "round_2.flow"] {
+        std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
+    }
+    let manifest = std::fs::read(folder.path().join(MANIFEST)).unwrap();
+    let Manifest { format_version, identity } = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(format_version, FORMAT_VERSION);
+    let mut journal = FolderJournal::resume(folder.path(), &identity, 3, 1).unwrap();
+    assert_eq!(journal.n_evaluations(), 1000);
+    let theta: Vec<f64> = journal.rows.chunks_exact(5).flat_map(|row| row[..3].to_vec()).collect();
+    let mut out = Evaluations::default();
+    journal.recall(0, &theta, &mut out).unwrap();
+    // The likelihood of its two.wgsl, and its derived quantity.
+    let normal = |x: f64, mean: f64| {
+        -0.5 * ((x - mean) / 0.3).powi(2) - (0.3 * (2.0 * std::f64::consts::PI).sqrt()).ln()
+    };
+    for (i, t) in theta.chunks_exact(3).enumerate() {
+        let (a, b) = (normal(t[0], -2.0) + normal(t[1], 1.0), normal(t[0], 2.0) + normal(t[1], -1.0));
+        let log_l = a.max(b) + (-(a - b).abs()).exp().ln_1p() - 2f64.ln();
+        assert!((out.log_likelihood[i] - log_l).abs() < 1e-5 * (1.0 + log_l.abs()), "row {i}");
+        assert!((out.derived[i] - t[0] - t[1]).abs() < 1e-6, "row {i}");
+    }
+    for round in 1..=2 {
+        let flow = journal.flow(round).unwrap().unwrap();
+        assert_eq!(flow.names, ["a", "b", "c"]);
+    }
+    assert!(journal.flow(3).unwrap().is_none());
+}

@@ -1,8 +1,9 @@
 //! The file root.ranges that GetDist keeps beside its chains: a line per parameter with its name, its lower and its upper
 //! bound, `N` for none, and perhaps the word `periodic`. Lines of parameters that are fixed (equal bounds) say nothing.
 
-use crate::exit::{CommandError, Status};
 use std::path::{Path, PathBuf};
+
+use super::error::FileError;
 
 /// Bounds that a file gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,16 +28,16 @@ pub fn ranges_file(root: &Path) -> PathBuf {
 /// Reads a file of bounds.
 ///
 /// # Errors
-/// [`Status::Input`] naming file and line.
-pub fn read_ranges(path: &Path) -> Result<Vec<Range>, CommandError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| CommandError::new(Status::Input, format!("{}: cannot read: {e}", path.display())))?;
+/// [`FileError::Io`], [`FileError::Damaged`] with the line.
+pub fn read_ranges(path: &Path) -> Result<Vec<Range>, FileError> {
+    let io = |source| FileError::Io { path: path.into(), action: "read", source };
+    let text = std::fs::read_to_string(path).map_err(io)?;
     let mut ranges = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
         let bad = |what: &str| {
-            let message = format!("{}:{}: {what}", path.display(), i + 1);
-            CommandError::new(Status::Input, message)
+            let reason = format!("line {}: {what}", i + 1);
+            FileError::Damaged { path: path.into(), format: "ranges", reason }
         };
         let bound = |word: &str| match word {
             "N" | "None" | "-inf" | "inf" => Ok(None),
@@ -82,11 +83,11 @@ mod tests {
         ];
         assert_eq!(read_ranges(&path).unwrap(), expected);
         for (text, words) in
-            [("a 0 1\nb 0", "2: expected a name"), ("a 0 x", "`x` is no bound"), ("a 2 1", "above")]
+            [("a 0 1\nb 0", "line 2: expected a name"), ("a 0 x", "`x` is no bound"), ("a 2 1", "above")]
         {
             std::fs::write(&path, text).unwrap();
-            let error = read_ranges(&path).unwrap_err();
-            assert!(error.message.contains(words) && error.status == Status::Input, "{error}");
+            let error = read_ranges(&path).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
         }
     }
 }
