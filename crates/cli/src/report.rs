@@ -6,6 +6,7 @@ mod points;
 pub mod rounds;
 mod summary;
 
+pub use manifest::{StageClock, Timings};
 pub use points::POINTS_FILE;
 pub use summary::fixed;
 
@@ -77,6 +78,8 @@ pub struct Run<'a> {
     pub device: String,
     /// Seconds from the start of the command to the end of training.
     pub seconds: f64,
+    /// What it went into; of rounds of simulations, their own report says it.
+    pub timings: Option<Timings>,
     /// Whether the results take the place of earlier ones.
     pub replace: bool,
 }
@@ -275,6 +278,7 @@ fn write_metrics(
     });
     let mut metrics = manifest::manifest(run.task, run.seed, &run.device)?;
     metrics.insert("seconds".into(), json!(run.seconds));
+    metrics.insert("timings".into(), json!(run.timings));
     metrics.insert("pairs".into(), pairs);
     metrics.insert("fit".into(), json!(run.report));
     metrics.insert("amortised".into(), json!(run.amortised));

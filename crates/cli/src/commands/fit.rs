@@ -6,7 +6,7 @@ use super::{FitArgs, RunArgs, open_engine};
 use crate::exit::{CommandError, Status};
 use crate::inference::{Inference, inference};
 use crate::out_folder::{OutFolder, refuse_results};
-use crate::progress::{Bar, interrupted};
+use crate::progress::interrupted;
 use crate::report;
 use crate::simulation::simulation;
 use crate::source::{self, PairsEvidence, Source};
@@ -14,12 +14,13 @@ use crate::task::{self, Objective, Task};
 use lwflow_engine::Engine;
 use lwflow_host::amortise::{AmortiseReport, AmortiseSettings, check_reads, fit_likelihood_weighted};
 use lwflow_host::files::LogZ;
-use lwflow_host::fit::{BaseSettings, Components, FitReport, FitSettings, fit};
+use lwflow_host::fit::{BaseSettings, Components, FitProgress, FitReport, FitSettings, fit};
 use lwflow_host::model_file::Precision;
 use lwflow_host::posterior::Posterior;
 use lwflow_host::rounds::RoundsSettings;
 use lwflow_host::train::{ControlVariate, RateCourse, StopReason, TrainSettings};
 use lwflow_model::{Covariance, FlowSettings, Mixing};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
@@ -62,13 +63,18 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     }
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
+    let mut clock = report::StageClock::new(start);
+    let watch = |progress: FitProgress| {
+        clock.tick(progress.stage);
+        bar.update_fit(progress)
+    };
     let amortised = objective == Some(Objective::Likelihood);
     let (mut posterior, report, amortised) = if amortised {
         let (posterior, report, amortised) =
-            amortise(&task, &source, &engine, &settings, args.run.seed, &bar)?;
+            amortise(&task, &source, &engine, &settings, args.run.seed, watch)?;
         (posterior, report, Some(amortised))
     } else {
-        let fitted = fit(&engine, &source.input, &settings, args.run.seed, |p| bar.update_fit(p));
+        let fitted = fit(&engine, &source.input, &settings, args.run.seed, watch);
         let (posterior, report) = fitted.map_err(|error| of_task(&task, error.into()))?;
         (posterior, report, None)
     };
@@ -90,6 +96,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         seed: args.run.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
+        timings: Some(clock.timings()),
         replace: args.run.force,
     };
     report::write(&args.run.out, &run, &engine, precision(&task), console)?;
@@ -103,7 +110,7 @@ fn amortise(
     engine: &Engine,
     settings: &FitSettings,
     seed: u64,
-    bar: &Bar,
+    watch: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport, AmortiseReport), CommandError> {
     let rounds = task.rounds.clone().unwrap_or_default();
     let Inference { prior, mut likelihood, .. } = inference(task, rounds, engine)?;
@@ -111,8 +118,7 @@ fn amortise(
     if let Some(simulator) = &task.simulator {
         how.evaluations_per_simulation = simulator.evaluations_per_simulation;
     }
-    let (settings, progress) = ((settings, &how), |p| bar.update_fit(p));
-    fit_likelihood_weighted(engine, &source.input, &*prior, &mut *likelihood, settings, seed, progress)
+    fit_likelihood_weighted(engine, &source.input, &*prior, &mut *likelihood, (settings, &how), seed, watch)
         .map_err(|error| of_task(task, error.into()))
 }
 

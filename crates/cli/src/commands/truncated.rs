@@ -79,6 +79,7 @@ pub(super) fn run_truncated(args: &FitArgs, mut task: Task, start: Instant) -> R
         seed: args.run.seed,
         device: engine.info().to_string(),
         seconds: start.elapsed().as_secs_f64(),
+        timings: None,
         replace: args.run.force,
     };
     report::write(&args.run.out, &run, &engine, precision(&task), console)?;

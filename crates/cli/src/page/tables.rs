@@ -192,8 +192,11 @@ pub(super) fn manifest(folder: &ResultFolder) -> Table {
     let sum = |k: usize| -> Option<f64> {
         rounds.map(|rows| rows.iter().filter_map(|row| number(row, &format!("/seconds/{k}"))).sum())
     };
+    // A stage that was not needed is not told.
+    let stage = |key: &str| number(m, &format!("/timings/{key}")).filter(|s| *s > 0.0).map(duration);
     let entries = [
         ("lwflow", text("lwflow")),
+        ("format of the model", number(m, "/model_format").map(count)),
         ("written", text("written")),
         ("command", command),
         ("task file", m.pointer("/task/file").and_then(Value::as_str).map(str::to_owned)),
@@ -202,7 +205,11 @@ pub(super) fn manifest(folder: &ResultFolder) -> Table {
         ("system", text("system")),
         ("cores", number(m, "/cores").map(count)),
         ("time, all", number(m, "/seconds").or(number(m, "/rounds/seconds")).map(duration)),
-        ("time, training", sum(0).map(duration)),
+        ("time, reading", stage("reading")),
+        ("time, mixture", stage("mixture")),
+        ("time, starts", stage("starts")),
+        ("time, weighting", stage("weighting")),
+        ("time, training", sum(0).map(duration).or_else(|| stage("training"))),
         ("time, drawing and evaluating", sum(1).map(duration)),
         ("evaluations", number(m, "/rounds/n_evaluations").map(count)),
         ("evaluations per second", number(m, "/rounds/evaluations_per_second").map(count)),

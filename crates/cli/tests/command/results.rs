@@ -57,6 +57,10 @@ fn fit_writes_all_it_promises() {
     assert!(rows.windows(2).all(|w| w[1][0] > w[0][0] && w[1][1] > w[0][1]), "steps do not ascend");
 
     let m = metrics(&out);
+    let seconds = |key: &str| m["timings"][key].as_f64().unwrap();
+    let parts = ["reading", "mixture", "starts", "weighting", "training"].map(seconds);
+    assert!(parts[0] > 0.0 && parts[4] > 0.0 && parts[3] == 0.0, "{parts:?}");
+    assert!(parts.iter().sum::<f64>() <= m["seconds"].as_f64().unwrap(), "{parts:?}");
     assert_eq!((&m["seed"], &m["fit"]["n"]), (&Value::from(7), &Value::from(2000)));
     assert_eq!(m["pairs"]["weights"]["n"], 2000);
     assert!(m["pairs"]["evidence"]["log_z"].is_f64() && m["pairs"]["evidence"]["log_z_sd"].is_f64());
