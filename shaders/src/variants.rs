@@ -147,9 +147,11 @@ fn training() -> Vec<(&'static str, Constants)> {
 fn fused() -> Vec<(&'static str, Constants)> {
     let mut rows = Vec::new();
     for activation in ACTIVATIONS {
-        for (n_a, n_b, n_c, h1, h2, groups) in [(1, 1, 0, 8, 16, 2), (0, 1, 0, 8, 8, 1), (2, 1, 3, 16, 8, 1)]
+        for (n_a, n_b, n_c, h1, h2, groups, lanes) in
+            [(1, 1, 0, 8, 16, 2, 8), (0, 1, 0, 8, 8, 1, 8), (2, 1, 3, 16, 8, 1, 8), (2, 1, 3, 8, 32, 2, 16)]
         {
             let base = Constants::new()
+                .with("lanes", lanes)
                 .with("n_a", n_a)
                 .with("n_b", n_b)
                 .with("n_c", n_c)

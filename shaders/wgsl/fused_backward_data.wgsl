@@ -23,7 +23,7 @@
 {% set per = n_in + 1 %}
 {% set block = rows * (h1 + 1 + n_out) %}
 
-@compute @workgroup_size(8)
+@compute @workgroup_size({{ lanes }})
 fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let n_vec4 = batch.n_vec4;
@@ -39,21 +39,21 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
 {% endfor %}
     let begin = group.y * batch.chunk_vec4;
     let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var first = begin; first < end; first = first + {{ 8 * vectors }}u) {
+    for (var first = begin; first < end; first = first + {{ lanes * vectors }}u) {
     let i0 = first + lane;
     var base = lane;
 {% for v in range(vectors) %}
 {% for a in range(n_in) %}
-    let in{{ a }}_{{ v }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0 + {{ v * 8 }}u]{% else %}context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * 8 }}u]{% endif %};
+    let in{{ a }}_{{ v }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0 + {{ v * lanes }}u]{% else %}context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * lanes }}u]{% endif %};
 {% endfor %}
-    let weight_{{ v }} = w_eff[i0 + {{ v * 8 }}u];
+    let weight_{{ v }} = w_eff[i0 + {{ v * lanes }}u];
 {% for b in range(n_b) %}
     var delta{{ b }}_{{ v }}: vec4<f32>;
     var delta{{ n_b + b }}_{{ v }}: vec4<f32>;
     {
-    let s = saved[{{ b }}u * n_vec4 + i0 + {{ v * 8 }}u];
-    let t = saved[{{ n_b + b }}u * n_vec4 + i0 + {{ v * 8 }}u];
-    let at = index[{{ n_a + b }}] * n_vec4 + i0 + {{ v * 8 }}u;
+    let s = saved[{{ b }}u * n_vec4 + i0 + {{ v * lanes }}u];
+    let t = saved[{{ n_b + b }}u * n_vec4 + i0 + {{ v * lanes }}u];
+    let at = index[{{ n_a + b }}] * n_vec4 + i0 + {{ v * lanes }}u;
     let u = x[at];
     let g_u = g[at];
     let ratio = s * shape.inv_s_max;
@@ -63,8 +63,8 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     delta{{ n_b + b }}_{{ v }} = select(-g_v, zero, weight_{{ v }} == zero);
     x[at] = u / scale + t;
     g[at] = g_v;
-    delta[{{ b }}u * n_vec4 + i0 + {{ v * 8 }}u] = delta{{ b }}_{{ v }};
-    delta[{{ n_b + b }}u * n_vec4 + i0 + {{ v * 8 }}u] = delta{{ n_b + b }}_{{ v }};
+    delta[{{ b }}u * n_vec4 + i0 + {{ v * lanes }}u] = delta{{ b }}_{{ v }};
+    delta[{{ n_b + b }}u * n_vec4 + i0 + {{ v * lanes }}u] = delta{{ n_b + b }}_{{ v }};
     sum_out{{ b }} += dot(delta{{ b }}_{{ v }}, one);
     sum_out{{ n_b + b }} += dot(delta{{ n_b + b }}_{{ v }}, one);
     }
@@ -75,8 +75,8 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
 {% endfor %}
 {% include "include/fused_first.wgsl" %}
     for (var block = 0u; block < {{ h2 // rows }}u; block = block + 1u) {
-{% for c in range((block + 31) // 32) %}
-    let s{{ c }} = stream[base + {{ c * 8 }}u];
+{% for c in range((block + 4 * lanes - 1) // (4 * lanes)) %}
+    let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}
 {% include "include/fused_second.wgsl" %}
 {% for o in range(rows) %}
@@ -104,8 +104,8 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var below{{ a }}_{{ v }} = zero;
 {% endfor %}
 {% endfor %}
-{% for c in range((h1 * per + 31) // 32) %}
-    let s{{ c }} = stream[base + {{ c * 8 }}u];
+{% for c in range((h1 * per + 4 * lanes - 1) // (4 * lanes)) %}
+    let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}
 {% for j in range(h1) %}
     {
@@ -125,9 +125,9 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
 {% for v in range(vectors) %}
 {% for a in range(n_in) %}
 {% if a < n_a %}
-    g[index[{{ a }}] * n_vec4 + i0 + {{ v * 8 }}u] += below{{ a }}_{{ v }};
+    g[index[{{ a }}] * n_vec4 + i0 + {{ v * lanes }}u] += below{{ a }}_{{ v }};
 {% else %}
-    g_context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * 8 }}u] += below{{ a }}_{{ v }};
+    g_context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * lanes }}u] += below{{ a }}_{{ v }};
 {% endif %}
 {% endfor %}
 {% endfor %}

@@ -11,28 +11,28 @@
 @group(0) @binding(6) var<storage, read> context: array<vec4<f32>>;         // (C, n_vec4)
 {% endif %}
 
-@compute @workgroup_size(8)
+@compute @workgroup_size({{ lanes }})
 fn fused_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let n_vec4 = batch.n_vec4;
     let begin = group.y * batch.chunk_vec4;
     let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var first = begin; first < end; first = first + {{ 8 * vectors }}u) {
+    for (var first = begin; first < end; first = first + {{ lanes * vectors }}u) {
     let i0 = first + lane;
 {% include "include/fused_conditioner.wgsl" %}
 {% for v in range(vectors) %}
-    var sum_{{ v }} = log_det[i0 + {{ v * 8 }}u];
+    var sum_{{ v }} = log_det[i0 + {{ v * lanes }}u];
 {% for b in range(n_b) %}
     {
     let s = shape.s_max * safe_tanh((out{{ b }}_{{ v }} + {{ weight(b) }}) * shape.inv_s_max);
     let t = out{{ n_b + b }}_{{ v }} + {{ weight(n_b + b) }};
-    let at = index[{{ n_a + b }}] * n_vec4 + i0 + {{ v * 8 }}u;
+    let at = index[{{ n_a + b }}] * n_vec4 + i0 + {{ v * lanes }}u;
     x[at] = x[at] * safe_exp(s) + t;
     sum_{{ v }} += s;
 
     }
 {% endfor %}
-    log_det[i0 + {{ v * 8 }}u] = sum_{{ v }};
+    log_det[i0 + {{ v * lanes }}u] = sum_{{ v }};
 {% endfor %}
     }
 }

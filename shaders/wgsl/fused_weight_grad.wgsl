@@ -1,5 +1,5 @@
 // partial[chunk]: dW2[o][i] = sum delta2[o] h1[i];  db2[o] = sum delta2[o];  dW3[k][o] = sum delta[k] h2[o]
-// Here a lane is a row o of W2 (`groups` vectors of eight rows per workgroup): h1 is computed with lane = sample, and
+// Here a lane is a row o of W2 (`groups` vectors of rows per workgroup): h1 is computed with lane = sample, and
 // each value is then broadcast from its lane, so that nothing is transposed and W2's rows stay in registers.
 {% from "include/fused_macros.wgsl" import weight, vec4s %}
 {% include "include/fused.wgsl" %}
@@ -21,16 +21,16 @@
 {% set per = n_in + 1 %}
 {% set block = rows * (h1 + 1 + n_out) %}
 
-@compute @workgroup_size(8)
+@compute @workgroup_size({{ lanes }})
 fn fused_weight_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let n_vec4 = batch.n_vec4;
     let base = lane;
-{% for c in range((h1 * per + 31) // 32) %}
-    let s{{ c }} = stream[base + {{ c * 8 }}u];
+{% for c in range((h1 * per + 4 * lanes - 1) // (4 * lanes)) %}
+    let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}
 {% for o in range(groups) %}
-    let row{{ o }} = group.x * {{ 8 * groups }}u + {{ 8 * o }}u + lane;
+    let row{{ o }} = group.x * {{ lanes * groups }}u + {{ lanes * o }}u + lane;
     let at{{ o }} = 4u * ({{ vec4s(h1 * per) }}u + (row{{ o }} / {{ rows }}u) * {{ vec4s(block) }}u);
     let in_block{{ o }} = row{{ o }} % {{ rows }}u;
 {% for j in range(h1) %}
@@ -46,7 +46,7 @@ fn fused_weight_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
 {% endfor %}
     let begin = group.y * batch.chunk_vec4;
     let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var first = begin; first < end; first = first + 8u) {
+    for (var first = begin; first < end; first = first + {{ lanes }}u) {
     let i0 = first + lane;
 {% for a in range(n_in) %}
     let in{{ a }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0]{% else %}context[{{ a - n_a }}u * n_vec4 + i0]{% endif %};
@@ -64,7 +64,7 @@ fn fused_weight_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
 {% for j in range(0, h1, 4) %}
     let h{{ j }} = activate(vec4<f32>({% for m in range(4) %}{{ ", " if m }}{{ weight((j + m) * per + n_in) }}{% endfor %}){% for a in range(n_in) %} + y{{ a }} * vec4<f32>({% for m in range(4) %}{{ ", " if m }}{{ weight((j + m) * per + a) }}{% endfor %}){% endfor %});
 {% endfor %}
-{% for sample in range(0, 8, 2) %}
+{% for sample in range(0, lanes, 2) %}
     {
 {% for half in range(2) %}
 {% for o in range(groups) %}

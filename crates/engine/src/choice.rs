@@ -13,7 +13,7 @@ use crate::{DeviceInfo, DeviceKind, EngineError, OptimiserPlace};
 pub enum KernelPath {
     /// A dispatch per linear map: any shape, any adapter.
     Tiled,
-    /// A dispatch per layer and phase, for subgroups of eight lanes; layers whose shape does not fit run tiled.
+    /// A dispatch per layer and phase, for subgroups of 8 or 16 lanes; layers whose shape does not fit run tiled.
     Fused,
 }
 

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use crate::counts::TestCounts;
 use crate::long::{self, Long};
 use crate::setup::MissingDriver;
-use crate::tools::{cargo, display, missing_component, workspace_root};
+use crate::tools::{LANES_VARIABLE, cargo, display, missing_component, workspace_root};
 
 /// How one step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,19 @@ pub fn run(
         }
         counted(command.args(["--workspace", "--no-fail-fast", "--", "--show-output"]), counts)
     });
+    // The engine's tests once more with the other number of lanes that kernels are made for.
+    if cfg!(target_os = "linux") {
+        summary.step("16 lanes", |counts| {
+            if no_driver && !require_adapter {
+                return Ok(Outcome::Skipped);
+            }
+            let mut command = cargo("test");
+            command
+                .args(["--workspace", "--test", "engine", "--", "--show-output"])
+                .env(LANES_VARIABLE, "512");
+            counted(&mut command, counts)
+        });
+    }
     summary.step("python", |counts| match found(package, required, "the Python package is not tested")? {
         Some(python) => python_package(&python, long.as_ref(), counts),
         None => Ok(Outcome::Skipped),

@@ -22,7 +22,7 @@ use adapter::{Found, Need};
 use checks::Pythons;
 use long::Long;
 use setup::{MissingDriver, ensure_driver};
-use tools::{cargo, replace_with, warn_without_linker, workspace_root};
+use tools::{all_lanes, cargo, replace_with, warn_without_linker, workspace_root};
 
 const EXIT_NO_DRIVER: u8 = 3;
 
@@ -247,6 +247,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             command
                 .args(["--release", "--package", "lwflow-benches", "--bin", args.program(), "--"])
                 .args(args.for_bench(python, wheel));
+            all_lanes(&mut command);
             replace_with(&mut if paired { peers::on_two_cores(command) } else { command })?;
         }
     }

@@ -48,6 +48,18 @@ pub fn quiet_driver(command: &mut Command) {
     }
 }
 
+/// Bits of the vectors of Mesa's software driver.
+pub const LANES_VARIABLE: &str = "LP_NATIVE_VECTOR_WIDTH";
+
+/// Mesa's software driver takes half of the lanes of a processor with AVX-512 unless it is told; the command `lwflow` does so.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+pub fn all_lanes(command: &mut Command) {
+    #[cfg(target_arch = "x86_64")]
+    if std::env::var_os(LANES_VARIABLE).is_none() && is_x86_feature_detected!("avx512f") {
+        command.env(LANES_VARIABLE, "512");
+    }
+}
+
 /// The file that running `program` would start.
 pub fn in_path(program: &str) -> Option<PathBuf> {
     let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);

@@ -4,7 +4,7 @@
 {% set block = rows * (h1 + 1 + n_out) %}
 {% for v in range(vectors) %}
 {% for a in range(n_a + n_c) %}
-    let in{{ a }}_{{ v }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0 + {{ v * 8 }}u]{% else %}context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * 8 }}u]{% endif %};
+    let in{{ a }}_{{ v }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0 + {{ v * lanes }}u]{% else %}context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * lanes }}u]{% endif %};
 {% endfor %}
 {% for k in range(n_out) %}
     var out{{ k }}_{{ v }} = vec4<f32>(0.0);
@@ -13,8 +13,8 @@
     var base = lane;
 {% include "include/fused_first.wgsl" %}
     for (var block = 0u; block < {{ h2 // rows }}u; block = block + 1u) {
-{% for c in range((block + 31) // 32) %}
-    let s{{ c }} = stream[base + {{ c * 8 }}u];
+{% for c in range((block + 4 * lanes - 1) // (4 * lanes)) %}
+    let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}
 {% include "include/fused_second.wgsl" %}
 {% for o in range(rows) %}
@@ -34,6 +34,6 @@
 {% endfor %}
     base += {{ vec4s(block) }}u;
     }
-{% for c in range((n_out + 31) // 32) %}
-    let s{{ c }} = stream[base + {{ c * 8 }}u];
+{% for c in range((n_out + 4 * lanes - 1) // (4 * lanes)) %}
+    let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}

@@ -11,8 +11,8 @@
 {% endfor %}
 {% endfor %}
     {
-{% for c in range((h1 * per + 31) // 32) %}
-    let s{{ c }} = stream[base + {{ c * 8 }}u];
+{% for c in range((h1 * per + 4 * lanes - 1) // (4 * lanes)) %}
+    let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}
 {% for j in range(h1) %}
     {

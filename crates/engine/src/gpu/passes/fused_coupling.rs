@@ -1,5 +1,5 @@
-//! The fused path of an affine coupling layer, for software adapters: one dispatch per layer and phase, a subgroup of
-//! eight lanes carrying samples through a conditioner of two hidden layers without storing an activation.
+//! The fused path of an affine coupling layer, for software adapters: one dispatch per layer and phase, the lanes of a
+//! subgroup carrying samples through a conditioner of two hidden layers without storing an activation.
 //! Invariant: hidden widths are padded with units of weight zero, which stay zero through every activation.
 
 use lwflow_model::{AffineCouplingSpec, LinearBlock};
@@ -13,14 +13,12 @@ use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record
 use crate::gpu::{Gpu, Need, round_up};
 use crate::{EngineError, KernelChoice, KernelPath};
 
-/// Lanes of the subgroups that the kernels are written for.
-const LANES: u32 = 8;
+/// Lanes of the subgroups that the kernels are made for: vectors of 256 and of 512 bits.
+const LANES: [u32; 2] = [8, 16];
 /// Storage buffers of the largest kernel, backward_data with context.
 const STORAGE_BUFFERS: u32 = 10;
 /// Rows of W2 that the inverse, forward and backward_data kernels take at a time.
 const ROWS: usize = 4;
-/// Floats that the parts of the stream are padded to: one vec4 per lane.
-const PART: usize = 32;
 /// Widest first hidden layer: it lives in registers, and the driver's compile time grows with it.
 const MAX_HIDDEN_1: usize = 64;
 /// Widest second hidden layer; it is a loop, so only memory limits it.
@@ -42,6 +40,8 @@ pub(crate) struct FusedCouplingPlan {
     linears: [LinearBlock; 3],
     h1: usize,
     h2: usize,
+    /// Lanes of a subgroup.
+    lanes: u32,
     /// vec4s of samples per lane in the inverse and forward kernels.
     vectors: u32,
     groups: usize,
@@ -58,11 +58,13 @@ impl FusedCouplingPlan {
         choice: &KernelChoice,
     ) -> Option<Self> {
         let fits_device = choice.path == KernelPath::Fused
-            && gpu.limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
-            && gpu.info.subgroup.is_some_and(|s| s.min == LANES && s.max == LANES);
+            && gpu.limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS;
+        let sizes = gpu.info.subgroup?;
+        let lanes = LANES.into_iter().find(|&lanes| sizes.min == lanes && sizes.max == lanes)?;
         let &[first, second, third] = linears else { return None };
         let h1 = round_up(first.n_out, 8);
-        let h2 = round_up(second.n_out, 8);
+        // A lane is a row of W2 in the weight gradient.
+        let h2 = round_up(second.n_out, lanes as usize);
         let fits_layer = h1 <= MAX_HIDDEN_1
             && h2 <= MAX_HIDDEN_2
             && h1 * (first.n_in + 1) <= MAX_FIRST
@@ -78,8 +80,10 @@ impl FusedCouplingPlan {
             linears: [first, second, third],
             h1,
             h2,
-            vectors: choice.fused_vectors,
-            groups: if h2.is_multiple_of(16) { 2 } else { 1 },
+            lanes,
+            // As many samples at a time whatever the lanes: batches are padded to so many.
+            vectors: (choice.fused_vectors * LANES[0] / lanes).max(1),
+            groups: if h2.is_multiple_of(2 * lanes as usize) { 2 } else { 1 },
         })
     }
 
@@ -91,14 +95,19 @@ impl FusedCouplingPlan {
         2 * self.n_b
     }
 
+    /// Floats that the parts of the stream are padded to: one vec4 per lane.
+    fn part(&self) -> usize {
+        4 * self.lanes as usize
+    }
+
     fn block(&self) -> usize {
-        round_up(ROWS * (self.h1 + 1 + self.n_out()), PART)
+        round_up(ROWS * (self.h1 + 1 + self.n_out()), self.part())
     }
 
     /// Floats of the parameter region.
     pub fn n_params(&self) -> usize {
-        let first = round_up(self.h1 * (self.n_in() + 1), PART);
-        first + self.h2 / ROWS * self.block() + round_up(self.n_out(), PART)
+        let first = round_up(self.h1 * (self.n_in() + 1), self.part());
+        first + self.h2 / ROWS * self.block() + round_up(self.n_out(), self.part())
     }
 
     /// Floats of the gradient region: dW1, db1, dW2, db2, dW3, db3, rounded up.
@@ -133,7 +142,7 @@ impl FusedCouplingPlan {
             to[..n_in].copy_from_slice(&params[first.weight + j * n_in..][..n_in]);
             to[n_in] = params[first.bias + j];
         }
-        let mut at = round_up(self.h1 * (n_in + 1), PART);
+        let mut at = round_up(self.h1 * (n_in + 1), self.part());
         for block in 0..self.h2 / ROWS {
             let to = &mut region[at..][..self.block()];
             for r in 0..ROWS {
@@ -174,6 +183,7 @@ impl FusedCouplingPlan {
             .with("n_c", self.n_c as u32)
             .with("h1", self.h1 as u32)
             .with("h2", self.h2 as u32)
+            .with("lanes", self.lanes)
             .with("rows", ROWS as u32)
             .with("groups", self.groups as u32)
             .with("vectors", vectors)
@@ -237,7 +247,7 @@ impl FusedCouplingPlan {
             buffers.extend([index, ("x", Bound::Read(&batch.x))]);
         }
         buffers.extend(context);
-        let grid = Grid::Chunks { groups: (self.h2 / (LANES as usize * self.groups)) as u32 };
+        let grid = Grid::Chunks { groups: (self.h2 / (self.lanes as usize * self.groups)) as u32 };
         let constants = self.constants(1, false);
         let weight = builder.step("fused_weight_grad", &constants, grid, &shape, &buffers)?;
         let reduce = reduce(builder, self.n_grads(), place)?;
