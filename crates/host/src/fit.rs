@@ -5,7 +5,7 @@ mod refit;
 mod standardise;
 mod start;
 
-pub use refit::refit;
+pub use refit::{refit, try_refit_start, visits_of_refit_starts};
 pub use start::visits_of_starts;
 
 use crate::mixture::{GaussianMixture, SelectionRow};

@@ -5,6 +5,7 @@
 mod pieces;
 mod prior_draws;
 mod prior_simulations;
+mod run_time;
 mod text;
 mod training;
 
@@ -22,6 +23,7 @@ use lwflow_host::outer::Support;
 use lwflow_host::rounds::RoundsSettings;
 use prior_draws::{MAX_TIME, PriorDraws, try_prior_draws};
 use prior_simulations::{PriorSimulations, try_prior_simulations};
+use run_time::{RunTime, time_run};
 use serde::Serialize;
 use std::path::PathBuf;
 use training::{TrainingTime, time_training};
@@ -59,6 +61,9 @@ struct CheckReport {
     simulations: Option<PriorSimulations>,
     /// Of a task with a likelihood.
     training: Option<TrainingTime>,
+    /// Of a task that goes in rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<RunTime>,
     notes: Vec<String>,
 }
 
@@ -126,6 +131,7 @@ impl CheckReport {
             rounds: None,
             simulations: None,
             training: None,
+            run: None,
             notes: Vec::new(),
         }
     }
@@ -160,6 +166,7 @@ fn check_rounds(
         .map_err(|error| fit::of_task(task, error.into()))?;
     let shape = (inference.prior.dim(), 0);
     let training = time_training(engine, task, shape, task.training.max_visits, None, seed)?;
+    let run = time_run(task, settings, shape.0, draws.evaluations_per_second, &training, seed)?;
     Ok(CheckReport {
         task: task.file.clone(),
         source: likelihood_of(task)?.key(),
@@ -170,6 +177,7 @@ fn check_rounds(
         rounds: Some(settings.clone()),
         simulations: None,
         training: Some(training),
+        run: Some(run),
         notes: Vec::new(),
     })
 }
@@ -214,6 +222,7 @@ fn check_points(
         rounds: None,
         simulations: None,
         training: Some(training),
+        run: None,
         notes: source.notes.iter().chain(&prepared.notes).cloned().collect(),
     })
 }

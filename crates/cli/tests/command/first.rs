@@ -74,11 +74,25 @@ fn a_likelihood_is_tried_at_draws_from_the_prior() {
         fs::write(at.join("l.wgsl"), text).unwrap();
     };
     wgsl("if (theta[0] < 0.75) { return minus_infinity(); }\nreturn theta[0];");
-    let words =
-        ["draws from the prior", "impossible", "most of the prior is impossible", "per round", "250 draws"];
+    let words = [
+        "draws from the prior",
+        "impossible",
+        "most of the prior is impossible",
+        "per round",
+        "250 draws",
+        "run: most posteriors take",
+        "5000 evaluations)",
+    ];
     cores(at, "check TASK.toml").expect(0, &words);
     let run = cores(at, "check TASK.toml --json").expect(0, &[]);
     let report: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    let course = |name: &str| {
+        let seconds = report["run"][name]["seconds"].as_f64().unwrap();
+        (report["run"][name]["n_rounds"].as_u64().unwrap(), seconds)
+    };
+    // 250 draws of the scan, and rounds of 500.
+    let (short, longest) = (course("short"), course("longest"));
+    assert!(short.0 == 2 && longest.0 == 10 && 0.0 < short.1 && short.1 < longest.1, "{report}");
     let draws = &report["prior_draws"];
     let share = draws["n_impossible"].as_f64().unwrap() / draws["n"].as_f64().unwrap();
     assert!((share - 0.75).abs() < 0.02, "{report}");

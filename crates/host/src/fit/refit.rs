@@ -76,6 +76,28 @@ pub fn refit(
     Ok((assemble(input, prepared, Flow::from_params(spec, params)?, layer_seed), report))
 }
 
+/// Points that the two starts of a [`refit`] visit before the one that is kept, from the second round on.
+pub fn visits_of_refit_starts(settings: &FitSettings) -> usize {
+    2 * PILOT_STEPS * settings.training.batch_size
+}
+
+/// Does what a start of [`refit`] does before it trains, with standard normal points for those of a run, as many as it takes at
+/// most: a fit of the mixture of the base. For those who want to know how long that takes.
+///
+/// # Errors
+/// Those of the settings.
+pub fn try_refit_start(dim: usize, settings: &FitSettings, seed: u64) -> Result<(), HostError> {
+    let mut x = vec![0.0; EM_POINTS * dim];
+    rng::CounterField::new(seed, "stand-in points", dim).fill_standard_normal(0, &mut x);
+    let data = TrainingData {
+        n: EM_POINTS,
+        x: x.into_iter().map(|v| v as f32).collect(),
+        weights: vec![1.0; EM_POINTS],
+        ..TrainingData::default()
+    };
+    start(&data, dim, settings, None, seed, seed).map(|_| ())
+}
+
 /// Specification and parameters to start from: a mixture fitted to `data` under the layers of `previous`, or under none.
 fn start(
     data: &TrainingData,

@@ -11,6 +11,7 @@ mod folder;
 mod fresh;
 mod journal;
 mod modes;
+mod outline;
 mod points;
 mod policy;
 mod pool;
@@ -29,6 +30,7 @@ pub use folder::{FolderJournal, Identity, JournalError};
 pub use fresh::{EssBound, FreshReport};
 pub use journal::{Journal, NoJournal};
 pub use modes::count_modes;
+pub use outline::RoundsOutline;
 pub use points::{PointMode, PointModes, modes_of_points};
 pub use report::{
     EvaluatedPoints, RoundRow, RoundsEvent, RoundsReport, RoundsResult, StopCause, equal_weight,

@@ -14,7 +14,7 @@ const MAX_HALVINGS: i32 = 4;
 /// Training visits of a round that is still tempered, as a share of those of a final one.
 const TEMPERED_VISITS: f64 = 0.5;
 /// Effective share of fresh draws with which a flow is not worth another round.
-const GOOD_EFFICIENCY: f64 = 0.85;
+pub(super) const GOOD_EFFICIENCY: f64 = 0.85;
 /// Effective share below which draws are not worth their evaluations, unless they are sure to reach the target.
 const POOR_EFFICIENCY: f64 = 0.5;
 /// A flow is better than another if its effective share is larger by this factor.

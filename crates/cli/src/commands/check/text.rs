@@ -1,6 +1,7 @@
 //! What `lwflow check` says to people.
 
 use super::prior_simulations::PriorSimulations;
+use super::run_time::{Course, RunTime};
 use super::training::TrainingTime;
 use super::{CheckReport, ParameterRow};
 use crate::report::fixed;
@@ -82,6 +83,9 @@ pub(super) fn text(report: &CheckReport) -> String {
     if let Some(training) = &report.training {
         fit(&mut text, training);
     }
+    if let Some(time) = &report.run {
+        run(&mut text, time);
+    }
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
     }
@@ -127,8 +131,7 @@ fn fit(text: &mut String, t: &TrainingTime) {
     let _ = match t.mixture_seconds {
         None => writeln!(
             text,
-            "training: about {} per round for at most {} visits ({details})\n  an estimate from a second of steps; \
-             the mixture and the choice of a start come on top",
+            "training: about {} per round for at most {} visits ({details})",
             duration(t.seconds),
             t.visits
         ),
@@ -142,6 +145,22 @@ fn fit(text: &mut String, t: &TrainingTime) {
             t.start_visits + t.visits
         ),
     };
+}
+
+fn run(text: &mut String, time: &RunTime) {
+    let RunTime { short, long, longest, start_seconds } = time;
+    let course = |c: &Course| {
+        format!("{} ({} rounds, {} evaluations)", duration(c.seconds), c.n_rounds, c.n_evaluations)
+    };
+    let _ = writeln!(
+        text,
+        "run: most posteriors take from about {} to {}\n  a difficult one at most {}\n  an estimate from a second of each part; \
+         {} per round are mixtures and starts",
+        course(short),
+        course(long),
+        course(longest),
+        duration(*start_seconds),
+    );
 }
 
 fn support(parameter: &ParameterRow) -> String {
