@@ -99,7 +99,7 @@ fn looks(folder: &Path, columns: usize) -> Option<Vec<String>> {
     let task = "[likelihood]\ncommand = [\"sh\", \"slow.sh\"]\nprotocol = \"csv\"\ntimeout = 20.0\n\
                 [rounds]\ntarget_ess = 300\nn_scan = 4096\n\
                 [parameters.a]\nprior = \"uniform\"\nlower = 0\nupper = 1\n\
-                [flow]\nn_layers = 2\nhidden = [8, 8]\n[training]\nmax_visits = 20000\nbatch_size = 128\n\
+                [flow]\nn_layers = 2\nhidden = [8, 8]\n[training]\nmax_visits = 600000\nbatch_size = 128\n\
                 [output]\nfigures = false\n";
     std::fs::write(folder.join("ROUNDS.toml"), task).unwrap();
     let (said, status) = on_terminal(folder, columns, &format!("$LWFLOW fit ROUNDS.toml --out r{columns}"))?;
