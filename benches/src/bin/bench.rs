@@ -16,7 +16,7 @@ use lwflow_model::Activation;
 #[command(about = "Samples per second of every kernel, pass and training step")]
 struct Args {
     /// Device to measure: software, auto, or a name or number that `lwflow devices` lists
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", overrides_with = "device")]
     device: DeviceChoice,
     /// The smallest sizes, to see that it runs: the numbers mean nothing
     #[arg(long)]

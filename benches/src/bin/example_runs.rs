@@ -14,7 +14,7 @@ use lwflow_benches::{commit, date};
 #[command(about = "The examples against their truths, with several seeds")]
 struct Args {
     /// Device of the runs
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", overrides_with = "device")]
     device: String,
     /// Seeds
     #[arg(long, value_delimiter = ',', default_value = "0,1,2,3,4")]

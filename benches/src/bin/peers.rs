@@ -31,7 +31,7 @@ enum Part {
 #[command(about = "lwflow beside other frameworks, taking turns")]
 struct Args {
     /// Device of lwflow: software, auto, or a name or number that `lwflow devices` lists
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", overrides_with = "device")]
     device: DeviceChoice,
     /// Python with the packages of peers/requirements.txt
     #[arg(long, value_name = "FILE")]

@@ -16,7 +16,7 @@ use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
 #[command(about = "How time and memory grow with samples, layers and weights")]
 struct Args {
     /// Device to measure: software, auto, or a name or number that `lwflow devices` lists
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", overrides_with = "device")]
     device: DeviceChoice,
     /// Up to 10 million samples, 128 layers, and D = 64, H = 512 at full batches
     #[arg(long)]
