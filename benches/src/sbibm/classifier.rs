@@ -85,15 +85,7 @@ impl Linear {
         for row in output.chunks_exact_mut(bias.len()) {
             row.copy_from_slice(bias);
         }
-        product(
-            simd,
-            self.n_in,
-            Operand::Rows(input, columns(self.n_in)),
-            weights,
-            columns(self.n_out),
-            output,
-            panel,
-        );
+        product(simd, Operand::Rows(input, columns(self.n_in)), weights, columns(self.n_out), output, panel);
     }
 
     /// The gradient of the mean over a batch, whose sum over outputs is `delta`, `[n, n_out]`.
@@ -105,7 +97,7 @@ impl Linear {
         for (gradient, weight) in weights.iter_mut().zip(&self.params) {
             *gradient = ALPHA * weight;
         }
-        product(simd, n, Operand::Columns(input, n_in), delta, n_columns, weights, panel);
+        product(simd, Operand::Columns(input, n_in), delta, n_columns, weights, panel);
         bias.fill(0.0);
         for row in delta.chunks_exact(n_columns) {
             for (sum, delta) in bias.iter_mut().zip(row) {
@@ -132,7 +124,6 @@ impl Linear {
         out.fill(0.0);
         product(
             simd,
-            self.n_out,
             Operand::Rows(delta, columns(self.n_out)),
             &self.transposed,
             columns(self.n_in),
