@@ -72,27 +72,13 @@ fn the_page_on_simulators_runs() {
 const DECAY: &str = r#"
 import math, os, sys
 
-counts = [float(x) for x in open(os.environ["LWFLOW_OBSERVATION"]).readlines()[1].split(",")]
+file = os.environ.get("LWFLOW_OBSERVATION")
+told = [float(x) for x in open(file).readlines()[1].split(",")] if file else []
 for line in sys.stdin:
     for _ in range(int(line)):
-        amplitude, rate = (float(x) for x in sys.stdin.readline().split(","))
+        amplitude, rate, *handed = (float(x) for x in sys.stdin.readline().split(","))
         total = 0.0
-        for k, count in enumerate(counts):
-            expected = amplitude * math.exp(-rate * (k + 1))
-            total += count * math.log(expected) - expected - math.lgamma(count + 1)
-        print(total)
-    sys.stdout.flush()
-"#;
-
-/// The same for the counts that follow every theta.
-const DECAY_OF_ANY: &str = r#"
-import math, sys
-
-for line in sys.stdin:
-    for _ in range(int(line)):
-        amplitude, rate, *counts = (float(x) for x in sys.stdin.readline().split(","))
-        total = 0.0
-        for k, count in enumerate(counts):
+        for k, count in enumerate(handed or told):
             expected = amplitude * math.exp(-rate * (k + 1))
             total += count * math.log(expected) - expected - math.lgamma(count + 1)
         print(total)
@@ -172,11 +158,10 @@ fn the_page_on_amortised_inference_runs() {
         |run: &str| json(&format!("runs/{run}/verdict.json"))["evidence"]["flow"]["log_z"].as_f64().unwrap();
     assert!((log_z("asked") - log_z("refined")).abs() < 0.1, "{} {}", log_z("asked"), log_z("refined"));
     // One that is handed the observation serves any: amortised training, and refining.
-    let likelihood = "[likelihood]\ncommand = [\"python3\", \"any.py\"]\nprotocol = \"csv\"\nworkers = 2\n";
+    let likelihood = "[likelihood]\ncommand = [\"python3\", \"decay.py\"]\nprotocol = \"csv\"\nworkers = 2\n";
     let text = format!("{before}{likelihood}data = \"first.csv\"\n[parameters.amplitude]{parameters}");
     let text = text.replace("[simulator]", "[simulator]\ndata = \"first.csv\"");
     std::fs::write(folder.path().join("ANY.toml"), text).unwrap();
-    std::fs::write(folder.path().join("any.py"), DECAY_OF_ANY).unwrap();
     for line in [
         "fit ANY.toml --objective likelihood --simulations 300 --out runs/any",
         "refine runs/npe/model.safetensors --task ANY.toml --context observed.csv --observation 1 --out runs/handed",
