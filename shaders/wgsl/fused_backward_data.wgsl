@@ -27,6 +27,8 @@
 fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let n_vec4 = batch.n_vec4;
+    let chunk = chunk_of(group.y);
+    let origin = chunk.flow * shape.flow4 + lane;
     let zero = vec4<f32>(0.0);
     let one = vec4<f32>(1.0);
 {% for j in range(h1) %}
@@ -37,11 +39,9 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
 {% for k in range(n_out) %}
     var sum_out{{ k }} = 0.0;
 {% endfor %}
-    let begin = group.y * batch.chunk_vec4;
-    let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var first = begin; first < end; first = first + {{ lanes * vectors }}u) {
+    for (var first = chunk.begin; first < chunk.end; first = first + {{ lanes * vectors }}u) {
     let i0 = first + lane;
-    var base = lane;
+    var base = origin;
 {% for v in range(vectors) %}
 {% for a in range(n_in) %}
     let in{{ a }}_{{ v }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0 + {{ v * lanes }}u]{% else %}context[{{ a - n_a }}u * n_vec4 + i0 + {{ v * lanes }}u]{% endif %};
@@ -98,7 +98,7 @@ fn fused_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
 {% endfor %}
     base += {{ vec4s(block) }}u;
     }
-    base = lane;
+    base = origin;
 {% for v in range(vectors) %}
 {% for a in range(n_in) %}
     var below{{ a }}_{{ v }} = zero;

@@ -15,9 +15,9 @@
 fn fused_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let n_vec4 = batch.n_vec4;
-    let begin = group.y * batch.chunk_vec4;
-    let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var first = begin; first < end; first = first + {{ lanes * vectors }}u) {
+    let chunk = chunk_of(group.y);
+    let origin = chunk.flow * shape.flow4 + lane;
+    for (var first = chunk.begin; first < chunk.end; first = first + {{ lanes * vectors }}u) {
     let i0 = first + lane;
 {% include "include/fused_conditioner.wgsl" %}
 {% for v in range(vectors) %}

@@ -25,13 +25,15 @@
 fn fused_weight_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let n_vec4 = batch.n_vec4;
-    let base = lane;
+    let chunk = chunk_of(group.y);
+    let origin = chunk.flow * shape.flow4 + lane;
+    let base = origin;
 {% for c in range((h1 * per + 4 * lanes - 1) // (4 * lanes)) %}
     let s{{ c }} = stream[base + {{ c * lanes }}u];
 {% endfor %}
 {% for o in range(groups) %}
     let row{{ o }} = group.x * {{ lanes * groups }}u + {{ lanes * o }}u + lane;
-    let at{{ o }} = 4u * ({{ vec4s(h1 * per) }}u + (row{{ o }} / {{ rows }}u) * {{ vec4s(block) }}u);
+    let at{{ o }} = 4u * (chunk.flow * shape.flow4 + {{ vec4s(h1 * per) }}u + (row{{ o }} / {{ rows }}u) * {{ vec4s(block) }}u);
     let in_block{{ o }} = row{{ o }} % {{ rows }}u;
 {% for j in range(h1) %}
     let w{{ j }}_{{ o }} = rows_of_stream[at{{ o }} + in_block{{ o }} * {{ h1 }}u + {{ j }}u];
@@ -44,9 +46,7 @@ fn fused_weight_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     var sum_out{{ k }}_{{ o }} = 0.0;
 {% endfor %}
 {% endfor %}
-    let begin = group.y * batch.chunk_vec4;
-    let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var first = begin; first < end; first = first + {{ lanes }}u) {
+    for (var first = chunk.begin; first < chunk.end; first = first + {{ lanes }}u) {
     let i0 = first + lane;
 {% for a in range(n_in) %}
     let in{{ a }} = {% if a < n_a %}x[index[{{ a }}] * n_vec4 + i0]{% else %}context[{{ a - n_a }}u * n_vec4 + i0]{% endif %};

@@ -8,8 +8,8 @@ struct Shape {
     context_dim: u32,
 }
 @group(0) @binding(1) var<uniform> shape: Shape;
-@group(0) @binding(2) var<storage, read> progress: array<u32>;  // cursor, steps taken
-@group(0) @binding(3) var<storage, read> draws: array<u32>;     // (steps, n_samples, 3): index, weight, log inverse proposal
+@group(0) @binding(2) var<storage, read> progress: array<u32>;  // (flows, 2): cursor, steps taken
+@group(0) @binding(3) var<storage, read> draws: array<u32>;     // (steps, flows, n_samples, 3): index, weight, log inverse proposal
 @group(0) @binding(4) var<storage, read> data: array<f32>;      // (n_points, D + C)
 @group(0) @binding(5) var<storage, read_write> x: array<vec4<f32>>;                 // (D, n_vec4)
 @group(0) @binding(6) var<storage, read_write> context: array<vec4<f32>>;           // (C, n_vec4)
@@ -26,9 +26,11 @@ fn gather_batch(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup
     if i >= n_vec4 {
         return;
     }
-    let sample = vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
+    let flow = i / batch.flow_vec4;
+    let sample = vec4<u32>(4u * (i - flow * batch.flow_vec4)) + vec4<u32>(0u, 1u, 2u, 3u);
     let inside = sample < vec4<u32>(batch.n_samples);
-    let first = 3u * (vec4<u32>(progress[0] * batch.n_samples) + min(sample, vec4<u32>(batch.n_samples - 1u)));
+    let slot = progress[2u * flow] * (n_vec4 / batch.flow_vec4) + flow;
+    let first = 3u * (vec4<u32>(slot * batch.n_samples) + min(sample, vec4<u32>(batch.n_samples - 1u)));
     let row = (dim + context_dim) * vec4<u32>(draws[first.x], draws[first.y], draws[first.z], draws[first.w]);
     let zero = vec4<f32>(0.0);
     for (var j = 0u; j < dim; j = j + 1u) {

@@ -7,6 +7,7 @@ struct Shape {
     matrix_offset: u32, // in vec4s
     n_in4: u32,         // ceil(n_out / 4): the sum runs over the map's outputs
     n_rows: u32,        // n_in rounded up to 4: rows that are written
+    flow4: u32,         // vec4s from one flow's parameters to the next's
 }
 @group(0) @binding(1) var<uniform> shape: Shape;
 @group(0) @binding(2) var<storage, read> matrix: array<vec4<f32>>;
@@ -23,8 +24,8 @@ fn linear_backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_
 {% for o in range(tile) %}
     if first_row + {{ o }}u < shape.n_rows {
 {% for v in range(vectors) %}
-        if column_{{ v }} < n_vec4 {
-            let at = (first_row + {{ o }}u) * n_vec4 + column_{{ v }};
+        if column_{{ v }} < flow_vec4 {
+            let at = (first_row + {{ o }}u) * n_vec4 + read_{{ v }};
 {% if activation == "none" %}
             output[at] = acc{{ o }}_{{ v }};
 {% else %}

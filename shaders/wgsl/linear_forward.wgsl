@@ -8,6 +8,7 @@ struct Shape {
     bias_offset: u32,   // in vec4s
     n_in4: u32,         // ceil(n_in / 4)
     n_rows: u32,        // n_out rounded up to 4: rows that are written
+    flow4: u32,         // vec4s from one flow's parameters to the next's
 }
 @group(0) @binding(1) var<uniform> shape: Shape;
 @group(0) @binding(2) var<storage, read> matrix: array<vec4<f32>>;
@@ -23,11 +24,11 @@ fn linear_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
 {% include "include/linear_tile.wgsl" %}
 {% for o in range(tile) %}
     if first_row + {{ o }}u < shape.n_rows {
-        let bias = matrix[shape.bias_offset + (first_row + {{ o }}u) / 4u][(first_row + {{ o }}u) % 4u];
+        let bias = matrix[flow4 + shape.bias_offset + (first_row + {{ o }}u) / 4u][(first_row + {{ o }}u) % 4u];
 {% for v in range(vectors) %}
-        if column_{{ v }} < n_vec4 {
+        if column_{{ v }} < flow_vec4 {
             let a = acc{{ o }}_{{ v }} + vec4<f32>(bias);
-            let at = (first_row + {{ o }}u) * n_vec4 + column_{{ v }};
+            let at = (first_row + {{ o }}u) * n_vec4 + read_{{ v }};
             output[at] = activate(a);
 {% if keep %}
             kept[at] = a;

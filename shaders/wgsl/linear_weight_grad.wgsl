@@ -3,6 +3,7 @@
 // in the padded layout of linear_forward's matrix. One invocation makes a `tile` x `tile` block of (o, k) for one chunk
 // of samples; chunks are added afterwards in a fixed order by reduce_partials, so no float atomics.
 {% include "include/batch.wgsl" %}
+{% include "include/chunk.wgsl" %}
 struct Shape {
     stride: u32,        // floats per chunk of partial
     weight_offset: u32, // floats, in the layer's gradient region
@@ -36,9 +37,8 @@ fn linear_weight_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     var acc{{ t }}_{{ u }} = 0.0;
 {% endfor %}
 {% endfor %}
-    let begin = group.y * batch.chunk_vec4;
-    let end = min(begin + batch.chunk_vec4, n_vec4);
-    for (var i = begin; i < end; i = i + 1u) {
+    let chunk = chunk_of(group.y);
+    for (var i = chunk.begin; i < chunk.end; i = i + 1u) {
 {% for t in range(tile) %}
         let in{{ t }} = input[column_{{ t }} + i];
 {% endfor %}

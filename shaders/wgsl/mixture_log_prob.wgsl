@@ -8,9 +8,10 @@ struct Shape {
     n_components: u32,
     n_blocks: u32, // ceil(D / 4)
     stride4: u32,  // vec4s per component
+    flow4: u32,    // vec4s from one flow's mixture to the next's
 }
 @group(0) @binding(1) var<uniform> shape: Shape;
-@group(0) @binding(2) var<storage, read> mixture: array<vec4<f32>>;      // (K, stride4), log_norm in .x of the first
+@group(0) @binding(2) var<storage, read> mixture: array<vec4<f32>>;      // (flows, K, stride4), log_norm in .x of the first
 @group(0) @binding(3) var<storage, read> y: array<vec4<f32>>;            // (K, n_blocks * 4, n_vec4)
 @group(0) @binding(4) var<storage, read> log_det: array<vec4<f32>>;      // (n_vec4)
 @group(0) @binding(5) var<storage, read_write> log_q: array<vec4<f32>>;  // (n_vec4)
@@ -24,11 +25,12 @@ struct Shape {
 
 @compute @workgroup_size({{ workgroup }})
 fn mixture_log_prob(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let n_components = shape.n_components + group.z; // see include/batch.wgsl
-    let dim = shape.dim + group.z; // see include/batch.wgsl
-    let i = id.x;
+    let n_components = shape.n_components + (group.z >> 16u); // see include/batch.wgsl
+    let dim = shape.dim + (group.z >> 16u); // see include/batch.wgsl
+    let i = group.z * batch.flow_vec4 + id.x;
+    let flow4 = (batch.first_flow + group.z) * shape.flow4;
     let n_vec4 = batch.n_vec4;
-    if i >= n_vec4 {
+    if id.x >= batch.flow_vec4 {
         return;
     }
     var largest = vec4<f32>(-3.0e38);
@@ -38,7 +40,7 @@ fn mixture_log_prob(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workg
             let v = y[(k * shape.n_blocks * 4u + j) * n_vec4 + i];
             square += v * v;
         }
-        let term = vec4<f32>(mixture[k * shape.stride4].x) - 0.5 * square;
+        let term = vec4<f32>(mixture[flow4 + k * shape.stride4].x) - 0.5 * square;
         w_rho[k * n_vec4 + i] = term;
         largest = max(largest, term);
     }

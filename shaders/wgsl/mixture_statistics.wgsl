@@ -2,6 +2,7 @@
 // 1, then y_j (D), then y_j^2 (diagonal) or y_j y_m for m <= j in row-major order (full).
 // One invocation per component and entry; chunks are added by reduce_partials.
 {% include "include/batch.wgsl" %}
+{% include "include/chunk.wgsl" %}
 struct Shape {
     dim: u32,
     n_components: u32,
@@ -50,10 +51,9 @@ fn mixture_statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     let one = vec4<f32>(1.0);
     let n_vec4 = batch.n_vec4;
     let first = k * shape.n_blocks * 4u;
-    let begin = group.y * batch.chunk_vec4;
-    let end = min(begin + batch.chunk_vec4, n_vec4);
+    let chunk = chunk_of(group.y);
     var sum = vec4<f32>(0.0);
-    for (var i = begin; i < end; i = i + 1u) {
+    for (var i = chunk.begin; i < chunk.end; i = i + 1u) {
         let w = w_rho[k * n_vec4 + i];
         let left = select(one, y[(first + row) * n_vec4 + i], vec4<bool>(use_row == 1.0));
         let right = select(one, y[(first + column) * n_vec4 + i], vec4<bool>(use_column == 1.0));

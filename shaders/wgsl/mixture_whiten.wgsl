@@ -3,22 +3,23 @@
 // from the origin costs no digits.
 {% include "include/batch.wgsl" %}
 {% include "include/mixture.wgsl" %}
-@group(0) @binding(2) var<storage, read> mixture: array<vec4<f32>>;  // (K, stride4)
+@group(0) @binding(2) var<storage, read> mixture: array<vec4<f32>>;  // (flows, K, stride4)
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;        // (D, n_vec4)
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;  // (K, n_blocks * 4, n_vec4)
 
 @compute @workgroup_size({{ workgroup }})
 fn mixture_whiten(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let dim = shape.dim + group.z; // see include/batch.wgsl
-    let i = id.x;
+    let dim = shape.dim + (group.z >> 16u); // see include/batch.wgsl
+    let i = group.z * batch.flow_vec4 + id.x;
+    let flow4 = (batch.first_flow + group.z) * shape.flow4;
     let k = id.y / shape.n_blocks;
     let b = id.y % shape.n_blocks;
     let n_vec4 = batch.n_vec4;
-    if i >= n_vec4 || k >= shape.n_components {
+    if id.x >= batch.flow_vec4 || k >= shape.n_components {
         return;
     }
-    let mean = k * shape.stride4 + shape.mean_offset4;
-    let inverse = k * shape.stride4 + shape.inverse_offset4 + block_start(b);
+    let mean = flow4 + k * shape.stride4 + shape.mean_offset4;
+    let inverse = flow4 + k * shape.stride4 + shape.inverse_offset4 + block_start(b);
     let out = (k * shape.n_blocks + b) * 4u * n_vec4 + i;
 {% if full %}
     var y0 = vec4<f32>(0.0);

@@ -1,9 +1,10 @@
-// sums[first + group].w = -sum_i w_i log_q_i over the group's samples, those of weight zero left out
+// sums[first + group].w = -sum_i w_i log_q_i over the group's samples of flow y, those of weight zero left out
 // Lanes walk over the samples with a fixed stride and are added in a fixed tree; who reads `sums` adds the groups.
 {% include "include/batch.wgsl" %}
 struct Shape {
     first: u32,
     n_groups: u32,
+    n_sums: u32, // sums of a flow
 }
 @group(0) @binding(1) var<uniform> shape: Shape;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;     // (n_vec4)
@@ -14,14 +15,14 @@ struct Shape {
 
 @compute @workgroup_size({{ workgroup }})
 fn weighted_loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-    let n_vec4 = batch.n_vec4 + group.z; // see include/batch.wgsl
+    let end = (group.y + 1u) * batch.flow_vec4 + group.z; // see include/batch.wgsl
     var sum = vec4<f32>(0.0);
-    for (var i = group.x * {{ workgroup }}u + lane.x; i < n_vec4; i = i + shape.n_groups * {{ workgroup }}u) {
+    for (var i = group.y * batch.flow_vec4 + group.x * {{ workgroup }}u + lane.x; i < end; i = i + shape.n_groups * {{ workgroup }}u) {
         let w = weight[i];
         sum += select(w * log_q[i], vec4<f32>(0.0), w == vec4<f32>(0.0));
     }
     let total = tree_sum(lane.x, vec4<f32>(0.0, 0.0, 0.0, -((sum.x + sum.y) + (sum.z + sum.w))));
     if lane.x == 0u {
-        sums[shape.first + group.x] = total;
+        sums[group.y * shape.n_sums + shape.first + group.x] = total;
     }
 }

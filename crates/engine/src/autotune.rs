@@ -9,7 +9,7 @@ use lwflow_model::{Flow, FlowSpec};
 
 use crate::gpu::{Gpu, GpuFlow, Wait};
 use crate::self_test::note;
-use crate::{Engine, EngineError, KernelChoice};
+use crate::{Engine, EngineError, KernelChoice, WeightedBatch};
 
 /// Samples of the gradient that is timed.
 const SAMPLES: usize = 2048;
@@ -28,18 +28,20 @@ pub(crate) fn choose(engine: &Engine, gpu: &Arc<Gpu>, spec: &FlowSpec) -> Result
     let wave = |n: usize| -> Vec<f32> { (0..n).map(|i| (0.37 * i as f32).sin()).collect() };
     let (theta, context) = (wave(SAMPLES * spec.dim), wave(SAMPLES * spec.context_dim));
     let weights = vec![1.0 / SAMPLES as f32; SAMPLES];
+    let batch =
+        WeightedBatch { theta: &theta, context: &context, weights: &weights, ..WeightedBatch::default() };
     let mut best: Option<(f64, KernelChoice)> = None;
     for choice in table.candidates() {
-        let mut candidate = GpuFlow::new(gpu.clone(), &engine.settings, spec, choice)?;
+        let mut candidate = GpuFlow::new(gpu.clone(), &engine.settings, std::slice::from_ref(spec), choice)?;
         // Where no layer fits the fused path, that is the tiled candidate again.
         if candidate.choice() != choice {
             continue;
         }
-        candidate.set_params(flow.params())?;
+        candidate.set_params(0, flow.params())?;
         let mut least = f64::INFINITY;
         for call in 0..=CALLS {
             let begin = Instant::now();
-            pollster::block_on(candidate.run_gradient(&theta, &context, &weights, None, Wait::Block))?;
+            pollster::block_on(candidate.run_gradient(0, &batch, Wait::Block))?;
             if call > 0 {
                 least = least.min(begin.elapsed().as_secs_f64());
             }

@@ -13,7 +13,7 @@ use crate::device::{DeviceChoice, DeviceInfo, DeviceKind};
 use crate::gpu::{Gpu, adapters};
 use crate::self_test::{self, SelfTestNote, SelfTestReport};
 use crate::{
-    EngineError, FlowExecutor, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace,
+    EngineError, FlowExecutor, FlowGroup, KernelChoice, KernelPath, LikelihoodExecutor, OptimiserPlace,
     SimulatorExecutor, SimulatorProgram, WgslProgram, autotune,
 };
 
@@ -199,6 +199,15 @@ impl Engine {
     /// [`EngineError::Model`] for an invalid specification, [`EngineError::Limit`] if it does not fit the device.
     pub fn flow(&self, spec: &FlowSpec) -> Result<FlowExecutor, EngineError> {
         FlowExecutor::new(self, spec)
+    }
+
+    /// Prepares flows that are trained together: `specs`, at least one, agree in all but the number of components of their
+    /// bases.
+    ///
+    /// # Errors
+    /// As [`Engine::flow`]; [`EngineError::Choice`] for specifications that differ in more.
+    pub fn flow_group(&self, specs: &[FlowSpec]) -> Result<FlowGroup, EngineError> {
+        FlowGroup::new(self, specs)
     }
 
     /// Prepares a log likelihood written in WGSL: compiles its kernel, or sets up the evaluator of the cores.

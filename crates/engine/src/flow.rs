@@ -4,15 +4,11 @@
 
 mod on_adapter;
 
-use std::borrow::Cow;
-
 use lwflow_model::{FlowSpec, ParamLayout};
 
-use crate::context::ContextNetwork;
-use crate::cpu::{Cpu, CpuFlow};
-use crate::engine::Opened;
-use crate::gpu::{GpuFlow, KernelTime, ProfiledCall, Wait};
-use crate::{Engine, EngineError, KernelChoice, OptimiserPlace, rows};
+use crate::gpu::{KernelTime, ProfiledCall, Wait};
+use crate::group::{FlowGroup, Runner};
+use crate::{Engine, EngineError, KernelChoice};
 
 /// Weighted loss and its gradients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -28,101 +24,69 @@ pub struct Gradient {
     pub log_prob: Vec<f32>,
 }
 
-/// A flow on a device.
-#[derive(Debug)]
-pub struct FlowExecutor {
-    runner: Runner,
-    /// What makes the runner's context, where the flow has a network for it.
-    network: Option<Box<ContextNetwork>>,
+/// Weighted samples of a loss; the default is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WeightedBatch<'a> {
+    /// Parameters, `[n, D]`.
+    pub theta: &'a [f32],
+    /// Context, `[n, C]`.
+    pub context: &'a [f32],
+    /// Weights, `[n]`.
+    pub weights: &'a [f32],
+    /// Logarithm of the inverse proposal density, `[n]`: with it the gradients use effective weights.
+    pub log_inv_proposal: Option<&'a [f32]>,
 }
 
-/// What runs the flow. Closed: every call says what each kind does.
-#[derive(Debug)]
-enum Runner {
-    Gpu(Box<GpuFlow>),
-    Cpu(Box<CpuFlow>),
-}
-
-impl Runner {
-    async fn run_gradient(
-        &mut self,
-        theta: &[f32],
-        context: &[f32],
-        weights: &[f32],
-        lv: Option<&[f32]>,
-        wait: Wait,
-    ) -> Result<Gradient, EngineError> {
-        match self {
-            Self::Gpu(flow) => flow.run_gradient(theta, context, weights, lv, wait).await,
-            Self::Cpu(flow) => flow.gradient(theta, context, weights, lv),
+impl WeightedBatch<'_> {
+    /// `n` of its rows from `first` on.
+    pub(crate) fn rows(&self, first: usize, n: usize, d: usize, c: usize) -> Self {
+        Self {
+            theta: &self.theta[first * d..][..n * d],
+            context: &self.context[first * c..][..n * c],
+            weights: &self.weights[first..][..n],
+            log_inv_proposal: self.log_inv_proposal.map(|lv| &lv[first..][..n]),
         }
     }
+
+    /// `-sum_i w_i log q_i` over samples of non-zero weight.
+    pub(crate) fn loss(&self, log_prob: &[f32]) -> f64 {
+        let samples = self.weights.iter().zip(log_prob).filter(|(w, _)| **w != 0.0);
+        -samples.map(|(&w, &log_q)| f64::from(w) * f64::from(log_q)).sum::<f64>()
+    }
+}
+
+/// A flow on a device: a group of one.
+#[derive(Debug)]
+pub struct FlowExecutor {
+    group: FlowGroup,
 }
 
 impl FlowExecutor {
     pub(crate) fn new(engine: &Engine, spec: &FlowSpec) -> Result<Self, EngineError> {
-        spec.validate()?;
-        let behind = spec.of_features();
-        let runner = match &engine.opened {
-            Opened::Gpu(gpu) => {
-                let choice = engine.choose(gpu, &behind)?;
-                Runner::Gpu(Box::new(GpuFlow::new(gpu.clone(), &engine.settings, &behind, choice)?))
-            }
-            Opened::Cpu(cpu, _) => Runner::Cpu(Box::new(CpuFlow::new(cpu.clone(), &behind)?)),
-        };
-        let network = spec.context_network.as_ref().map(|network| {
-            let cores = match &engine.opened {
-                Opened::Gpu(_) => Cpu::new(engine.settings.n_threads),
-                Opened::Cpu(cpu, _) => cpu.clone(),
-            };
-            Box::new(ContextNetwork::new(cores, spec, network))
-        });
-        Ok(Self { runner, network })
+        Ok(Self { group: FlowGroup::new(engine, std::slice::from_ref(spec))? })
     }
 
-    /// What the runner gets for context `[n, C]` of x `[n, D]`.
-    fn seen<'a>(
-        &mut self,
-        what: &'static str,
-        x: &[f32],
-        context: &'a [f32],
-    ) -> Result<Cow<'a, [f32]>, EngineError> {
-        match &mut self.network {
-            Some(network) => {
-                network.check(what, x, context)?;
-                Ok(Cow::Owned(network.features(context)))
-            }
-            None => Ok(Cow::Borrowed(context)),
-        }
+    /// The group of this flow alone, for calls that take one.
+    pub fn as_group(&mut self) -> &mut FlowGroup {
+        &mut self.group
     }
 
     /// The flow's specification.
     #[must_use]
     pub fn spec(&self) -> &FlowSpec {
-        match (&self.network, &self.runner) {
-            (Some(network), _) => &network.spec,
-            (None, Runner::Gpu(flow)) => flow.spec(),
-            (None, Runner::Cpu(flow)) => flow.spec(),
-        }
+        self.group.spec(0)
     }
 
     /// The layout of the flat parameter vector.
     #[must_use]
     pub fn layout(&self) -> &ParamLayout {
-        match (&self.network, &self.runner) {
-            (Some(network), _) => &network.layout,
-            (None, Runner::Gpu(flow)) => flow.layout(),
-            (None, Runner::Cpu(flow)) => flow.layout(),
-        }
+        self.group.layout(0)
     }
 
     /// Samples that are on the device at once; larger batches run in pieces of this size. The cores have no such limit.
     #[must_use]
     pub fn piece_samples(&self) -> usize {
-        match &self.runner {
-            Runner::Gpu(flow) => flow.piece_samples(),
-            Runner::Cpu(_) => usize::MAX,
-        }
+        self.group.piece_samples()
     }
 
     /// Sets the parameters, a flat vector in the order of [`ParamLayout`].
@@ -130,18 +94,7 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] if the vector does not fit; the old one stays.
     pub fn set_params(&mut self, params: &[f32]) -> Result<(), EngineError> {
-        let behind = match &self.network {
-            Some(network) => Cow::Owned(network.behind(params)?),
-            None => Cow::Borrowed(params),
-        };
-        match &mut self.runner {
-            Runner::Gpu(flow) => flow.set_params(&behind),
-            Runner::Cpu(flow) => flow.set_params(&behind),
-        }?;
-        if let Some(network) = &mut self.network {
-            network.set_params(params);
-        }
-        Ok(())
+        self.group.set_params(0, params)
     }
 
     /// log q(theta | context), `[n]`, of theta `[n, D]` given context `[n, C]`.
@@ -149,11 +102,7 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit; any error of the device.
     pub fn log_prob(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let context = self.seen("theta", theta, context)?;
-        match &mut self.runner {
-            Runner::Gpu(flow) => pollster::block_on(flow.run_log_prob(theta, &context, Wait::Block)),
-            Runner::Cpu(flow) => flow.log_prob(theta, &context),
-        }
+        self.group.log_prob(0, theta, context)
     }
 
     /// [`FlowExecutor::log_prob`] without blocking.
@@ -161,11 +110,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub async fn log_prob_async(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let context = self.seen("theta", theta, context)?;
-        match &mut self.runner {
-            Runner::Gpu(flow) => flow.run_log_prob(theta, &context, Wait::Await).await,
-            Runner::Cpu(flow) => flow.log_prob(theta, &context),
-        }
+        self.group.run_log_prob(0, theta, context, Wait::Await).await
     }
 
     /// Data to base: z `[n, D]` and the forward map's log_det `[n]` of theta `[n, D]` given context `[n, C]`.
@@ -173,11 +118,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn inverse(&mut self, theta: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        let context = self.seen("theta", theta, context)?;
-        match &mut self.runner {
-            Runner::Gpu(flow) => pollster::block_on(flow.run_map("inverse", theta, &context, Wait::Block)),
-            Runner::Cpu(flow) => flow.inverse(theta, &context),
-        }
+        pollster::block_on(self.run_map("inverse", theta, context, Wait::Block))
     }
 
     /// [`FlowExecutor::inverse`] without blocking.
@@ -189,11 +130,7 @@ impl FlowExecutor {
         theta: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        let context = self.seen("theta", theta, context)?;
-        match &mut self.runner {
-            Runner::Gpu(flow) => flow.run_map("inverse", theta, &context, Wait::Await).await,
-            Runner::Cpu(flow) => flow.inverse(theta, &context),
-        }
+        self.run_map("inverse", theta, context, Wait::Await).await
     }
 
     /// Base to data: theta `[n, D]` and log_det `[n]` of z `[n, D]` given context `[n, C]`.
@@ -201,11 +138,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn forward(&mut self, z: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        let context = self.seen("z", z, context)?;
-        match &mut self.runner {
-            Runner::Gpu(flow) => pollster::block_on(flow.run_map("forward", z, &context, Wait::Block)),
-            Runner::Cpu(flow) => flow.forward(z, &context),
-        }
+        pollster::block_on(self.run_map("forward", z, context, Wait::Block))
     }
 
     /// [`FlowExecutor::forward`] without blocking.
@@ -217,11 +150,7 @@ impl FlowExecutor {
         z: &[f32],
         context: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-        let context = self.seen("z", z, context)?;
-        match &mut self.runner {
-            Runner::Gpu(flow) => flow.run_map("forward", z, &context, Wait::Await).await,
-            Runner::Cpu(flow) => flow.forward(z, &context),
-        }
+        self.run_map("forward", z, context, Wait::Await).await
     }
 
     /// Weighted loss `-sum_i w_i log q(theta_i | c_i)` and its gradients; theta `[n, D]`, context `[n, C]`, weights
@@ -236,7 +165,8 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        pollster::block_on(self.run_gradient(theta, context, weights, log_inv_proposal, Wait::Block))
+        let batch = WeightedBatch { theta, context, weights, log_inv_proposal };
+        pollster::block_on(self.group.run_gradient(0, &batch, Wait::Block))
     }
 
     /// [`FlowExecutor::gradient`] without blocking.
@@ -250,41 +180,19 @@ impl FlowExecutor {
         weights: &[f32],
         log_inv_proposal: Option<&[f32]>,
     ) -> Result<Gradient, EngineError> {
-        self.run_gradient(theta, context, weights, log_inv_proposal, Wait::Await).await
+        let batch = WeightedBatch { theta, context, weights, log_inv_proposal };
+        self.group.run_gradient(0, &batch, Wait::Await).await
     }
 
-    async fn run_gradient(
+    async fn run_map(
         &mut self,
-        theta: &[f32],
+        call: &'static str,
+        x: &[f32],
         context: &[f32],
-        weights: &[f32],
-        lv: Option<&[f32]>,
         wait: Wait,
-    ) -> Result<Gradient, EngineError> {
-        let Some(network) = &mut self.network else {
-            return self.runner.run_gradient(theta, context, weights, lv, wait).await;
-        };
-        let n = network.check("theta", theta, context)?;
-        rows::check("weights", weights, n, 1)?;
-        if let Some(lv) = lv {
-            rows::check_log("log_inv_proposal", lv, n)?;
-        }
-        let (d, c) = (network.spec.dim, network.spec.context_dim);
-        let mut out = Gradient { grad: vec![0.0; network.layout.len], ..Gradient::default() };
-        let mut next = 0;
-        loop {
-            // So many rows at a time as can be kept between the two passes of the network.
-            let at = next..n.min(next + network.kept_rows());
-            let context = &context[at.start * c..at.end * c];
-            let features = network.keep(context);
-            let (theta, lv) = (&theta[at.start * d..at.end * d], lv.map(|lv| &lv[at.clone()]));
-            let run = self.runner.run_gradient(theta, &features, &weights[at.clone()], lv, wait);
-            network.add_gradient(context, run.await?, &mut out);
-            next = at.end;
-            if next == n {
-                return Ok(out);
-            }
-        }
+    ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let context = self.group.seen(0, if call == "inverse" { "theta" } else { "z" }, x, context)?;
+        self.group.runner.run_map(0, call, x, &context, wait).await
     }
 
     /// What the conditioners see of context `[n, C]`: the features of the context network, `[n, F]`, or the context itself.
@@ -292,29 +200,14 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::log_prob`].
     pub fn features(&mut self, context: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let c = self.spec().context_dim;
-        rows::check("context", context, context.len() / c.max(1), c)?;
-        match &mut self.network {
-            Some(network) => {
-                network.spec.check_context(context)?;
-                Ok(network.features(context))
-            }
-            None => Ok(context.to_vec()),
-        }
+        self.group.features(0, context)
     }
 
     /// The kernels it runs with, and where a training run should have its optimiser; `None` on the cores, which have no
     /// kernels and are the host.
     #[must_use]
     pub fn kernel_choice(&self) -> Option<KernelChoice> {
-        match &self.runner {
-            // A context network is the host's, and so is its optimiser.
-            Runner::Gpu(flow) if self.network.is_some() => {
-                Some(KernelChoice { optimiser: OptimiserPlace::Host, ..flow.choice() })
-            }
-            Runner::Gpu(flow) => Some(flow.choice()),
-            Runner::Cpu(_) => None,
-        }
+        self.group.kernel_choice()
     }
 
     /// Compiles every kernel of log_prob, gradient and forward that the driver has not compiled yet. `progress` gets the
@@ -323,9 +216,9 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::NoParams`] before the first parameters; any error of the device.
     pub fn prepare(&mut self, progress: impl FnMut(usize, usize, &str)) -> Result<(), EngineError> {
-        match &mut self.runner {
+        match &mut self.group.runner {
             Runner::Gpu(flow) => pollster::block_on(flow.run_prepare(progress, Wait::Block)),
-            Runner::Cpu(_) => Ok(()),
+            Runner::Cpu(..) => Ok(()),
         }
     }
 
@@ -343,10 +236,10 @@ impl FlowExecutor {
         x: &[f32],
         context: &[f32],
     ) -> Result<Vec<KernelTime>, EngineError> {
-        let context = self.seen("x", x, context)?;
-        match &mut self.runner {
+        let context = self.group.seen(0, "x", x, context)?;
+        match &mut self.group.runner {
             Runner::Gpu(flow) => flow.profile(call, x, &context),
-            Runner::Cpu(_) => Ok(Vec::new()),
+            Runner::Cpu(..) => Ok(Vec::new()),
         }
     }
 }

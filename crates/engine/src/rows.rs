@@ -1,6 +1,8 @@
 //! Between the host's sample-major rows and the device's padded feature-major arrays, with the checks on the way.
 //! Invariant: whatever reaches the device is finite and padded with zeros.
 
+use std::ops::Range;
+
 use crate::EngineError;
 
 /// Checks a `[n, width]` array and returns n.
@@ -46,21 +48,36 @@ pub(crate) fn check_log(what: &'static str, values: &[f32], n: usize) -> Result<
     }
 }
 
-/// Transposes sample-major rows `[n, width]` into feature-major `[width, n_padded]`, zero beyond n.
-pub(crate) fn to_features(rows: &[f32], width: usize, n_padded: usize, out: &mut Vec<f32>) {
+/// Transposes sample-major rows `[n, width]` of several flows into feature-major `[width, n_padded]`, each flow's from the
+/// next multiple of `flow_padded` on, zero where there is no sample.
+pub(crate) fn to_features<'a>(
+    flows: impl Iterator<Item = &'a [f32]>,
+    width: usize,
+    n_padded: usize,
+    flow_padded: usize,
+    out: &mut Vec<f32>,
+) {
     out.clear();
     out.resize(width * n_padded, 0.0);
-    for (i, row) in rows.chunks_exact(width.max(1)).enumerate() {
-        for (j, &value) in row.iter().enumerate() {
-            out[j * n_padded + i] = value;
+    for (f, rows) in flows.enumerate() {
+        for (i, row) in rows.chunks_exact(width.max(1)).enumerate() {
+            for (j, &value) in row.iter().enumerate() {
+                out[j * n_padded + f * flow_padded + i] = value;
+            }
         }
     }
 }
 
-/// Appends the first n samples of feature-major `[width, n_padded]` to sample-major rows.
-pub(crate) fn append_rows(features: &[f32], width: usize, n_padded: usize, n: usize, out: &mut Vec<f32>) {
-    out.reserve(n * width);
-    for i in 0..n {
+/// Appends some samples of feature-major `[width, n_padded]` to sample-major rows.
+pub(crate) fn append_rows(
+    features: &[f32],
+    width: usize,
+    n_padded: usize,
+    samples: Range<usize>,
+    out: &mut Vec<f32>,
+) {
+    out.reserve(samples.len() * width);
+    for i in samples {
         out.extend((0..width).map(|j| features[j * n_padded + i]));
     }
 }
@@ -73,11 +90,15 @@ mod tests {
     fn there_and_back() {
         let rows: Vec<f32> = (0..15).map(|v| v as f32).collect();
         let mut features = Vec::new();
-        to_features(&rows, 3, 8, &mut features);
+        let flows = [&rows[..], &rows[3..6]];
+        to_features(flows.into_iter(), 3, 16, 8, &mut features);
         assert_eq!(&features[..8], &[0.0, 3.0, 6.0, 9.0, 12.0, 0.0, 0.0, 0.0]);
+        assert_eq!(&features[8..18], &[3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 4.0]);
         let mut back = Vec::new();
-        append_rows(&features, 3, 8, 5, &mut back);
+        append_rows(&features, 3, 16, 0..5, &mut back);
         assert_eq!(back, rows);
+        append_rows(&features, 3, 16, 8..9, &mut back);
+        assert_eq!(back[15..], rows[3..6]);
     }
 
     #[test]

@@ -45,30 +45,31 @@ pub struct OptimiserState {
     pub step: u64,
 }
 
-/// A group of S steps of B points each.
+/// A group of S steps of B points for each of F flows, one unless it is a group of several
+/// ([`FlowGroup`](crate::FlowGroup)).
 #[derive(Debug, Clone, Copy)]
 pub struct TrainSteps<'a> {
-    /// Points per step, B.
+    /// Points per step and flow, B.
     pub batch_size: usize,
-    /// Which points, `[S, B]`, rows of the data that were set.
+    /// Which points, `[S, F, B]`, rows of the data that were set.
     pub index: &'a [u32],
-    /// Their weights, `[S, B]`.
+    /// Their weights, `[S, F, B]`.
     pub weights: &'a [f32],
-    /// Logarithm of the inverse proposal density, `[S, B]`, if the gradients use the effective weights of
+    /// Logarithm of the inverse proposal density, `[S, F, B]`, if the gradients use the effective weights of
     /// [`FlowExecutor::gradient`](crate::FlowExecutor::gradient).
     pub log_inv_proposal: Option<&'a [f32]>,
-    /// Learning rate of each step, `[S]`.
+    /// Learning rate of each step and flow, `[S, F]`.
     pub learning_rate: &'a [f64],
 }
 
 /// What became of a group of steps.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepsReport {
-    /// `-sum_i w_i log q_i` of each batch, `[S]`, before the step.
+    /// `-sum_i w_i log q_i` of each batch, `[S, F]`, before the step.
     pub loss: Vec<f32>,
-    /// Norm of the gradient before clipping, `[S]`.
+    /// Norm of the gradient before clipping, `[S, F]`.
     pub grad_norm: Vec<f32>,
-    /// Whether the step was taken, `[S]`: not if the loss, the gradient or what it would lead to is not finite. Then
+    /// Whether the step was taken, `[S, F]`: not if the loss, the gradient or what it would lead to is not finite. Then
     /// nothing changed.
     pub taken: Vec<bool>,
 }
@@ -82,18 +83,19 @@ impl OptimiserState {
 }
 
 impl TrainSteps<'_> {
-    /// Checks the arrays against each other and `n_points`, and returns the number of steps.
-    pub(crate) fn check(&self, n_points: usize) -> Result<usize, EngineError> {
-        let n_steps = rows::count("index", self.index, self.batch_size)?;
-        rows::check("weights", self.weights, n_steps, self.batch_size)?;
+    /// Checks the arrays against each other, `n_points` and `n_flows`, and returns the number of steps.
+    pub(crate) fn check(&self, n_points: usize, n_flows: usize) -> Result<usize, EngineError> {
+        let per_step = self.batch_size * n_flows;
+        let n_steps = rows::count("index", self.index, per_step)?;
+        rows::check("weights", self.weights, n_steps, per_step)?;
         if let Some(lv) = self.log_inv_proposal {
-            rows::check_log("log_inv_proposal", lv, n_steps * self.batch_size)?;
+            rows::check_log("log_inv_proposal", lv, n_steps * per_step)?;
         }
-        if self.learning_rate.len() != n_steps {
+        if self.learning_rate.len() != n_steps * n_flows {
             return Err(EngineError::Length {
                 what: "learning_rate",
                 got: self.learning_rate.len(),
-                expected: format!("{n_steps} (one per step)"),
+                expected: format!("{} (one per step and flow)", n_steps * n_flows),
             });
         }
         if let Some(row) = self.index.iter().position(|&p| p as usize >= n_points) {
@@ -117,6 +119,28 @@ impl TrainSteps<'_> {
 }
 
 impl OptimiserSettings {
+    /// Checks that there are settings and a state for each flow, and that the settings agree in what all parameters share.
+    pub(crate) fn check_group(
+        settings: &[Self],
+        states: &[OptimiserState],
+        n_flows: usize,
+    ) -> Result<(), EngineError> {
+        for (what, got) in [("optimiser settings", settings.len()), ("optimiser states", states.len())] {
+            if got != n_flows {
+                return Err(EngineError::Length { what, got, expected: format!("{n_flows} (one per flow)") });
+            }
+        }
+        let shared = |s: &Self| (s.beta1, s.beta2, s.eps, s.clip_norm);
+        match settings.iter().find(|s| shared(s) != shared(&settings[0])) {
+            None => Ok(()),
+            Some(other) => Err(EngineError::Choice {
+                field: "optimiser",
+                got: format!("{:?}", shared(other)),
+                expected: format!("{:?} (decays, eps and clip_norm), as the first flow has", shared(&settings[0])),
+            }),
+        }
+    }
+
     /// Checks settings and state against the number of parameters.
     pub(crate) fn check(&self, state: &OptimiserState, n_params: usize) -> Result<(), EngineError> {
         rows::check("rate_scale", &self.rate_scale, n_params, 1)?;

@@ -10,7 +10,7 @@
     var out{{ k }}_{{ v }} = vec4<f32>(0.0);
 {% endfor %}
 {% endfor %}
-    var base = lane;
+    var base = origin;
 {% include "include/fused_first.wgsl" %}
     for (var block = 0u; block < {{ h2 // rows }}u; block = block + 1u) {
 {% for c in range((block + 4 * lanes - 1) // (4 * lanes)) %}

@@ -8,6 +8,7 @@ struct Shape {
     stride4: u32,        // vec4s per component
     mean_offset4: u32,   // vec4s
     inverse_offset4: u32, // vec4s
+    flow4: u32,          // vec4s from one flow's mixture to the next's
 }
 @group(0) @binding(1) var<uniform> shape: Shape;
 // First vec4 of full block b: the blocks before it hold 4 + 8 + .. + 4 b columns.

@@ -13,7 +13,7 @@ use super::mlp::LinearPlan;
 use super::outer::Reduce;
 use super::panel::{Extent, PANEL, Row};
 use super::simd::Lanes;
-use crate::{EngineError, Gradient, rows};
+use crate::{EngineError, Gradient, WeightedBatch, rows};
 
 /// Most samples between two additions of the partial gradients.
 const PIECE: usize = 1 << 18;
@@ -195,18 +195,13 @@ impl CpuFlow {
         Ok((out, log_det))
     }
 
-    /// Weighted loss `-sum_i w_i log q(theta_i | c_i)` and its gradients; theta `[n, D]`, context `[n, C]`, weights
-    /// `[n]`. With `log_inv_proposal` lv `[n]` the gradients use the effective weights `w_i - exp(log q_i + lv_i)`.
+    /// Weighted loss `-sum_i w_i log q(theta_i | c_i)` and its gradients; with `log_inv_proposal` lv the gradients use the
+    /// effective weights `w_i - exp(log q_i + lv_i)`.
     ///
     /// # Errors
     /// As [`CpuFlow::log_prob`]. A loss or gradient that is not finite is a result, not an error.
-    pub fn gradient(
-        &mut self,
-        theta: &[f32],
-        context: &[f32],
-        weights: &[f32],
-        log_inv_proposal: Option<&[f32]>,
-    ) -> Result<Gradient, EngineError> {
+    pub fn gradient(&mut self, batch: &WeightedBatch<'_>) -> Result<Gradient, EngineError> {
+        let &WeightedBatch { theta, context, weights, log_inv_proposal } = batch;
         let n = self.check("gradient", "theta", theta, context)?;
         rows::check("weights", weights, n, 1)?;
         if let Some(lv) = log_inv_proposal {
@@ -230,11 +225,7 @@ impl CpuFlow {
                 &mut out.log_prob[at..][..n],
             );
         }
-        for (&w, &log_q) in weights.iter().zip(&out.log_prob) {
-            if w != 0.0 {
-                out.loss -= f64::from(w) * f64::from(log_q);
-            }
-        }
+        out.loss = batch.loss(&out.log_prob);
         Ok(out)
     }
 
@@ -467,6 +458,29 @@ impl CpuFlow {
             let wanted = l + 1 < self.layers.len() || self.spec.context_dim > 0;
             layer.backward(level, &self.packed, shared, &mut tapes[l], extent, chunk.partial, (set, wanted));
         }
+    }
+}
+
+impl Cpu {
+    /// The gradients of several flows, each on a batch of its own: a flow per thread while there are enough of them, which
+    /// then waits for no other, and the rest one after another on all threads.
+    pub fn gradients(
+        &self,
+        flows: &mut [CpuFlow],
+        batches: &[WeightedBatch<'_>],
+    ) -> Result<Vec<Gradient>, EngineError> {
+        let n_threads = self.n_threads();
+        let apart = flows.len() / n_threads * n_threads;
+        let mut gradients: Vec<Option<Result<Gradient, EngineError>>> = Vec::new();
+        gradients.resize_with(apart, || None);
+        let (own, rest) = flows.split_at_mut(apart);
+        let tasks = own.iter_mut().zip(batches).zip(&mut gradients).collect();
+        // A call of the pool within a task runs on the thread that makes it.
+        self.pool.run(tasks, &mut vec![(); n_threads], |(), ((flow, batch), out)| {
+            *out = Some(flow.gradient(batch));
+        });
+        let rest = rest.iter_mut().zip(&batches[apart..]).map(|(flow, batch)| flow.gradient(batch));
+        gradients.into_iter().flatten().chain(rest).collect()
     }
 }
 

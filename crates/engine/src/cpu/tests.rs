@@ -9,7 +9,7 @@ use lwflow_model::{
 };
 
 use super::{Cpu, CpuFlow, Level};
-use crate::{EngineError, Gradient};
+use crate::{EngineError, Gradient, WeightedBatch};
 
 /// Allowed error in units of f32 epsilon times the summed magnitudes of the terms.
 const BOUND: f64 = 64.0;
@@ -130,6 +130,18 @@ fn batch(spec: &FlowSpec, n: usize, seed: u64) -> Batch {
     }
 }
 
+impl CpuFlow {
+    fn gradient_of(
+        &mut self,
+        theta: &[f32],
+        context: &[f32],
+        weights: &[f32],
+        log_inv_proposal: Option<&[f32]>,
+    ) -> Result<Gradient, EngineError> {
+        self.gradient(&WeightedBatch { theta, context, weights, log_inv_proposal })
+    }
+}
+
 fn flow_at(level: Level, n_threads: usize, spec: &FlowSpec, params: &[f32]) -> CpuFlow {
     let mut flow = CpuFlow::new(Cpu::with_level(Some(n_threads), level), spec).unwrap();
     flow.set_params(params).unwrap();
@@ -202,7 +214,7 @@ fn compare_flow(spec: &FlowSpec, n: usize, seed: u64, control: bool) {
         compare("log_det", &log_det, &log_det64, &log_det_magnitude);
         let (x, _) = native.forward(&theta, &context).unwrap();
         compare("forward", &x, &x64, &spread(&x64));
-        let got = native.gradient(&theta, &context, &weights, lv.as_deref()).unwrap();
+        let got = native.gradient_of(&theta, &context, &weights, lv.as_deref()).unwrap();
         compare("log_prob", &got.log_prob, &expected.log_prob, &log_magnitude);
         let alone = native.log_prob(&theta, &context).unwrap();
         assert_eq!(alone, got.log_prob, "log_prob and gradient give different bits");
@@ -314,7 +326,7 @@ fn settled(n_threads: usize, n: usize, d: usize, hidden: &[usize]) -> (Gradient,
     let (_, params) = random_flow(spec.clone(), 2);
     let Batch { theta, context, weights, control } = batch(&spec, n, 3);
     let mut flow = flow_at(Level::detect(), n_threads, &spec, &params);
-    let gradient = flow.gradient(&theta, &context, &weights, Some(&control)).unwrap();
+    let gradient = flow.gradient_of(&theta, &context, &weights, Some(&control)).unwrap();
     (gradient, flow.forward(&theta, &context).unwrap().0)
 }
 
@@ -335,14 +347,14 @@ fn results_do_not_depend_on_earlier_calls() {
     let mut flow = flow_at(Level::detect(), 2, &spec, &params);
     let small = batch(&spec, 33, 2);
     let large = batch(&spec, 500, 3);
-    let first = flow.gradient(&small.theta, &small.context, &small.weights, Some(&small.control)).unwrap();
+    let first = flow.gradient_of(&small.theta, &small.context, &small.weights, Some(&small.control)).unwrap();
     let rows = flow.inverse(&small.theta, &small.context).unwrap();
-    flow.gradient(&large.theta, &large.context, &large.weights, None).unwrap();
+    flow.gradient_of(&large.theta, &large.context, &large.weights, None).unwrap();
     flow.log_prob(&large.theta, &large.context).unwrap();
     let mut nan = large.theta.clone();
     nan.fill(3e38);
-    flow.gradient(&nan, &large.context, &large.weights, None).unwrap();
-    let again = flow.gradient(&small.theta, &small.context, &small.weights, Some(&small.control)).unwrap();
+    flow.gradient_of(&nan, &large.context, &large.weights, None).unwrap();
+    let again = flow.gradient_of(&small.theta, &small.context, &small.weights, Some(&small.control)).unwrap();
     assert_eq!(again, first);
     assert_eq!(flow.inverse(&small.theta, &small.context).unwrap(), rows);
 }
@@ -371,7 +383,7 @@ fn many_pieces_and_chunks_add_up() {
     let one = batch(&spec, 8, 2);
     let theta = one.theta.repeat(copies);
     let weights: Vec<f32> = one.weights.repeat(copies).iter().map(|w| w / copies as f32).collect();
-    let got = flow_at(Level::detect(), 2, &spec, &params).gradient(&theta, &[], &weights, None).unwrap();
+    let got = flow_at(Level::detect(), 2, &spec, &params).gradient_of(&theta, &[], &weights, None).unwrap();
     let expected = flow.gradient(&wide(&one.theta), &[], &wide(&one.weights), None).unwrap();
     let scale = expected.params.iter().fold(0.0_f64, |a, v| a.max(v.abs()));
     let magnitude: Vec<f64> = expected.params.iter().map(|v| v.abs() + scale).collect();
@@ -386,14 +398,14 @@ fn extreme_values_end_without_a_panic() {
         let mut flow = flow_at(level, 2, &spec, &params);
         for value in [1e30_f32, -3e38, 1e-40] {
             let theta = vec![value; 3 * 50];
-            let got = flow.gradient(&theta, &[], &[0.02; 50], Some(&[-1.0; 50])).unwrap();
+            let got = flow.gradient_of(&theta, &[], &[0.02; 50], Some(&[-1.0; 50])).unwrap();
             assert_eq!(got.log_prob.len(), 50);
             assert!(value < 1.0 && value > 0.0 || got.log_prob.iter().all(|p| *p < -1e30 || p.is_nan()));
         }
     }
     params.iter_mut().for_each(|p| *p *= 1e25);
     let mut flow = flow_at(Level::detect(), 1, &spec, &params);
-    flow.gradient(&[1.0; 30], &[], &[0.1; 10], None).unwrap();
+    flow.gradient_of(&[1.0; 30], &[], &[0.1; 10], None).unwrap();
 }
 
 #[test]
@@ -402,7 +414,7 @@ fn empty_batches_are_empty() {
     let (_, params) = random_flow(spec.clone(), 1);
     let mut flow = flow_at(Level::detect(), 2, &spec, &params);
     assert_eq!(flow.log_prob(&[], &[]).unwrap(), [0.0; 0]);
-    let got = flow.gradient(&[], &[], &[], None).unwrap();
+    let got = flow.gradient_of(&[], &[], &[], None).unwrap();
     assert_eq!((got.loss, got.grad), (0.0, vec![0.0; params.len()]));
 }
 
@@ -426,7 +438,7 @@ fn wrong_arguments_are_refused() {
     assert!(text(flow.forward(&[0.0; 3], &[0.0]).unwrap_err()).starts_with("z: got 3 values"));
     let (theta, context) = ([0.0, 0.0], [0.0]);
     for (weights, lv) in [(&[][..], None), (&[f32::INFINITY], None), (&[1.0], Some(&[f32::NAN][..]))] {
-        flow.gradient(&theta, &context, weights, lv).unwrap_err();
+        flow.gradient_of(&theta, &context, weights, lv).unwrap_err();
     }
     let mut wrong = spec.clone();
     wrong.dim = 0;

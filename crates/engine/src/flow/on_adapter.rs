@@ -1,22 +1,14 @@
 //! Calls that keep something on an adapter: training points and the optimiser. Invariant: the cores, which are the host, refuse
 //! them, and so does a flow with a context network, which is trained there.
 
-use super::{FlowExecutor, Runner};
+use super::FlowExecutor;
 use crate::gpu::{GpuFlow, Wait};
 use crate::{EngineError, OptimiserSettings, OptimiserState, StepsReport, TrainSteps};
 
 impl FlowExecutor {
     /// The flow on an adapter, for calls that keep something there.
     pub(crate) fn on_adapter(&mut self) -> Result<&mut GpuFlow, EngineError> {
-        let refuse = |why: &str| {
-            let (got, expected) = ("device".into(), format!("host, because {why}"));
-            Err(EngineError::Choice { field: "optimiser", got, expected })
-        };
-        match &mut self.runner {
-            Runner::Cpu(_) => refuse("the cores are the host"),
-            Runner::Gpu(_) if self.network.is_some() => refuse("a context network is trained there"),
-            Runner::Gpu(flow) => Ok(flow),
-        }
+        self.group.on_adapter()
     }
 
     /// Keeps the training points on the adapter: theta `[N, D]`, context `[N, C]`. This call and those of the optimiser
@@ -27,7 +19,7 @@ impl FlowExecutor {
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] for arrays that do not fit, [`EngineError::Limit`] for more
     /// points than one buffer of the device holds.
     pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
-        self.on_adapter()?.set_data(theta, context)
+        self.group.set_data(theta, context)
     }
 
     /// Begins or resumes training from the parameters as they are: how the optimiser steps, and its state.
@@ -40,7 +32,8 @@ impl FlowExecutor {
         settings: &OptimiserSettings,
         state: &OptimiserState,
     ) -> Result<(), EngineError> {
-        pollster::block_on(self.on_adapter()?.run_set_optimiser(settings, state, Wait::Block))
+        let (settings, state) = (std::slice::from_ref(settings), std::slice::from_ref(state));
+        self.group.set_optimiser(settings, state)
     }
 
     /// [`FlowExecutor::set_optimiser`] without blocking.
@@ -52,6 +45,7 @@ impl FlowExecutor {
         settings: &OptimiserSettings,
         state: &OptimiserState,
     ) -> Result<(), EngineError> {
+        let (settings, state) = (std::slice::from_ref(settings), std::slice::from_ref(state));
         self.on_adapter()?.run_set_optimiser(settings, state, Wait::Await).await
     }
 
@@ -63,7 +57,7 @@ impl FlowExecutor {
     /// [`FlowExecutor::piece_samples`]; [`EngineError::Length`], [`EngineError::NonFinite`] or [`EngineError::Index`]
     /// for arrays that do not fit; any error of the device.
     pub fn train_steps(&mut self, steps: &TrainSteps<'_>) -> Result<StepsReport, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_train_steps(steps, Wait::Block))
+        self.group.train_steps(steps)
     }
 
     /// [`FlowExecutor::train_steps`] without blocking.
@@ -79,7 +73,7 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::NoParams`] before the first parameters; any error of the device.
     pub fn params(&mut self) -> Result<Vec<f32>, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_params(Wait::Block))
+        self.group.params(0)
     }
 
     /// [`FlowExecutor::params`] without blocking.
@@ -87,7 +81,7 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::params`].
     pub async fn params_async(&mut self) -> Result<Vec<f32>, EngineError> {
-        self.on_adapter()?.run_params(Wait::Await).await
+        Ok(self.on_adapter()?.run_params(0, Wait::Await).await?.to_vec())
     }
 
     /// The optimiser's state as it is now, to be stored and given back to [`FlowExecutor::set_optimiser`].
@@ -95,7 +89,7 @@ impl FlowExecutor {
     /// # Errors
     /// [`EngineError::NotSet`] before an optimiser is set; any error of the device.
     pub fn optimiser_state(&mut self) -> Result<OptimiserState, EngineError> {
-        pollster::block_on(self.on_adapter()?.run_optimiser_state(Wait::Block))
+        self.group.optimiser_state(0)
     }
 
     /// [`FlowExecutor::optimiser_state`] without blocking.
@@ -103,6 +97,6 @@ impl FlowExecutor {
     /// # Errors
     /// As [`FlowExecutor::optimiser_state`].
     pub async fn optimiser_state_async(&mut self) -> Result<OptimiserState, EngineError> {
-        self.on_adapter()?.run_optimiser_state(Wait::Await).await
+        self.on_adapter()?.run_optimiser_state(0, Wait::Await).await
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::uniform::Value;
 use super::{BatchDims, Gpu};
 use crate::EngineError;
 
@@ -78,33 +79,68 @@ impl Need {
     }
 }
 
-/// Parameters and gradients: one buffer each, a region per layer and one for the base.
+/// Parameters and gradients: one buffer each, flow after flow, each with a region per layer and one for the base.
 #[derive(Debug)]
 pub(crate) struct FlowBuffers {
     pub params: wgpu::Buffer,
     pub grads: wgpu::Buffer,
+    /// Floats of a flow in each.
+    pub n_params: usize,
+    pub n_grads: usize,
+    pub n_flows: usize,
 }
 
-impl FlowBuffers {
-    /// Buffers of so many floats.
-    pub fn new(gpu: &Gpu, n_params: usize, n_grads: usize) -> Result<Self, EngineError> {
-        use wgpu::BufferUsages as Usage;
-        Ok(Self {
-            params: gpu.buffer(
-                "flow/params",
-                n_params,
-                Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST | Usage::COPY_SRC,
-            )?,
-            grads: gpu.buffer("flow/grads", n_grads, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)?,
-        })
+/// A region of every flow in a buffer that holds them one after another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span<'a> {
+    pub buffer: &'a wgpu::Buffer,
+    pub region: Region,
+    /// Floats from one flow to the next.
+    pub stride: usize,
+    pub n_flows: usize,
+}
+
+impl Span<'_> {
+    /// Offset and size in bytes, from the first flow's region to the end of the last's.
+    pub fn bytes(&self) -> (u64, u64) {
+        let len = (self.n_flows - 1) * self.stride + self.region.len;
+        Region { offset: self.region.offset, len }.bytes()
+    }
+
+    /// vec4s from one flow to the next, as a field of a kernel's shape.
+    pub fn flow4(&self) -> (&'static str, Value) {
+        ("flow4", (self.stride as u32 / 4).into())
     }
 }
 
-/// The arrays of one piece of the batch, for up to `capacity` padded samples.
+impl FlowBuffers {
+    /// Buffers of so many floats for each flow.
+    pub fn new(gpu: &Gpu, n_flows: usize, n_params: usize, n_grads: usize) -> Result<Self, EngineError> {
+        use wgpu::BufferUsages as Usage;
+        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let params = gpu.buffer("flow/params", n_flows * n_params, usage)?;
+        let grads = gpu.buffer("flow/grads", n_flows * n_grads, usage)?;
+        Ok(Self { params, grads, n_params, n_grads, n_flows })
+    }
+
+    /// A region of every flow's parameters.
+    pub fn params(&self, region: Region) -> Span<'_> {
+        Span { buffer: &self.params, region, stride: self.n_params, n_flows: self.n_flows }
+    }
+
+    /// A region of every flow's gradients.
+    pub fn grads(&self, region: Region) -> Span<'_> {
+        Span { buffer: &self.grads, region, stride: self.n_grads, n_flows: self.n_flows }
+    }
+}
+
+/// The arrays of one piece of the batch, for up to `capacity` padded samples of all flows together.
 #[derive(Debug)]
 pub(crate) struct BatchBuffers {
     /// Padded samples that fit.
     pub capacity: usize,
+    /// Chunks whose partial sums fit.
+    pub n_chunks: usize,
     /// The `batch` uniform.
     pub uniform: wgpu::Buffer,
     /// Coordinates (D): theta, u, v or z in turn.
@@ -145,7 +181,7 @@ impl BatchBuffers {
     pub fn new(
         gpu: &Gpu,
         capacity: usize,
-        max_chunks: usize,
+        n_chunks: usize,
         dim: usize,
         context_dim: usize,
         need: &Need,
@@ -160,6 +196,7 @@ impl BatchBuffers {
         }
         Ok(Self {
             capacity,
+            n_chunks,
             uniform: gpu.buffer("batch/uniform", 64, Usage::UNIFORM | Usage::COPY_DST)?,
             x: rows("x", dim)?,
             context: rows("context", c)?,
@@ -170,7 +207,7 @@ impl BatchBuffers {
             w_eff: rows("w_eff", 1)?,
             g: rows("g", dim)?,
             g_context: rows("g_context", c)?,
-            partial: gpu.buffer("batch/partial", (max_chunks * need.partial).max(4), usage)?,
+            partial: gpu.buffer("batch/partial", (n_chunks * need.partial).max(4), usage)?,
             scratch,
         })
     }

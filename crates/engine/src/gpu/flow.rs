@@ -1,5 +1,6 @@
-//! One flow on a device of wgpu: splits batches into pieces, moves rows in and out, and keeps every buffer, bind group
-//! and pipeline between calls. Invariant: results do not depend on earlier calls, only on the parameters and arguments.
+//! Flows of one structure on a device of wgpu, one or several: splits batches into pieces, moves rows in and out, and keeps
+//! every buffer, bind group and pipeline between calls. Invariant: results do not depend on earlier calls, only on the
+//! parameters and arguments, and those of one flow not on the others beside it.
 
 use std::sync::Arc;
 
@@ -29,41 +30,59 @@ struct Bound {
     dims: Option<BatchDims>,
 }
 
-/// A flow on a device of wgpu.
+/// One flow of those on the device.
+#[derive(Debug)]
+struct Member {
+    spec: FlowSpec,
+    layout: ParamLayout,
+    params: Option<Vec<f32>>,
+}
+
+/// Flows on a device of wgpu.
 #[derive(Debug)]
 pub(crate) struct GpuFlow {
     gpu: Arc<Gpu>,
-    spec: FlowSpec,
-    layout: ParamLayout,
+    members: Vec<Member>,
+    /// Place in `members` of the flow with the most parameters.
+    widest: usize,
+    dim: usize,
+    context_dim: usize,
     layers: Vec<LayerPlan>,
     base: BasePlan,
     param_regions: Vec<Region>,
     grad_regions: Vec<Region>,
-    n_grads: usize,
     buffers: FlowBuffers,
     need: Need,
+    /// Most chunks of one flow's samples, and of those of all flows together.
     max_chunks: usize,
+    total_chunks: usize,
     max_capacity: usize,
     choice: KernelChoice,
     bound: Option<Bound>,
     /// Counts the times that `bound` was made anew.
     generation: u64,
     training: train::Training,
-    params: Option<Vec<f32>>,
     packed: Vec<f32>,
     upload: Vec<f32>,
     download: Vec<f32>,
 }
 
 impl GpuFlow {
+    /// Prepares flows of `specs`, at least one, that agree in all but the number of components of their bases.
     pub(crate) fn new(
         gpu: Arc<Gpu>,
         settings: &EngineSettings,
-        spec: &FlowSpec,
+        specs: &[FlowSpec],
         choice: KernelChoice,
     ) -> Result<Self, EngineError> {
-        spec.validate()?;
-        let layout = ParamLayout::new(spec);
+        let mut members = Vec::with_capacity(specs.len());
+        for spec in specs {
+            spec.validate()?;
+            members.push(Member { spec: spec.clone(), layout: ParamLayout::new(spec), params: None });
+        }
+        let widest = (0..members.len()).max_by_key(|&f| members[f].layout.len).unwrap_or_default();
+        let Member { spec, layout, .. } = &members[widest];
+        let (dim, context_dim) = (spec.dim, spec.context_dim);
         let layers: Vec<LayerPlan> = spec
             .layers
             .iter()
@@ -71,7 +90,7 @@ impl GpuFlow {
             .enumerate()
             .map(|(l, (layer, linears))| LayerPlan::new(spec, l, layer, linears, &gpu, &choice))
             .collect();
-        let base = BasePlan::new(spec, &choice);
+        let base = BasePlan::new(specs, &choice);
         let mut need = base.need();
         for layer in &layers {
             need.merge(&layer.need());
@@ -80,42 +99,52 @@ impl GpuFlow {
             Region::sequence(layers.iter().map(LayerPlan::n_params).chain([base.n_params()]));
         let (grad_regions, n_grads) =
             Region::sequence(layers.iter().map(LayerPlan::n_grads).chain([base.n_grads()]));
-        let (max_chunks, max_capacity) = capacity(&gpu, settings, choice.chunks, spec, &need)?;
-        let buffers = FlowBuffers::new(&gpu, n_params, n_grads)?;
+        let (total_chunks, max_capacity) = capacity(&gpu, settings, spec, &need)?;
+        let max_chunks = total_chunks.min(choice.chunks as usize);
+        let buffers = FlowBuffers::new(&gpu, specs.len(), n_params, n_grads)?;
         Ok(Self {
             gpu,
-            spec: spec.clone(),
-            layout,
+            members,
+            widest,
+            dim,
+            context_dim,
             layers,
             base,
             param_regions,
             grad_regions,
-            n_grads,
             buffers,
             need,
             max_chunks,
+            total_chunks,
             max_capacity,
             choice,
             bound: None,
             generation: 0,
             training: train::Training::default(),
-            params: None,
             packed: vec![0.0; n_params],
             upload: Vec::new(),
             download: Vec::new(),
         })
     }
 
-    /// The flow's specification.
-    #[must_use]
-    pub fn spec(&self) -> &FlowSpec {
-        &self.spec
+    /// Number of the flows.
+    pub fn n_flows(&self) -> usize {
+        self.members.len()
     }
 
-    /// The layout of the flat parameter vector.
-    #[must_use]
-    pub fn layout(&self) -> &ParamLayout {
-        &self.layout
+    /// A flow's specification.
+    pub fn spec(&self, flow: usize) -> &FlowSpec {
+        &self.members[flow].spec
+    }
+
+    /// The layout of a flow's flat parameter vector.
+    pub fn layout(&self, flow: usize) -> &ParamLayout {
+        &self.members[flow].layout
+    }
+
+    /// A flow's parameters as the host knows them.
+    fn host_params(&self, flow: usize, call: &'static str) -> Result<&[f32], EngineError> {
+        self.members[flow].params.as_deref().ok_or(EngineError::NoParams { call })
     }
 
     /// Samples that are on the device at once; larger batches run in pieces of this size.
@@ -132,24 +161,26 @@ impl GpuFlow {
         KernelChoice { path, ..self.choice }
     }
 
-    /// Sets the parameters, a flat vector in the order of [`ParamLayout`].
+    /// Sets the parameters of a flow, a flat vector in the order of [`ParamLayout`].
     ///
     /// # Errors
     /// [`EngineError::Length`] or [`EngineError::NonFinite`] if the vector does not fit; the old one stays.
-    pub fn set_params(&mut self, params: &[f32]) -> Result<(), EngineError> {
-        rows::check("params", params, 1, self.layout.len)?;
+    pub fn set_params(&mut self, flow: usize, params: &[f32]) -> Result<(), EngineError> {
+        let layout = &self.members[flow].layout;
+        rows::check("params", params, 1, layout.len)?;
         for (layer, region) in self.layers.iter().zip(&self.param_regions) {
             layer.pack(params, &mut self.packed[region.range()]);
         }
         if let Some(region) = self.param_regions.last() {
-            self.base.pack(&params[self.layout.base..], &mut self.packed[region.range()]);
+            self.base.pack(flow, &params[layout.base..], &mut self.packed[region.range()]);
         }
         self.gpu.scoped("setting parameters", || {
-            self.gpu.queue.write_buffer(&self.buffers.params, 0, bytemuck::cast_slice(&self.packed));
+            let offset = 4 * (flow * self.buffers.n_params) as u64;
+            self.gpu.queue.write_buffer(&self.buffers.params, offset, bytemuck::cast_slice(&self.packed));
             Ok(())
         })?;
-        self.replace_trained(params);
-        let kept = self.params.get_or_insert_default();
+        self.replace_trained(flow, params);
+        let kept = self.members[flow].params.get_or_insert_default();
         kept.clear();
         kept.extend_from_slice(params);
         Ok(())
@@ -158,14 +189,13 @@ impl GpuFlow {
 
 /// The regions of layer `l`, or of the base behind the last layer.
 fn place<'a>(buffers: &'a FlowBuffers, params: &[Region], grads: &[Region], l: usize) -> Place<'a> {
-    Place { params: (&buffers.params, params[l]), grads: (&buffers.grads, grads[l]) }
+    Place { params: buffers.params(params[l]), grads: buffers.grads(grads[l]) }
 }
 
 /// Chunks of gradient sums and samples per piece that the device's limits and the settings allow.
 fn capacity(
     gpu: &Gpu,
     settings: &EngineSettings,
-    chunks: u32,
     spec: &FlowSpec,
     need: &Need,
 ) -> Result<(usize, usize), EngineError> {
@@ -176,7 +206,9 @@ fn capacity(
         let what = "gradient of one layer: number of bytes".to_owned();
         return Err(EngineError::Limit { what, needed: chunk_bytes, limit: binding });
     }
-    let max_chunks = (binding / chunk_bytes).min(chunks.into()) as usize;
+    // As many workgroups as a dispatch may have.
+    let groups = u64::from(gpu.limits.max_compute_workgroups_per_dimension);
+    let total_chunks = (binding / chunk_bytes).min(groups) as usize;
 
     let sample_bytes = 4 * BatchBuffers::largest_rows(spec.dim, spec.context_dim, need) as u64;
     let piece_bytes = sample_bytes * SAMPLE_PAD as u64;
@@ -192,7 +224,7 @@ fn capacity(
         .min(dispatch)
         .min(settings.piece_samples.map_or(u64::MAX, |n| n as u64));
     let samples = (samples as usize / SAMPLE_PAD * SAMPLE_PAD).max(SAMPLE_PAD);
-    Ok((max_chunks, samples))
+    Ok((total_chunks, samples))
 }
 
 #[cfg(test)]

@@ -155,10 +155,10 @@ impl GpuLikelihood {
     ) -> Result<(), EngineError> {
         let (mut encoder, step) = self.begin(theta, observation, n)?;
         encoder.begin_compute_pass(&Default::default()).dispatch(&step, &BatchDims::NONE);
-        self.staging.copy(&mut encoder, &self.log_likelihood, n);
+        self.staging.copy(&mut encoder, &self.log_likelihood, 0..n);
         let n_derived = self.program.source().n_derived;
         if n_derived > 0 {
-            self.staging.copy(&mut encoder, &self.derived, n * n_derived);
+            self.staging.copy(&mut encoder, &self.derived, 0..n * n_derived);
         }
         pollster::block_on(self.staging.read(&self.gpu, encoder, DURING, Wait::Block, values))
     }

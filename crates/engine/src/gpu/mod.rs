@@ -18,7 +18,7 @@ mod simulator;
 mod timing;
 mod uniform;
 
-pub(crate) use buffers::{BatchBuffers, FlowBuffers, Need, Region, round_up};
+pub(crate) use buffers::{BatchBuffers, FlowBuffers, Need, Region, Span, round_up};
 pub(crate) use device::{Gpu, adapters};
 pub(crate) use flow::GpuFlow;
 pub use flow::ProfiledCall;

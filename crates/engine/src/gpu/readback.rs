@@ -2,6 +2,7 @@
 //! Invariant: one submit and one map per piece; the staging buffer is unmapped again whatever happens.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -38,10 +39,11 @@ impl Staging {
         Ok(Self { buffer: gpu.buffer("flow/staging", len, usage)?, used: 0 })
     }
 
-    /// Records a copy of the first `len` floats of `source` behind what was copied before.
-    pub fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, source: &wgpu::Buffer, len: usize) {
-        encoder.copy_buffer_to_buffer(source, 0, &self.buffer, 4 * self.used as u64, 4 * len as u64);
-        self.used += len;
+    /// Records a copy of a range of floats of `source` behind what was copied before.
+    pub fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, source: &wgpu::Buffer, range: Range<usize>) {
+        let (from, to, size) = (4 * range.start as u64, 4 * self.used as u64, 4 * range.len() as u64);
+        encoder.copy_buffer_to_buffer(source, from, &self.buffer, to, size);
+        self.used += range.len();
     }
 
     /// Submits `encoder`, waits and returns everything copied since the last read, in order.

@@ -110,7 +110,7 @@ impl GpuScan {
             if overflows {
                 self.read(
                     |staging, encoder, scan| {
-                        staging.copy(encoder, scan.log_likelihood, piece as usize * SOBOL_BLOCK);
+                        staging.copy(encoder, scan.log_likelihood, 0..piece as usize * SOBOL_BLOCK);
                     },
                     &mut values,
                 )?;
@@ -165,7 +165,7 @@ impl GpuScan {
                 for step in &steps {
                     encoder.begin_compute_pass(&Default::default()).dispatch(step, &BatchDims::NONE);
                 }
-                staging.copy(encoder, scan.result, n as usize * STRIDE);
+                staging.copy(encoder, scan.result, 0..n as usize * STRIDE);
             },
             values,
         )

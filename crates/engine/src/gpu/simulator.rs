@@ -80,7 +80,7 @@ impl GpuSimulator {
     ) -> Result<(), EngineError> {
         let (mut encoder, step, n) = self.begin(seed, first, theta)?;
         encoder.begin_compute_pass(&Default::default()).dispatch(&step, &BatchDims::NONE);
-        self.staging.copy(&mut encoder, &self.x, n * self.n_observed);
+        self.staging.copy(&mut encoder, &self.x, 0..n * self.n_observed);
         pollster::block_on(self.staging.read(&self.gpu, encoder, DURING, Wait::Block, values))
     }
 

@@ -129,7 +129,7 @@ impl Queries {
             }
             encoder.resolve_query_set(&self.set, 0..2 * part.len() as u32, &self.resolved, 0);
             // The staging buffer hands out floats; the timestamps are their bits.
-            self.staging.copy(&mut encoder, &self.resolved, 4 * part.len());
+            self.staging.copy(&mut encoder, &self.resolved, 0..4 * part.len());
             pollster::block_on(self.staging.read(gpu, encoder, DURING, Wait::Block, &mut bits))?;
             seconds.extend(bits.chunks_exact(4).map(|b| {
                 let tick = |at: usize| u64::from(b[at].to_bits()) | u64::from(b[at + 1].to_bits()) << 32;

@@ -115,12 +115,12 @@ mod tests {
     #[test]
     fn fields_are_checked_by_name_and_type() {
         let kernel = render("reduce_partials", &Constants::new().with("workgroup", 8)).unwrap();
-        let bytes = fill(&kernel, "shape", &[("n4", 7.into()), ("stride4", 9.into())]).unwrap();
-        assert_eq!(bytes, [9, 0, 0, 0, 7, 0, 0, 0]);
+        let bytes = fill(&kernel, "shape", &[("n4", 7.into()), ("flow4", 5.into()), ("stride4", 9.into())]).unwrap();
+        assert_eq!(bytes, [9, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0]);
         for wrong in [
-            vec![("n4", Value::U32(7))],
-            vec![("n4", 7.into()), ("stride4", Value::F32(9.0))],
-            vec![("n4", 7.into()), ("stride4", 9.into()), ("other", 1.into())],
+            vec![("n4", Value::U32(7)), ("flow4", 5.into())],
+            vec![("n4", 7.into()), ("flow4", 5.into()), ("stride4", Value::F32(9.0))],
+            vec![("n4", 7.into()), ("flow4", 5.into()), ("stride4", 9.into()), ("other", 1.into())],
         ] {
             let error = fill(&kernel, "shape", &wrong).unwrap_err();
             assert!(error.to_string().contains("reduce_partials"), "{error}");

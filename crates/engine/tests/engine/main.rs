@@ -5,6 +5,7 @@ mod common;
 mod context;
 mod face;
 mod flow;
+mod group;
 mod observed;
 mod on_device;
 mod random_numbers;

@@ -147,13 +147,11 @@ impl GpuFlow {
         theta: &'a wgpu::Buffer,
         log_prob: &'a wgpu::Buffer,
     ) -> Result<Rows<'a>, EngineError> {
-        if self.params.is_none() {
-            return Err(EngineError::NoParams { call });
-        }
-        let dim = self.spec.dim;
+        self.host_params(0, call)?;
+        let dim = self.dim;
         outer.validate(dim)?;
-        if self.spec.context_dim > 0 {
-            let (got, expected) = (self.spec.context_dim, "0: a flow without context".to_owned());
+        if self.context_dim > 0 {
+            let (got, expected) = (self.context_dim, "0: a flow without context".to_owned());
             return Err(EngineError::Length { what: "context", got, expected });
         }
         if n > u32::MAX as usize {
@@ -173,15 +171,11 @@ impl GpuFlow {
         &mut self,
         n: usize,
     ) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
-        self.reserve(n)?;
-        let dims = BatchDims::new(n, self.max_chunks, false, false);
+        let dims = self.reserve(n, 0..1, false, false)?;
         let gpu = self.gpu.clone();
         let bound = bound(&mut self.bound)?;
         gpu.scoped("beginning a batch", || {
-            if bound.dims != Some(dims) {
-                bound.batch.write_dims(&gpu, &dims);
-                bound.dims = Some(dims);
-            }
+            bound.set_dims(&gpu, dims);
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             encoder.clear_buffer(&bound.batch.log_det, 0, None);
             Ok((encoder, dims))
@@ -221,7 +215,7 @@ impl GpuFlow {
         ];
         let constants = Constants::new().with("workgroup", self.choice.workgroup);
         let grid = Grid::Samples { vec4s: self.choice.workgroup, rows: 1 };
-        let shape = [("dim", Value::from(self.spec.dim as u32))];
+        let shape = [("dim", Value::from(self.dim as u32))];
         let to_flow = builder.step("outer_to_flow", &constants, grid, &shape, &buffers)?;
         let buffers = [
             ("log_q", Binding::Read(&batch.log_q)),
@@ -255,9 +249,9 @@ impl GpuFlow {
     /// The base as it is now, for draws of a seed.
     pub(super) fn base_table(&mut self, call: &'static str, seed: u64) -> Result<BaseTable, EngineError> {
         // A training run on the device may have moved the parameters.
-        pollster::block_on(self.run_params(Wait::Block))?;
-        let Some(params) = &self.params else { return Err(EngineError::NoParams { call }) };
-        let (table, stride) = components(&self.spec.base, self.spec.dim, &params[self.layout.base..]);
+        pollster::block_on(self.run_params(0, Wait::Block))?;
+        let (params, base) = (self.host_params(0, call)?, self.layout(0).base);
+        let (table, stride) = components(&self.spec(0).base, self.dim, &params[base..]);
         let components = upload(&self.gpu, "flow/components", &table)?;
         Ok(BaseTable { components, n_components: (table.len() / stride) as u32, stride: stride as u32, seed })
     }
@@ -278,7 +272,7 @@ impl GpuFlow {
         let workgroup = self.choice.workgroup;
         let constants = Constants::new().with("workgroup", workgroup);
         let shape: [(&str, Value); 6] = [
-            ("dim", (self.spec.dim as u32).into()),
+            ("dim", (self.dim as u32).into()),
             ("n_components", base.n_components.into()),
             ("stride", base.stride.into()),
             ("seed_low", (base.seed as u32).into()),

@@ -4,7 +4,7 @@
 use super::super::Wait;
 use super::run::{begin_pass, bound};
 use super::{GpuFlow, ProfiledCall};
-use crate::EngineError;
+use crate::{EngineError, WeightedBatch};
 use crate::gpu::recording::{Recorder, Step};
 
 impl GpuFlow {
@@ -14,11 +14,12 @@ impl GpuFlow {
         mut progress: impl FnMut(usize, usize, &str),
         wait: Wait,
     ) -> Result<(), EngineError> {
-        let (x, context) = (vec![0.5; self.spec.dim], vec![0.5; self.spec.context_dim]);
-        self.check("prepare", "theta", &x, &context)?;
+        let (x, context) = (vec![0.5; self.dim], vec![0.5; self.context_dim]);
+        self.check(0, "prepare", "theta", &x, &context)?;
         for piece in self.pieces(&x, &context, 1) {
-            let (encoder, dims) = self.begin(piece, false, false)?;
-            self.upload_weights(&[1.0], None, dims.n_padded())?;
+            let (encoder, dims) = self.begin(0, &[piece], false, false)?;
+            let batch = WeightedBatch { weights: &[1.0], ..WeightedBatch::default() };
+            self.upload_weights(&[batch], dims.flow_padded())?;
             let bound = bound(&mut self.bound)?;
             bound.staging.read(&self.gpu, encoder, "preparing", wait, &mut self.download).await?;
             let mut all: Vec<Step> = Vec::new();

@@ -6,7 +6,7 @@ use lwflow_model::{Bijection, OuterTransform};
 use super::super::{KernelTime, KernelTimes, Wait};
 use super::GpuFlow;
 use super::run::bound;
-use crate::{EngineError, TrainSteps};
+use crate::{EngineError, TrainSteps, WeightedBatch};
 
 /// A call that [`FlowExecutor::profile`](crate::FlowExecutor::profile) can take apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ impl GpuFlow {
         context: &[f32],
     ) -> Result<Vec<KernelTime>, EngineError> {
         let what = if call == ProfiledCall::Forward { "z" } else { "theta" };
-        let n = self.check(call.name(), what, x, context)?;
+        let n = self.check(0, call.name(), what, x, context)?;
         match call {
             ProfiledCall::TrainSteps => return self.profile_training(n),
             ProfiledCall::LogProbOnDevice | ProfiledCall::SampleOnDevice => {
@@ -68,9 +68,11 @@ impl GpuFlow {
         let mut times = KernelTimes::default();
         for piece in self.pieces(x, context, n) {
             times.measure(&gpu, || {
-                let (encoder, dims) = self.begin(piece, false, false)?;
+                let (encoder, dims) = self.begin(0, &[piece], false, false)?;
                 if call == ProfiledCall::Gradient {
-                    self.upload_weights(&vec![1.0 / n as f32; piece.n], None, dims.n_padded())?;
+                    let weights = vec![1.0 / n as f32; piece.n];
+                    let batch = WeightedBatch { weights: &weights, ..WeightedBatch::default() };
+                    self.upload_weights(&[batch], dims.flow_padded())?;
                 }
                 let mut steps = Vec::new();
                 bound(&mut self.bound)?.record(call, &mut steps, &dims);
@@ -82,7 +84,7 @@ impl GpuFlow {
 
     /// A training step of `n` of the points that are set, with a rate of zero; the optimiser's state is put back.
     fn profile_training(&mut self, n: usize) -> Result<Vec<KernelTime>, EngineError> {
-        let state = pollster::block_on(self.run_optimiser_state(Wait::Block))?;
+        let state = pollster::block_on(self.run_optimiser_state(0, Wait::Block))?;
         let settings = self.optimiser_settings()?;
         let index: Vec<u32> = (0..self.n_points()?).cycle().take(n).map(|i| i as u32).collect();
         let weights = vec![1.0 / n as f32; n];
@@ -103,9 +105,9 @@ impl GpuFlow {
             Ok((encoder, dims, recorded))
         })?;
         // The step has packed a mixture on the device, whose rounding is another.
-        let params = pollster::block_on(self.run_params(Wait::Block))?;
-        self.set_params(&params)?;
-        pollster::block_on(self.run_set_optimiser(&settings, &state, Wait::Block))?;
+        let params = pollster::block_on(self.run_params(0, Wait::Block))?.to_vec();
+        self.set_params(0, &params)?;
+        pollster::block_on(self.run_set_optimiser(&settings, &[state], Wait::Block))?;
         Ok(times.finish())
     }
 
@@ -117,7 +119,7 @@ impl GpuFlow {
         x: &[f32],
     ) -> Result<Vec<KernelTime>, EngineError> {
         let gpu = self.gpu.clone();
-        let outer = OuterTransform::new(vec![Bijection::UNBOUNDED; self.spec.dim]);
+        let outer = OuterTransform::new(vec![Bijection::UNBOUNDED; self.dim]);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let theta = gpu.buffer("profile/theta", x.len().max(1), usage)?;
         let log_prob = gpu.buffer("profile/log_prob", n.max(1), usage)?;

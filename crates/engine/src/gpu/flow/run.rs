@@ -1,9 +1,11 @@
 //! What the calls of an executor do: pieces are uploaded, recorded, submitted and read back one after another.
 //! Invariant: one encoder, one submit and one map per piece, and nothing else made once the buffers have their size.
 
-use super::super::{BatchBuffers, BatchDims, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
+use std::ops::Range;
+
+use super::super::{BatchBuffers, BatchDims, Gpu, Recorder, SAMPLE_PAD, Staging, StepBuilder, Wait};
 use super::{Bound, GpuFlow, ProfiledCall};
-use crate::{EngineError, Gradient, rows};
+use crate::{EngineError, Gradient, WeightedBatch, rows};
 
 /// One piece of a batch.
 #[derive(Clone, Copy)]
@@ -13,7 +15,21 @@ pub(super) struct Piece<'a> {
     pub(super) n: usize,
 }
 
+impl<'a> WeightedBatch<'a> {
+    fn piece(&self) -> Piece<'a> {
+        Piece { rows: self.theta, context: self.context, n: self.weights.len() }
+    }
+}
+
 impl Bound {
+    /// Tells the kernels about the piece.
+    pub(super) fn set_dims(&mut self, gpu: &Gpu, dims: BatchDims) {
+        if self.dims != Some(dims) {
+            self.batch.write_dims(gpu, &dims);
+            self.dims = Some(dims);
+        }
+    }
+
     /// Records every dispatch of a call in order; of a training step and of calls between buffers what is the flow's own.
     pub(super) fn record(&self, call: ProfiledCall, pass: &mut impl Recorder, dims: &BatchDims) {
         match call {
@@ -42,17 +58,18 @@ impl Bound {
 impl GpuFlow {
     pub async fn run_log_prob(
         &mut self,
+        flow: usize,
         theta: &[f32],
         context: &[f32],
         wait: Wait,
     ) -> Result<Vec<f32>, EngineError> {
-        let n = self.check("log_prob", "theta", theta, context)?;
+        let n = self.check(flow, "log_prob", "theta", theta, context)?;
         let mut out = Vec::with_capacity(n);
         for piece in self.pieces(theta, context, n) {
-            let (mut encoder, dims) = self.begin(piece, false, false)?;
+            let (mut encoder, dims) = self.begin(flow, &[piece], false, false)?;
             let bound = bound(&mut self.bound)?;
             bound.record(ProfiledCall::LogProb, &mut begin_pass(&mut encoder, "log_prob"), &dims);
-            bound.staging.copy(&mut encoder, &bound.batch.log_q, dims.n_padded());
+            bound.staging.copy(&mut encoder, &bound.batch.log_q, 0..dims.n_padded());
             bound.staging.read(&self.gpu, encoder, "computing log_prob", wait, &mut self.download).await?;
             out.extend_from_slice(&self.download[..piece.n]);
         }
@@ -61,113 +78,173 @@ impl GpuFlow {
 
     pub async fn run_map(
         &mut self,
+        flow: usize,
         call: &'static str,
         x: &[f32],
         context: &[f32],
         wait: Wait,
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
         let inverse = call == "inverse";
-        let n = self.check(call, if inverse { "theta" } else { "z" }, x, context)?;
+        let n = self.check(flow, call, if inverse { "theta" } else { "z" }, x, context)?;
         let (mut out, mut log_det) = (Vec::with_capacity(x.len()), Vec::with_capacity(n));
         for piece in self.pieces(x, context, n) {
-            let (mut encoder, dims) = self.begin(piece, false, false)?;
+            let (mut encoder, dims) = self.begin(flow, &[piece], false, false)?;
             let bound = bound(&mut self.bound)?;
             let map = if inverse { ProfiledCall::Inverse } else { ProfiledCall::Forward };
             bound.record(map, &mut begin_pass(&mut encoder, call), &dims);
-            let (d, n_padded) = (self.spec.dim, dims.n_padded());
-            bound.staging.copy(&mut encoder, &bound.batch.x, d * n_padded);
-            bound.staging.copy(&mut encoder, &bound.batch.log_det, n_padded);
+            let (d, n_padded) = (self.dim, dims.n_padded());
+            bound.staging.copy(&mut encoder, &bound.batch.x, 0..d * n_padded);
+            bound.staging.copy(&mut encoder, &bound.batch.log_det, 0..n_padded);
             bound.staging.read(&self.gpu, encoder, call, wait, &mut self.download).await?;
-            rows::append_rows(&self.download, d, n_padded, piece.n, &mut out);
+            rows::append_rows(&self.download, d, n_padded, 0..piece.n, &mut out);
             log_det.extend_from_slice(&self.download[d * n_padded..][..piece.n]);
         }
         Ok((out, log_det))
     }
 
+    /// The gradient of one flow; the batch may have any size.
     pub async fn run_gradient(
         &mut self,
-        theta: &[f32],
-        context: &[f32],
-        weights: &[f32],
-        log_inv_proposal: Option<&[f32]>,
+        flow: usize,
+        batch: &WeightedBatch<'_>,
         wait: Wait,
     ) -> Result<Gradient, EngineError> {
-        let n = self.check("gradient", "theta", theta, context)?;
+        let n = self.check_weighted(flow, batch)?;
         // The gradient of a mixture is made from its parameters.
-        self.run_params(wait).await?;
-        rows::check("weights", weights, n, 1)?;
-        if let Some(lv) = log_inv_proposal {
-            rows::check_log("log_inv_proposal", lv, n)?;
-        }
-        let c = self.spec.context_dim;
-        let mut out = Gradient { grad: vec![0.0; self.layout.len], ..Gradient::default() };
+        self.run_params(flow, wait).await?;
+        let mut out = Gradient { grad: vec![0.0; self.layout(flow).len], ..Gradient::default() };
         let mut first = 0;
-        for piece in self.pieces(theta, context, n) {
-            let (mut encoder, dims) = self.begin(piece, log_inv_proposal.is_some(), first > 0)?;
-            let n_padded = dims.n_padded();
-            let last = first + piece.n == n;
-            self.upload_weights(
-                &weights[first..][..piece.n],
-                log_inv_proposal.map(|lv| &lv[first..][..piece.n]),
-                n_padded,
-            )?;
-            let bound = bound(&mut self.bound)?;
-            if c > 0 {
-                encoder.clear_buffer(&bound.batch.g_context, 0, None);
-            }
-            bound.record(ProfiledCall::Gradient, &mut begin_pass(&mut encoder, "gradient"), &dims);
-            bound.staging.copy(&mut encoder, &bound.batch.log_q, n_padded);
-            bound.staging.copy(&mut encoder, &bound.batch.g_context, c * n_padded);
-            if last {
-                bound.staging.copy(&mut encoder, &self.buffers.grads, self.n_grads);
-            }
-            bound
-                .staging
-                .read(&self.gpu, encoder, "computing the gradient", wait, &mut self.download)
+        while first < n {
+            let part = batch.rows(first, self.max_capacity.min(n - first), self.dim, self.context_dim);
+            let last = first + part.weights.len() == n;
+            self.run_gradient_piece(flow, &[part], first > 0, last, wait, std::slice::from_mut(&mut out))
                 .await?;
-            out.log_prob.extend_from_slice(&self.download[..piece.n]);
-            rows::append_rows(&self.download[n_padded..], c, n_padded, piece.n, &mut out.grad_context);
-            if last {
-                self.unpack_grad(&self.download[(1 + c) * n_padded..], &mut out.grad);
-            }
-            first += piece.n;
+            first += part.weights.len();
         }
-        for (&w, &log_q) in weights.iter().zip(&out.log_prob) {
-            if w != 0.0 {
-                out.loss -= f64::from(w) * f64::from(log_q);
+        out.loss = batch.loss(&out.log_prob);
+        Ok(out)
+    }
+
+    /// The gradients of all flows, each on a batch of its own and all of one size, as many flows at a time as fit.
+    pub async fn run_gradients(
+        &mut self,
+        batches: &[WeightedBatch<'_>],
+        wait: Wait,
+    ) -> Result<Vec<Gradient>, EngineError> {
+        let n = batches.first().map_or(0, |batch| batch.weights.len());
+        let controlled = |batch: &WeightedBatch<'_>| batch.log_inv_proposal.is_some();
+        let alike = batches.iter().all(|b| {
+            b.weights.len() == n && controlled(b) == batches.first().is_some_and(controlled)
+        });
+        let at_once = self.flows_at_once(n);
+        let mut out = Vec::with_capacity(batches.len());
+        if !alike || at_once < 2 || n == 0 {
+            for (flow, batch) in batches.iter().enumerate() {
+                out.push(self.run_gradient(flow, batch, wait).await?);
+            }
+            return Ok(out);
+        }
+        for (flow, batch) in batches.iter().enumerate() {
+            self.check_weighted(flow, batch)?;
+            self.run_params(flow, wait).await?;
+            let len = self.layout(flow).len;
+            out.push(Gradient { grad: vec![0.0; len], ..Gradient::default() });
+        }
+        for (first, (batches, out)) in batches.chunks(at_once).zip(out.chunks_mut(at_once)).enumerate() {
+            self.run_gradient_piece(first * at_once, batches, false, true, wait, out).await?;
+            for (batch, gradient) in batches.iter().zip(out) {
+                gradient.loss = batch.loss(&gradient.log_prob);
             }
         }
         Ok(out)
     }
 
-    fn unpack_grad(&self, device: &[f32], grad: &mut [f32]) {
+    /// One submit for a piece of the batches of the flows from `first_flow` on, all of one size. The gradients are those of
+    /// all pieces up to the `last`, which reads them.
+    async fn run_gradient_piece(
+        &mut self,
+        first_flow: usize,
+        batches: &[WeightedBatch<'_>],
+        accumulate: bool,
+        last: bool,
+        wait: Wait,
+        out: &mut [Gradient],
+    ) -> Result<(), EngineError> {
+        let c = self.context_dim;
+        let pieces: Vec<Piece<'_>> = batches.iter().map(WeightedBatch::piece).collect();
+        let use_control = batches.iter().any(|batch| batch.log_inv_proposal.is_some());
+        let (mut encoder, dims) = self.begin(first_flow, &pieces, use_control, accumulate)?;
+        let (n, n_padded, flow_padded) = (dims.n_samples as usize, dims.n_padded(), dims.flow_padded());
+        self.upload_weights(batches, flow_padded)?;
+        let bound = bound(&mut self.bound)?;
+        if c > 0 {
+            encoder.clear_buffer(&bound.batch.g_context, 0, None);
+        }
+        bound.record(ProfiledCall::Gradient, &mut begin_pass(&mut encoder, "gradient"), &dims);
+        bound.staging.copy(&mut encoder, &bound.batch.log_q, 0..n_padded);
+        bound.staging.copy(&mut encoder, &bound.batch.g_context, 0..c * n_padded);
+        let n_grads = self.buffers.n_grads;
+        if last {
+            let range = first_flow * n_grads..(first_flow + batches.len()) * n_grads;
+            bound.staging.copy(&mut encoder, &self.buffers.grads, range);
+        }
+        bound.staging.read(&self.gpu, encoder, "computing the gradient", wait, &mut self.download).await?;
+        for (f, out) in out.iter_mut().enumerate() {
+            let samples = f * flow_padded..f * flow_padded + n;
+            out.log_prob.extend_from_slice(&self.download[samples.clone()]);
+            rows::append_rows(&self.download[n_padded..], c, n_padded, samples, &mut out.grad_context);
+            if last {
+                let grads = &self.download[(1 + c) * n_padded + f * n_grads..][..n_grads];
+                self.unpack_grad(first_flow + f, grads, &mut out.grad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Flows whose batches of `n` samples fit into one piece.
+    pub fn flows_at_once(&self, n: usize) -> usize {
+        let one = BatchDims::new(n, 0..1, self.max_chunks, false, false);
+        let samples = self.max_capacity / one.n_padded().max(1);
+        samples.min(self.total_chunks / one.n_chunks().max(1)).min(self.members.len())
+    }
+
+    fn unpack_grad(&self, flow: usize, device: &[f32], grad: &mut [f32]) -> Result<(), EngineError> {
         for (layer, region) in self.layers.iter().zip(&self.grad_regions) {
             layer.unpack_grad(&device[region.range()], grad);
         }
-        if let (Some(region), Some(params)) = (self.grad_regions.last(), &self.params) {
-            let base = self.layout.base;
-            self.base.unpack_grad(&params[base..], &device[region.range()], &mut grad[base..]);
+        if let Some(region) = self.grad_regions.last() {
+            let (base, params) = (self.layout(flow).base, self.host_params(flow, "gradient")?);
+            self.base.unpack_grad(flow, &params[base..], &device[region.range()], &mut grad[base..]);
         }
+        Ok(())
+    }
+
+    fn check_weighted(&self, flow: usize, batch: &WeightedBatch<'_>) -> Result<usize, EngineError> {
+        let n = self.check(flow, "gradient", "theta", batch.theta, batch.context)?;
+        rows::check("weights", batch.weights, n, 1)?;
+        if let Some(lv) = batch.log_inv_proposal {
+            rows::check_log("log_inv_proposal", lv, n)?;
+        }
+        Ok(n)
     }
 
     pub(super) fn check(
         &self,
+        flow: usize,
         call: &'static str,
         what: &'static str,
         x: &[f32],
         context: &[f32],
     ) -> Result<usize, EngineError> {
-        if self.params.is_none() {
-            return Err(EngineError::NoParams { call });
-        }
-        let n = rows::count(what, x, self.spec.dim)?;
-        rows::check(what, x, n, self.spec.dim)?;
-        rows::check("context", context, n, self.spec.context_dim)?;
+        self.host_params(flow, call)?;
+        let n = rows::count(what, x, self.dim)?;
+        rows::check(what, x, n, self.dim)?;
+        rows::check("context", context, n, self.context_dim)?;
         Ok(n)
     }
 
     pub(super) fn pieces<'a>(&self, x: &'a [f32], context: &'a [f32], n: usize) -> Vec<Piece<'a>> {
-        let (d, c) = (self.spec.dim, self.spec.context_dim);
+        let (d, c) = (self.dim, self.context_dim);
         (0..n)
             .step_by(self.max_capacity)
             .map(|first| {
@@ -177,27 +254,29 @@ impl GpuFlow {
             .collect()
     }
 
-    /// Uploads a piece and begins its encoder, growing the buffers if need be.
+    /// Uploads pieces of one size, one for each flow from `first_flow` on, and begins their encoder, growing the buffers if
+    /// need be.
     pub(super) fn begin(
         &mut self,
-        piece: Piece<'_>,
+        first_flow: usize,
+        pieces: &[Piece<'_>],
         use_control: bool,
         accumulate: bool,
     ) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
-        self.reserve(piece.n)?;
-        let dims = BatchDims::new(piece.n, self.max_chunks, use_control, accumulate);
+        let n = pieces.first().map_or(0, |piece| piece.n);
+        let dims = self.reserve(n, first_flow..first_flow + pieces.len(), use_control, accumulate)?;
         let gpu = self.gpu.clone();
+        let (d, c) = (self.dim, self.context_dim);
         let bound = bound(&mut self.bound)?;
         gpu.scoped("uploading a batch", || {
-            if bound.dims != Some(dims) {
-                bound.batch.write_dims(&gpu, &dims);
-                bound.dims = Some(dims);
-            }
-            let n_padded = dims.n_padded();
-            rows::to_features(piece.rows, self.spec.dim, n_padded, &mut self.upload);
+            bound.set_dims(&gpu, dims);
+            let (n_padded, flow_padded) = (dims.n_padded(), dims.flow_padded());
+            let x = pieces.iter().map(|piece| piece.rows);
+            rows::to_features(x, d, n_padded, flow_padded, &mut self.upload);
             gpu.queue.write_buffer(&bound.batch.x, 0, bytemuck::cast_slice(&self.upload));
-            if self.spec.context_dim > 0 {
-                rows::to_features(piece.context, self.spec.context_dim, n_padded, &mut self.upload);
+            if c > 0 {
+                let context = pieces.iter().map(|piece| piece.context);
+                rows::to_features(context, c, n_padded, flow_padded, &mut self.upload);
                 gpu.queue.write_buffer(&bound.batch.context, 0, bytemuck::cast_slice(&self.upload));
             }
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -208,37 +287,49 @@ impl GpuFlow {
 
     pub(super) fn upload_weights(
         &mut self,
-        weights: &[f32],
-        log_inv_proposal: Option<&[f32]>,
-        n_padded: usize,
+        batches: &[WeightedBatch<'_>],
+        flow_padded: usize,
     ) -> Result<(), EngineError> {
         let bound = bound(&mut self.bound)?;
-        let arrays = [(weights, &bound.batch.weight)]
-            .into_iter()
-            .chain(log_inv_proposal.map(|lv| (lv, &bound.batch.log_inv_proposal)));
-        for (values, buffer) in arrays {
+        let mut upload = |buffer: &wgpu::Buffer, values: &mut dyn Iterator<Item = &[f32]>| {
             self.upload.clear();
-            self.upload.extend(values.iter().map(|&v| to_device(v)));
-            self.upload.resize(n_padded, 0.0);
+            for (f, values) in values.enumerate() {
+                self.upload.extend(values.iter().map(|&v| to_device(v)));
+                self.upload.resize((f + 1) * flow_padded, 0.0);
+            }
             self.gpu.scoped("uploading weights", || {
                 self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.upload));
                 Ok(())
-            })?;
+            })
+        };
+        upload(&bound.batch.weight, &mut batches.iter().map(|batch| batch.weights))?;
+        if batches.iter().all(|batch| batch.log_inv_proposal.is_some()) {
+            let lv = &mut batches.iter().filter_map(|batch| batch.log_inv_proposal);
+            upload(&bound.batch.log_inv_proposal, lv)?;
         }
         Ok(())
     }
 
-    /// Makes room for pieces of `n` samples.
-    pub(super) fn reserve(&mut self, n: usize) -> Result<(), EngineError> {
-        if self.bound.as_ref().is_some_and(|b| b.batch.capacity >= n) {
-            return Ok(());
+    /// Makes room for a piece of `n` samples of each of `flows`, and says how it lies there.
+    pub(super) fn reserve(
+        &mut self,
+        n: usize,
+        flows: Range<usize>,
+        use_control: bool,
+        accumulate: bool,
+    ) -> Result<BatchDims, EngineError> {
+        let dims = BatchDims::new(n, flows, self.max_chunks, use_control, accumulate);
+        let (n, n_chunks) = (dims.n_padded(), dims.n_chunks());
+        if self.bound.as_ref().is_some_and(|b| b.batch.capacity >= n && b.batch.n_chunks >= n_chunks) {
+            return Ok(dims);
         }
-        self.bound = None;
+        let before = self.bound.take().map_or(0, |bound| bound.batch.n_chunks);
         self.generation += 1;
         let capacity = n.next_power_of_two().next_multiple_of(SAMPLE_PAD).min(self.max_capacity);
-        let (d, c) = (self.spec.dim, self.spec.context_dim);
+        let n_chunks = n_chunks.max(before).max(self.max_chunks);
+        let (d, c) = (self.dim, self.context_dim);
         let gpu = &*self.gpu;
-        let batch = BatchBuffers::new(gpu, capacity, self.max_chunks, d, c, &self.need)?;
+        let batch = BatchBuffers::new(gpu, capacity, n_chunks, d, c, &self.need)?;
         let mut builder = StepBuilder::new(gpu, &batch);
         let place = |l: usize| super::place(&self.buffers, &self.param_regions, &self.grad_regions, l);
         let layers = self
@@ -248,9 +339,10 @@ impl GpuFlow {
             .map(|(l, layer)| layer.bind(&mut builder, place(l)))
             .collect::<Result<Vec<_>, _>>()?;
         let base = self.base.bind(&mut builder, place(self.layers.len()))?;
-        let staging = Staging::new(gpu, self.n_grads + capacity * (1 + c.max(d)))?;
+        let grads = self.buffers.n_flows * self.buffers.n_grads;
+        let staging = Staging::new(gpu, grads + capacity * (1 + c.max(d)))?;
         self.bound = Some(Bound { batch, layers, base, staging, dims: None });
-        Ok(())
+        Ok(dims)
     }
 }
 

@@ -8,7 +8,7 @@ use lwflow_model::{
 use super::super::Wait;
 use super::*;
 use crate::engine::Opened;
-use crate::{DeviceChoice, Engine, Gradient, OptimiserSettings, OptimiserState, TrainSteps};
+use crate::{DeviceChoice, Engine, Gradient, OptimiserSettings, OptimiserState, TrainSteps, WeightedBatch};
 
 fn engine() -> Option<Engine> {
     let settings = EngineSettings { device: DeviceChoice::Gpu, ..EngineSettings::default() };
@@ -26,15 +26,15 @@ type Result<T> = std::result::Result<T, EngineError>;
 
 impl GpuFlow {
     fn log_prob(&mut self, theta: &[f32], context: &[f32]) -> Result<Vec<f32>> {
-        pollster::block_on(self.run_log_prob(theta, context, Wait::Block))
+        pollster::block_on(self.run_log_prob(0, theta, context, Wait::Block))
     }
 
     fn inverse(&mut self, theta: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        pollster::block_on(self.run_map("inverse", theta, context, Wait::Block))
+        pollster::block_on(self.run_map(0, "inverse", theta, context, Wait::Block))
     }
 
     fn forward(&mut self, z: &[f32], context: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        pollster::block_on(self.run_map("forward", z, context, Wait::Block))
+        pollster::block_on(self.run_map(0, "forward", z, context, Wait::Block))
     }
 }
 
@@ -66,11 +66,11 @@ fn executor_of(engine: &Engine, settings: FlowSettings) -> GpuFlow {
     let mut executor = GpuFlow::new(
         engine.gpu().clone(),
         &engine.settings,
-        &spec,
+        std::slice::from_ref(&spec),
         engine.choose(engine.gpu(), &spec).unwrap(),
     )
     .unwrap();
-    executor.set_params(&params).unwrap();
+    executor.set_params(0, &params).unwrap();
     executor
 }
 
@@ -82,8 +82,9 @@ fn gradient(executor: &mut GpuFlow, n: usize) -> Gradient {
     let weights = vec![1.0 / n as f32; n];
     let control = wave(n);
     let (theta, context) = (wave(5 * n), wave(2 * n));
-    let run = executor.run_gradient(&theta, &context, &weights, Some(&control), Wait::Block);
-    pollster::block_on(run).unwrap()
+    let (theta, context) = (&theta[..], &context[..]);
+    let batch = WeightedBatch { theta, context, weights: &weights, log_inv_proposal: Some(&control) };
+    pollster::block_on(executor.run_gradient(0, &batch, Wait::Block)).unwrap()
 }
 
 fn fill(executor: &GpuFlow, value: f32) {
@@ -103,7 +104,7 @@ fn read_buffer(executor: &GpuFlow, buffer: &wgpu::Buffer) -> Vec<f32> {
     let len = buffer.size() as usize / 4;
     let mut staging = Staging::new(&executor.gpu, len).unwrap();
     let mut encoder = executor.gpu.device.create_command_encoder(&Default::default());
-    staging.copy(&mut encoder, buffer, len);
+    staging.copy(&mut encoder, buffer, 0..len);
     let mut values = Vec::new();
     pollster::block_on(staging.read(&executor.gpu, encoder, "test", Wait::Block, &mut values)).unwrap();
     values
@@ -133,7 +134,7 @@ fn training_steps_never_read_stale_memory() {
     let Some(engine) = engine() else { return };
     for n in [1, 33, 64] {
         let mut executor = executor(&engine, Activation::Silu);
-        let start = executor.params.clone().unwrap();
+        let start = executor.host_params(0, "test").unwrap().to_vec();
         let settings = OptimiserSettings {
             beta1: 0.9,
             beta2: 0.99,
@@ -144,9 +145,13 @@ fn training_steps_never_read_stale_memory() {
         executor.set_data(&wave(5 * 70), &wave(2 * 70)).unwrap();
         let index: Vec<u32> = (0..3 * n as u32).map(|i| 7 * i % 70).collect();
         let mut run = |stale| {
-            executor.set_params(&start).unwrap();
+            executor.set_params(0, &start).unwrap();
             let state = OptimiserState::new(start.len());
-            pollster::block_on(executor.run_set_optimiser(&settings, &state, Wait::Block)).unwrap();
+            pollster::block_on(executor.run_set_optimiser(
+                std::slice::from_ref(&settings),
+                std::slice::from_ref(&state),
+                Wait::Block,
+            )).unwrap();
             if stale {
                 fill(&executor, f32::NAN);
             }
@@ -159,7 +164,7 @@ fn training_steps_never_read_stale_memory() {
             };
             let report = pollster::block_on(executor.run_train_steps(&steps, Wait::Block)).unwrap();
             assert_eq!(report.taken, [true; 3]);
-            (report, pollster::block_on(executor.run_params(Wait::Block)).unwrap())
+            (report, pollster::block_on(executor.run_params(0, Wait::Block)).unwrap().to_vec())
         };
         let clean = run(false);
         assert_eq!(run(true), clean);
@@ -203,7 +208,7 @@ fn unwritten_around(name: &str, executor: &GpuFlow, call: ProfiledCall, sentinel
     for (array, buffer) in batch.arrays() {
         let values = read_buffer(executor, buffer);
         let used = if array == "partial" {
-            dims.n_chunks as usize * executor.need.partial
+            dims.n_chunks() * executor.need.partial
         } else {
             values.len() / batch.capacity * dims.n_padded()
         };
@@ -248,7 +253,7 @@ fn lost_device_is_an_error_and_stays_one() {
         assert!(!error.is_recoverable(), "{error}");
         assert!(matches!(error, EngineError::DeviceLost { .. }), "{error:?}");
     }
-    assert!(engine.flow(executor.spec()).is_err());
+    assert!(engine.flow(executor.spec(0)).is_err());
 }
 
 #[test]
@@ -277,15 +282,15 @@ fn hanging_device_times_out() {
         std::time::Duration::from_nanos(1),
     );
     gpu.faults = engine.gpu().faults.clone();
-    let spec = executor(&engine, Activation::Relu).spec().clone();
+    let spec = executor(&engine, Activation::Relu).spec(0).clone();
     let mut executor = GpuFlow::new(
         Arc::new(gpu),
         &EngineSettings::default(),
-        &spec,
+        std::slice::from_ref(&spec),
         engine.choose(engine.gpu(), &spec).unwrap(),
     )
     .unwrap();
-    executor.set_params(&vec![0.1; executor.layout().len]).unwrap();
+    executor.set_params(0, &vec![0.1; executor.layout(0).len]).unwrap();
     let n = 20_000;
     let error = executor.log_prob(&wave(5 * n), &wave(2 * n)).unwrap_err();
     assert!(matches!(error, EngineError::Timeout { .. }), "{error:?}");
@@ -356,7 +361,7 @@ fn profiling_counts_every_dispatch_and_changes_nothing() {
         assert!(executor.profile(ProfiledCall::LogProbOnDevice, &x, &context).is_err(), "with context");
         assert!(executor.profile(ProfiledCall::TrainSteps, &x, &context).is_err(), "no points");
         executor.set_data(&x, &context).unwrap();
-        let n = executor.layout().len;
+        let n = executor.layout(0).len;
         let settings = OptimiserSettings {
             beta1: 0.9,
             beta2: 0.99,
@@ -365,12 +370,16 @@ fn profiling_counts_every_dispatch_and_changes_nothing() {
             rate_scale: vec![1.0; n],
         };
         let state = OptimiserState { m: wave(n), v: vec![0.5; n], step: 3 };
-        pollster::block_on(executor.run_set_optimiser(&settings, &state, Wait::Block)).unwrap();
+        pollster::block_on(executor.run_set_optimiser(
+                std::slice::from_ref(&settings),
+                std::slice::from_ref(&state),
+                Wait::Block,
+            )).unwrap();
         let times = executor.profile(ProfiledCall::TrainSteps, &x, &context).unwrap();
         for kernel in ["gather_batch", "weighted_loss", "adam_commit", "mixture_parameter_grad"] {
             assert!(times.iter().any(|t| t.kernel == kernel && t.dispatches == 1), "{kernel}: {times:?}");
         }
-        assert_eq!(pollster::block_on(executor.run_optimiser_state(Wait::Block)).unwrap(), state);
+        assert_eq!(pollster::block_on(executor.run_optimiser_state(0, Wait::Block)).unwrap(), state);
         assert_eq!(before, gradient(&mut executor, 70));
     }
 }

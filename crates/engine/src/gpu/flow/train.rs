@@ -1,10 +1,10 @@
-//! A group of training steps as one submit: batches are gathered, gradients made and parameters moved on the device.
+//! A group of training steps of all flows as one submit: batches are gathered, gradients made and parameters moved on the device.
 //! Invariant: nothing is read back but a row of the report per step; a group always begins by packing the mixture on
 //! the device, so that a run in one go and one in parts give the same bits.
 
 use lwflow_shaders::Constants;
 
-use super::super::optimiser::{Optimiser, OptimiserPass, ParamMaps};
+use super::super::optimiser::{FlowStart, Optimiser, OptimiserPass, ParamMaps};
 use super::super::passes::BaseTraining;
 use super::super::pipeline::Bound as Binding;
 use super::super::recording::{Grid, Recorder, Step, StepBuilder};
@@ -29,9 +29,9 @@ struct Data {
 /// What a group of steps needs room for.
 #[derive(Debug)]
 struct Group {
-    draws: wgpu::Buffer,    // (steps, samples, 3)
-    schedule: wgpu::Buffer, // (steps, 4)
-    report: wgpu::Buffer,   // (steps, 4)
+    draws: wgpu::Buffer,    // (steps, flows, samples, 3)
+    schedule: wgpu::Buffer, // (steps, flows, 4)
+    report: wgpu::Buffer,   // (steps, flows, 4)
     staging: Staging,
     n_draws: usize,
     n_steps: usize,
@@ -53,8 +53,8 @@ pub(super) struct Training {
     optimiser: Option<Optimiser>,
     group: Option<Group>,
     pass: Option<TrainPass>,
-    /// Whether the device's parameters are newer than the host's.
-    ahead: bool,
+    /// Whether the device's parameters of a flow are newer than the host's.
+    ahead: Vec<bool>,
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ impl Training {
 impl GpuFlow {
     /// Puts the training points on the device.
     pub fn set_data(&mut self, theta: &[f32], context: &[f32]) -> Result<(), EngineError> {
-        let (d, c) = (self.spec.dim, self.spec.context_dim);
+        let (d, c) = (self.dim, self.context_dim);
         let n_points = rows::count("theta", theta, d)?;
         rows::check("theta", theta, n_points, d)?;
         rows::check("context", context, n_points, c)?;
@@ -88,51 +88,69 @@ impl GpuFlow {
         Ok(())
     }
 
-    /// Sets how the parameters move from here on, and the optimiser's state.
+    /// Sets how the parameters of each flow move from here on, and its optimiser's state. The settings agree in all but the
+    /// rates of single parameters.
     pub async fn run_set_optimiser(
         &mut self,
-        settings: &OptimiserSettings,
-        state: &OptimiserState,
+        settings: &[OptimiserSettings],
+        states: &[OptimiserState],
         wait: Wait,
     ) -> Result<(), EngineError> {
-        settings.check(state, self.layout.len)?;
-        let params = self.run_params(wait).await?;
-        let mut least = vec![f32::NEG_INFINITY; self.layout.len];
-        self.spec.project(&self.layout, &mut least);
+        OptimiserSettings::check_group(settings, states, self.members.len())?;
+        let mut starts = Vec::with_capacity(self.members.len());
+        for (flow, (settings, state)) in settings.iter().zip(states).enumerate() {
+            settings.check(state, self.layout(flow).len)?;
+            let params = self.run_params(flow, wait).await?.to_vec();
+            let mut least = vec![f32::NEG_INFINITY; params.len()];
+            self.spec(flow).project(self.layout(flow), &mut least);
+            starts.push(FlowStart { settings, state, params, least });
+        }
         let maps = self.param_maps();
-        let optimiser = Optimiser::new(&self.gpu, settings, state, &params, &least, &maps)?;
-        self.training.optimiser = Some(optimiser);
+        self.training.optimiser = Some(Optimiser::new(&self.gpu, &starts, &maps)?);
         self.training.pass = None;
         Ok(())
     }
 
-    /// The parameters and the optimiser's state as they are now.
-    pub async fn run_optimiser_state(&mut self, wait: Wait) -> Result<OptimiserState, EngineError> {
+    /// The state of a flow's optimiser as it is now.
+    pub async fn run_optimiser_state(
+        &mut self,
+        flow: usize,
+        wait: Wait,
+    ) -> Result<OptimiserState, EngineError> {
         let optimiser =
             self.training.optimiser.as_ref().ok_or(EngineError::NotSet { missing: "the optimiser" })?;
         let values = optimiser.read(&self.gpu, wait).await?;
-        let n = self.layout.len;
-        Ok(OptimiserState { m: values[n..2 * n].to_vec(), v: values[2 * n..].to_vec(), step: optimiser.step })
+        let n = self.layout(flow).len;
+        let part = |j| optimiser.part(&values, flow, j)[..n].to_vec();
+        Ok(OptimiserState { m: part(1), v: part(2), step: optimiser.step[flow] })
     }
 
-    /// The parameters as they are now.
-    pub async fn run_params(&mut self, wait: Wait) -> Result<Vec<f32>, EngineError> {
-        let params = self.params.as_mut().ok_or(EngineError::NoParams { call: "params" })?;
-        if let (true, Some(optimiser)) = (self.training.ahead, &self.training.optimiser) {
+    /// The parameters of a flow as they are now.
+    pub async fn run_params(&mut self, flow: usize, wait: Wait) -> Result<&[f32], EngineError> {
+        if let (Some(true), Some(optimiser)) =
+            (self.training.ahead.get(flow).copied(), &self.training.optimiser)
+        {
             let values = optimiser.read(&self.gpu, wait).await?;
-            let n = params.len();
-            params.copy_from_slice(&values[..n]);
-            self.training.ahead = false;
+            // One read is enough for all of them.
+            for (f, member) in self.members.iter_mut().enumerate() {
+                if let (true, Some(params)) = (self.training.ahead[f], &mut member.params) {
+                    let n = params.len();
+                    params.copy_from_slice(&optimiser.part(&values, f, 0)[..n]);
+                }
+            }
+            self.training.ahead.fill(false);
         }
-        Ok(params.clone())
+        self.host_params(flow, "params")
     }
 
     /// Tells the optimiser about parameters that the caller set.
-    pub(super) fn replace_trained(&mut self, params: &[f32]) {
+    pub(super) fn replace_trained(&mut self, flow: usize, params: &[f32]) {
         if let Some(optimiser) = &self.training.optimiser {
-            optimiser.write_params(&self.gpu, params);
+            optimiser.write_params(&self.gpu, flow, params);
         }
-        self.training.ahead = false;
+        if let Some(ahead) = self.training.ahead.get_mut(flow) {
+            *ahead = false;
+        }
     }
 
     /// Number of the training points.
@@ -144,20 +162,24 @@ impl GpuFlow {
             .ok_or(EngineError::NotSet { missing: "the data" })
     }
 
-    /// How the parameters move.
-    pub(super) fn optimiser_settings(&self) -> Result<OptimiserSettings, EngineError> {
+    /// How the parameters of each flow move.
+    pub(super) fn optimiser_settings(&self) -> Result<Vec<OptimiserSettings>, EngineError> {
         let optimiser = self.training.optimiser.as_ref();
         optimiser.map(|o| o.settings.clone()).ok_or(EngineError::NotSet { missing: "the optimiser" })
     }
 
     /// Number of the steps, if they fit and everything is set for them.
     pub(super) fn check_steps(&self, steps: &TrainSteps<'_>) -> Result<usize, EngineError> {
-        let n_steps = steps.check(self.n_points()?)?;
+        let n_steps = steps.check(self.n_points()?, self.members.len())?;
         self.optimiser_settings()?;
-        let b = steps.batch_size;
-        if b > self.max_capacity {
-            let what = "batch of a training step: number of samples".to_owned();
-            return Err(EngineError::Limit { what, needed: b as u64, limit: self.max_capacity as u64 });
+        let (b, n_flows) = (steps.batch_size, self.members.len());
+        if self.flows_at_once(b) < n_flows {
+            let what = "batches of a training step: number of samples".to_owned();
+            return Err(EngineError::Limit {
+                what,
+                needed: (b * n_flows) as u64,
+                limit: self.max_capacity as u64,
+            });
         }
         Ok(n_steps)
     }
@@ -169,8 +191,9 @@ impl GpuFlow {
         wait: Wait,
     ) -> Result<StepsReport, EngineError> {
         let n_steps = self.check_steps(steps)?;
-        let b = steps.batch_size;
-        let flop = 6.0 * b as f64 * self.layout.len as f64;
+        let n_flows = self.members.len();
+        let b = steps.batch_size * n_flows;
+        let flop = 6.0 * b as f64 * self.layout(self.widest).len as f64;
         let draws = (self.gpu.limits.max_storage_buffer_binding_size / (12 * b as u64)).max(1) as usize;
         let at_once = ((SUBMIT_FLOP / flop) as usize).clamp(1, SUBMIT_STEPS).min(draws);
         let mut report = StepsReport::default();
@@ -178,11 +201,11 @@ impl GpuFlow {
             let n = at_once.min(n_steps - first);
             let samples = first * b..(first + n) * b;
             let part = TrainSteps {
-                batch_size: b,
+                batch_size: steps.batch_size,
                 index: &steps.index[samples.clone()],
                 weights: &steps.weights[samples.clone()],
                 log_inv_proposal: steps.log_inv_proposal.map(|lv| &lv[samples]),
-                learning_rate: &steps.learning_rate[first..first + n],
+                learning_rate: &steps.learning_rate[first * n_flows..(first + n) * n_flows],
             };
             self.run_group(&part, n, wait, &mut report).await?;
         }
@@ -202,14 +225,16 @@ impl GpuFlow {
         else {
             return Err(EngineError::NotSet { missing: "the optimiser" });
         };
-        *ahead = true;
-        group.staging.copy(&mut encoder, &group.report, 4 * n_steps);
+        let n_flows = self.members.len();
+        ahead.clear();
+        ahead.resize(n_flows, true);
+        group.staging.copy(&mut encoder, &group.report, 0..4 * n_steps * n_flows);
         group.staging.read(&self.gpu, encoder, "training", wait, &mut self.download).await?;
-        for row in self.download.chunks_exact(4) {
+        for (i, row) in self.download.chunks_exact(4).enumerate() {
             report.loss.push(row[0]);
             report.grad_norm.push(row[1]);
             report.taken.push(row[2] == 1.0);
-            optimiser.step += u64::from(row[2] == 1.0);
+            optimiser.step[i % n_flows] += u64::from(row[2] == 1.0);
         }
         Ok(())
     }
@@ -220,10 +245,11 @@ impl GpuFlow {
         steps: &TrainSteps<'_>,
         n_steps: usize,
     ) -> Result<(wgpu::CommandEncoder, BatchDims), EngineError> {
-        self.reserve(steps.batch_size)?;
-        self.reserve_group(n_steps * steps.batch_size, n_steps)?;
+        let n_flows = self.members.len();
+        let control = steps.log_inv_proposal.is_some();
+        let dims = self.reserve(steps.batch_size, 0..n_flows, control, false)?;
+        self.reserve_group(n_steps * n_flows * steps.batch_size, n_steps * n_flows)?;
         self.bind_training()?;
-        let dims = BatchDims::new(steps.batch_size, self.max_chunks, steps.log_inv_proposal.is_some(), false);
         let gpu = self.gpu.clone();
         let bound = bound(&mut self.bound)?;
         let Training { optimiser: Some(optimiser), group: Some(group), .. } = &self.training else {
@@ -241,13 +267,10 @@ impl GpuFlow {
             .collect();
         let schedule = optimiser.schedule(steps.learning_rate);
         let encoder = gpu.scoped("uploading training steps", || {
-            if bound.dims != Some(dims) {
-                bound.batch.write_dims(&gpu, &dims);
-                bound.dims = Some(dims);
-            }
+            bound.set_dims(&gpu, dims);
             gpu.queue.write_buffer(&group.draws, 0, bytemuck::cast_slice(&draws));
             gpu.queue.write_buffer(&group.schedule, 0, bytemuck::cast_slice(&schedule));
-            gpu.queue.write_buffer(&optimiser.progress, 0, bytemuck::cast_slice(&[0_u32; 4]));
+            gpu.queue.write_buffer(&optimiser.progress, 0, bytemuck::cast_slice(&vec![0_u32; 2 * n_flows]));
             Ok(gpu.device.create_command_encoder(&Default::default()))
         })?;
         Ok((encoder, dims))
@@ -275,6 +298,7 @@ impl GpuFlow {
         Ok(())
     }
 
+    /// Room for so many draws and so many steps, those of all flows counted.
     fn reserve_group(&mut self, n_draws: usize, n_steps: usize) -> Result<(), EngineError> {
         if self.training.group.as_ref().is_some_and(|g| g.n_draws >= n_draws && g.n_steps >= n_steps) {
             return Ok(());
@@ -303,11 +327,12 @@ impl GpuFlow {
         else {
             return Err(EngineError::NotSet { missing: "the data" });
         };
+        let base_at = self.layout(self.widest).base;
         let batch = &bound(&mut self.bound)?.batch;
         let mut builder = StepBuilder::new(&self.gpu, batch);
         let workgroup = self.choice.workgroup;
         let shape =
-            [("dim", (self.spec.dim as u32).into()), ("context_dim", (self.spec.context_dim as u32).into())];
+            [("dim", (self.dim as u32).into()), ("context_dim", (self.context_dim as u32).into())];
         let buffers = [
             ("progress", Binding::Read(&optimiser.progress)),
             ("draws", Binding::Read(&group.draws)),
@@ -325,9 +350,9 @@ impl GpuFlow {
         let base = self.base.bind_training(
             &mut builder,
             place,
-            self.layout.base,
-            &optimiser.state,
-            &optimiser.gradient,
+            base_at,
+            optimiser.state(),
+            optimiser.gradient(),
         )?;
         let optimiser = optimiser.bind(&mut builder, &self.buffers, &group.schedule, &group.report)?;
         self.training.pass = Some(TrainPass { generation: self.generation, gather, base, optimiser });
@@ -336,9 +361,10 @@ impl GpuFlow {
 
     /// What packing and unpacking do, as indices: both are pure copies, so indices go through them like values.
     fn param_maps(&self) -> ParamMaps {
-        let params: Vec<u32> = (1..=self.layout.len as u32).collect();
-        let grads: Vec<u32> = (1..=self.n_grads as u32).collect();
-        let mut maps = ParamMaps { pack: vec![0; self.packed.len()], grad: vec![0; self.layout.len] };
+        let len = self.layout(self.widest).len;
+        let params: Vec<u32> = (1..=len as u32).collect();
+        let grads: Vec<u32> = (1..=self.buffers.n_grads as u32).collect();
+        let mut maps = ParamMaps { pack: vec![0; self.packed.len()], grad: vec![0; len] };
         for ((layer, to), from) in self.layers.iter().zip(&self.param_regions).zip(&self.grad_regions) {
             layer.pack(&params, &mut maps.pack[to.range()]);
             layer.unpack_grad(&grads[from.range()], &mut maps.grad);

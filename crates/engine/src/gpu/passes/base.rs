@@ -6,13 +6,17 @@ use lwflow_shaders::Constants;
 
 use super::Place;
 use super::conditioner::reduce;
+use super::tiled_coupling::u32_buffer;
 use crate::gpu::pipeline::Bound;
 use crate::gpu::recording::{BatchDims, Grid, Recorder, Step, StepBuilder, record_all};
 use crate::gpu::uniform::Value;
-use crate::gpu::{Need, round_up};
+use crate::gpu::{Need, Span, round_up};
 use crate::{EngineError, KernelChoice};
 
-/// Sizes of the base.
+/// Log weight of a component that only another flow has: nothing of it is left in any sum, and it gets no gradient.
+const ABSENT: f32 = -1e30;
+
+/// Sizes of the bases of flows that differ in nothing but the number of components.
 #[derive(Debug)]
 pub(crate) struct BasePlan {
     dim: usize,
@@ -22,18 +26,29 @@ pub(crate) struct BasePlan {
 
 #[derive(Debug)]
 struct MixturePlan {
+    /// That of the flow with the most components.
     spec: MixtureSpec,
+    /// Components of each flow.
+    n_components: Vec<usize>,
     dim: usize,
 }
 
+fn mixture_of(spec: &FlowSpec) -> Option<&MixtureSpec> {
+    match &spec.base {
+        BaseSpec::Gaussian => None,
+        BaseSpec::Mixture(mixture) => Some(mixture),
+    }
+}
+
 impl BasePlan {
-    /// The base of `spec`.
-    pub fn new(spec: &FlowSpec, choice: &KernelChoice) -> Self {
-        let mixture = match &spec.base {
-            BaseSpec::Gaussian => None,
-            BaseSpec::Mixture(mixture) => Some(MixturePlan { spec: mixture.clone(), dim: spec.dim }),
-        };
-        Self { dim: spec.dim, workgroup: choice.workgroup, mixture }
+    /// The bases of `specs`, which agree in everything else.
+    pub fn new(specs: &[FlowSpec], choice: &KernelChoice) -> Self {
+        let dim = specs.first().map_or(0, |spec| spec.dim);
+        let mixtures: Vec<&MixtureSpec> = specs.iter().filter_map(mixture_of).collect();
+        let n_components: Vec<usize> = mixtures.iter().map(|m| m.n_components).collect();
+        let widest = mixtures.into_iter().max_by_key(|m| m.n_components).cloned();
+        let mixture = widest.map(|spec| MixturePlan { spec, n_components, dim });
+        Self { dim, workgroup: choice.workgroup, mixture }
     }
 
     /// Floats of the base's parameter region.
@@ -60,31 +75,31 @@ impl BasePlan {
         need
     }
 
-    /// Packs the base's slice of the flat parameters (`params[layout.base..]`); derived quantities come from f64.
-    pub fn pack(&self, params: &[f32], region: &mut [f32]) {
+    /// Packs the base's slice of a flow's flat parameters (`params[layout.base..]`); derived quantities come from f64.
+    pub fn pack(&self, flow: usize, params: &[f32], region: &mut [f32]) {
         if let Some(m) = &self.mixture {
-            m.pack(params, region);
+            m.pack(flow, params, region);
         }
     }
 
     /// The gradient of the base's slice from its region, for the parameters that [`BasePlan::pack`] got.
-    pub fn unpack_grad(&self, params: &[f32], region: &[f32], grad: &mut [f32]) {
+    pub fn unpack_grad(&self, flow: usize, params: &[f32], region: &[f32], grad: &mut [f32]) {
         if let Some(m) = &self.mixture
             && m.spec.trainable
         {
-            m.unpack_grad(params, region, grad);
+            m.unpack_grad(flow, params, region, grad);
         }
     }
 
-    /// Makes the steps that keep a mixture's parameters on the device: `state` begins with the flat parameters, the
-    /// mixture's from `base` on, and `gradient` is the flat gradient.
+    /// Makes the steps that keep mixtures' parameters on the device: a flow's part of `state` begins with its flat
+    /// parameters, the mixture's from `base` on, and `gradient` has the flat gradients.
     pub fn bind_training(
         &self,
         builder: &mut StepBuilder<'_>,
         place: Place<'_>,
         base: usize,
-        state: &wgpu::Buffer,
-        gradient: &wgpu::Buffer,
+        state: Span<'_>,
+        gradient: Span<'_>,
     ) -> Result<BaseTraining, EngineError> {
         let mut steps = BaseTraining::default();
         let Some(mixture) = self.mixture.as_ref().filter(|m| m.spec.trainable) else { return Ok(steps) };
@@ -96,24 +111,31 @@ impl BasePlan {
         let shape = [
             ("base", (base as u32).into()),
             ("dim", (self.dim as u32).into()),
-            ("n_components", (spec.n_components as u32).into()),
             ("stride", (mixture.stride() as u32).into()),
             ("inverse_offset", ((4 + round_up(self.dim, 4)) as u32).into()),
             ("weight_floor", (spec.weight_floor as f32).into()),
             ("log_norm", (log_norm as f32).into()),
+            ("n_state", (state.stride as u32).into()),
+            ("n_packed", (place.params.stride as u32).into()),
+            ("n_grads", (place.grads.stride as u32).into()),
+            ("n_params", (gradient.stride as u32).into()),
         ];
-        let ((params, packed), (grads, statistics)) = (place.params, place.grads);
-        let ((offset, size), (grad_offset, grad_size)) = (packed.bytes(), statistics.bytes());
-        let grid = |n: usize| Grid::Fixed { groups: (n as u32).div_ceil(workgroup) };
-        let state = ("state", Bound::Read(state));
-        let buffers = [state, ("mixture", Bound::WriteRange(params, offset, size))];
+        let (params, grads) = (place.params, place.grads);
+        let ((offset, size), (grad_offset, grad_size)) = (params.bytes(), grads.bytes());
+        let grid = |n: usize| Grid::Flows { groups: (n as u32).div_ceil(workgroup) };
+        let state = ("state", Bound::Read(state.buffer));
+        let counts: Vec<u32> = mixture.n_components.iter().map(|&k| k as u32).collect();
+        let components = u32_buffer(builder.gpu, "base/components", &counts)?;
+        let components = ("components", Bound::Read(&components));
+        let buffers = [state, components, ("mixture", Bound::WriteRange(params.buffer, offset, size))];
         let n = spec.n_components * self.dim;
         steps.pack.push(builder.step("mixture_pack", &constants, grid(n), &shape, &buffers)?);
         let buffers = [
             state,
-            ("mixture", Bound::ReadRange(params, offset, size)),
-            ("statistics", Bound::ReadRange(grads, grad_offset, grad_size)),
-            ("gradient", Bound::Write(gradient)),
+            components,
+            ("mixture", Bound::ReadRange(params.buffer, offset, size)),
+            ("statistics", Bound::ReadRange(grads.buffer, grad_offset, grad_size)),
+            ("gradient", Bound::Write(gradient.buffer)),
         ];
         let n = spec.n_components * mixture.n_statistics();
         steps.gradient.push(builder.step("mixture_parameter_grad", &constants, grid(n), &shape, &buffers)?);
@@ -163,15 +185,16 @@ impl BasePlan {
         let full = constants.clone().with("full", mixture.spec.covariance == Covariance::Full);
         let k = mixture.spec.n_components as u32;
         let n_blocks = (self.dim as u32).div_ceil(4);
-        let rows = |rows: u32| Grid::Samples { vec4s: self.workgroup, rows };
-        let (params, region) = place.params;
-        let (offset, size) = region.bytes();
-        let packed = ("mixture", Bound::ReadRange(params, offset, size));
+        let rows = |rows: u32| Grid::FlowSamples { vec4s: self.workgroup, rows };
+        let params = place.params;
+        let (offset, size) = params.bytes();
+        let packed = ("mixture", Bound::ReadRange(params.buffer, offset, size));
         let (y, w_rho) = (batch.scratch("base/y")?, batch.scratch("base/w_rho")?);
-        let shape: [(&str, Value); 6] = [
+        let shape: [(&str, Value); 7] = [
             ("dim", (self.dim as u32).into()),
             ("n_components", k.into()),
             ("n_blocks", n_blocks.into()),
+            params.flow4(),
             ("stride4", (mixture.stride() as u32 / 4).into()),
             ("mean_offset4", 1.into()),
             ("inverse_offset4", (1 + n_blocks).into()),
@@ -190,7 +213,7 @@ impl BasePlan {
         ];
         let plain = constants.clone().with("gradient", false);
         let log_prob =
-            vec![whiten(builder)?, builder.step("mixture_log_prob", &plain, rows(1), &shape[..4], &buffers)?];
+            vec![whiten(builder)?, builder.step("mixture_log_prob", &plain, rows(1), &shape[..5], &buffers)?];
         buffers.extend([
             ("weight", Bound::Read(&batch.weight)),
             ("log_inv_proposal", Bound::Read(&batch.log_inv_proposal)),
@@ -199,7 +222,7 @@ impl BasePlan {
         let with_gradient = constants.with("gradient", true);
         let mut gradient = vec![
             whiten(builder)?,
-            builder.step("mixture_log_prob", &with_gradient, rows(1), &shape[..4], &buffers)?,
+            builder.step("mixture_log_prob", &with_gradient, rows(1), &shape[..5], &buffers)?,
         ];
         let buffers =
             [packed, ("y", Bound::Read(y)), ("w_rho", Bound::Read(w_rho)), ("g", Bound::Write(&batch.g))];
@@ -246,16 +269,24 @@ impl MixturePlan {
         1 + self.dim + self.spec.n_scales(self.dim)
     }
 
-    fn model(&self, params: &[f32]) -> MixtureBase<f64> {
-        let params: Vec<f64> = params.iter().map(|&p| f64::from(p)).collect();
-        MixtureBase::new(&self.spec, self.dim, &params)
+    fn spec_of(&self, flow: usize) -> MixtureSpec {
+        MixtureSpec { n_components: self.n_components[flow], ..self.spec.clone() }
     }
 
-    fn pack(&self, params: &[f32], region: &mut [f32]) {
-        let model = self.model(params);
+    fn model(&self, flow: usize, params: &[f32]) -> MixtureBase<f64> {
+        let params: Vec<f64> = params.iter().map(|&p| f64::from(p)).collect();
+        MixtureBase::new(&self.spec_of(flow), self.dim, &params)
+    }
+
+    fn pack(&self, flow: usize, params: &[f32], region: &mut [f32]) {
+        let model = self.model(flow, params);
         let (d, stride) = (self.dim, self.stride());
         region.fill(0.0);
         for (k, out) in region.chunks_exact_mut(stride).enumerate() {
+            if k >= self.n_components[flow] {
+                out[0] = ABSENT;
+                continue;
+            }
             out[0] = model.log_norm[k] as f32;
             let (means, inverse) = out[4..].split_at_mut(round_up(d, 4));
             for j in 0..d {
@@ -277,16 +308,17 @@ impl MixturePlan {
         }
     }
 
-    fn unpack_grad(&self, params: &[f32], region: &[f32], grad: &mut [f32]) {
+    fn unpack_grad(&self, flow: usize, params: &[f32], region: &[f32], grad: &mut [f32]) {
         let (d, n_scales) = (self.dim, self.spec.n_scales(self.dim));
-        let mut statistics = MixtureStatistics::<f64>::zeros(&self.spec, d);
-        for (k, sums) in region.chunks_exact(self.n_statistics()).take(self.spec.n_components).enumerate() {
+        let spec = self.spec_of(flow);
+        let mut statistics = MixtureStatistics::<f64>::zeros(&spec, d);
+        for (k, sums) in region.chunks_exact(self.n_statistics()).take(spec.n_components).enumerate() {
             let sums: Vec<f64> = sums.iter().map(|&v| f64::from(v)).collect();
             statistics.n[k] = sums[0];
             statistics.first[k * d..][..d].copy_from_slice(&sums[1..1 + d]);
             statistics.second[k * n_scales..][..n_scales].copy_from_slice(&sums[1 + d..]);
         }
-        for (g, value) in grad.iter_mut().zip(self.model(params).gradient(&statistics)) {
+        for (g, value) in grad.iter_mut().zip(self.model(flow, params).gradient(&statistics)) {
             *g = value as f32;
         }
     }

@@ -162,7 +162,8 @@ impl Conditioner {
             .with("workgroup", self.workgroup)
             .with("tile", tile)
             .with("vectors", self.vectors);
-        let grid = Grid::Samples { vec4s: self.workgroup * self.vectors, rows: (rows as u32).div_ceil(tile) };
+        let rows = (rows as u32).div_ceil(tile);
+        let grid = Grid::FlowSamples { vec4s: self.workgroup * self.vectors, rows };
         (constants, grid)
     }
 
@@ -174,8 +175,8 @@ impl Conditioner {
         keep: bool,
     ) -> Result<Vec<Step>, EngineError> {
         let batch = builder.batch;
-        let (params, region) = place.params;
-        let (offset, size) = region.bytes();
+        let params = place.params;
+        let (offset, size) = params.bytes();
         let keep = keep && self.keeps_argument();
         let mut steps = Vec::new();
         let mut input = batch.scratch("conditioner/input")?;
@@ -190,7 +191,7 @@ impl Conditioner {
             let activation = if last { "none" } else { activation_name(self.activation) };
             let constants = constants.with("activation", activation).with("keep", keep && !last);
             let mut buffers = vec![
-                ("matrix", Bound::ReadRange(params, offset, size)),
+                ("matrix", Bound::ReadRange(params.buffer, offset, size)),
                 ("input", Bound::Read(input)),
                 ("output", Bound::Write(output)),
             ];
@@ -203,6 +204,7 @@ impl Conditioner {
                 ("bias_offset", (linear.bias as u32 / 4).into()),
                 ("n_in4", (linear.columns() as u32 / 4).into()),
                 ("n_rows", (linear.transposed_columns() as u32).into()),
+                params.flow4(),
             ];
             steps.push(builder.step("linear_forward", &constants, grid, &shape, &buffers)?);
             input = output;
@@ -218,8 +220,8 @@ impl Conditioner {
         place: Place<'_>,
     ) -> Result<(Vec<Step>, &'static str), EngineError> {
         let batch = builder.batch;
-        let (params, param_region) = place.params;
-        let (offset, size) = param_region.bytes();
+        let params = place.params;
+        let (offset, size) = params.bytes();
         let mut steps = Vec::new();
         let (mut delta, mut next) = ("conditioner/delta0", "conditioner/delta1");
         for (k, linear) in self.linears.iter().enumerate().rev() {
@@ -233,7 +235,7 @@ impl Conditioner {
             let activation = if k == 0 { "none" } else { activation_name(self.activation) };
             let constants = constants.with("activation", activation);
             let mut buffers = vec![
-                ("matrix", Bound::ReadRange(params, offset, size)),
+                ("matrix", Bound::ReadRange(params.buffer, offset, size)),
                 ("input", Bound::Read(batch.scratch(delta)?)),
                 ("output", Bound::Write(batch.scratch(next)?)),
             ];
@@ -245,6 +247,7 @@ impl Conditioner {
                 ("matrix_offset", (linear.transposed as u32 / 4).into()),
                 ("n_in4", (linear.transposed_columns() as u32 / 4).into()),
                 ("n_rows", (linear.columns() as u32).into()),
+                params.flow4(),
             ];
             steps.push(builder.step("linear_backward_data", &constants, grid, &shape, &buffers)?);
             std::mem::swap(&mut delta, &mut next);
@@ -292,13 +295,15 @@ pub(crate) fn reduce(
     place: Place<'_>,
 ) -> Result<Step, EngineError> {
     let n4 = len as u32 / 4;
-    let (grads, region) = place.grads;
-    let (offset, size) = region.bytes();
-    let buffers =
-        [("partial", Bound::Read(&builder.batch.partial)), ("grad", Bound::WriteRange(grads, offset, size))];
-    let shape = [("stride4", n4.into()), ("n4", n4.into())];
+    let grads = place.grads;
+    let (offset, size) = grads.bytes();
+    let buffers = [
+        ("partial", Bound::Read(&builder.batch.partial)),
+        ("grad", Bound::WriteRange(grads.buffer, offset, size)),
+    ];
+    let shape = [("stride4", n4.into()), ("n4", n4.into()), grads.flow4()];
     // Sixty-four lanes everywhere: a wide conditioner would exceed the number of workgroups otherwise.
     let workgroup = 64;
-    let grid = Grid::Fixed { groups: n4.div_ceil(workgroup) };
+    let grid = Grid::Flows { groups: n4.div_ceil(workgroup) };
     builder.step("reduce_partials", &Constants::new().with("workgroup", workgroup), grid, &shape, &buffers)
 }

@@ -199,16 +199,17 @@ impl FusedCouplingPlan {
     ) -> Result<FusedCoupling, EngineError> {
         let batch = builder.batch;
         let index = index_buffer(builder.gpu, self.layer, &self.index)?;
-        let (params, region) = place.params;
-        let (offset, size) = region.bytes();
+        let params = place.params;
+        let (offset, size) = params.bytes();
         let shape = [
             ("s_max", self.s_max.into()),
             ("inv_s_max", (1.0 / self.s_max).into()),
             ("stride", (self.n_grads() as u32).into()),
+            params.flow4(),
         ];
         let chunk = Grid::Chunks { groups: 1 };
         let index = ("index", Bound::Read(&index));
-        let stream = ("stream", Bound::ReadRange(params, offset, size));
+        let stream = ("stream", Bound::ReadRange(params.buffer, offset, size));
         let (x, log_det) = (("x", Bound::Write(&batch.x)), ("log_det", Bound::Write(&batch.log_det)));
         let saved = batch.scratch(&self.saved())?;
         let delta = batch.scratch("fused/delta")?;
@@ -239,7 +240,7 @@ impl FusedCouplingPlan {
 
         let mut buffers = vec![
             stream,
-            ("rows_of_stream", Bound::ReadRange(params, offset, size)),
+            ("rows_of_stream", Bound::ReadRange(params.buffer, offset, size)),
             ("delta", Bound::Read(delta)),
             ("partial", Bound::Write(&batch.partial)),
         ];

@@ -10,17 +10,17 @@ mod tiled_coupling;
 use lwflow_model::{FlowSpec, LayerSpec, LinearBlock};
 
 use super::recording::{BatchDims, Recorder, StepBuilder};
-use super::{Gpu, Need, Region};
+use super::{Gpu, Need, Span};
 use crate::{EngineError, KernelChoice};
 pub(crate) use base::{BasePass, BasePlan, BaseTraining};
 use fused_coupling::{FusedCoupling, FusedCouplingPlan};
 use tiled_coupling::{TiledCoupling, TiledCouplingPlan};
 
-/// The regions of the flow's buffers that belong to one layer or to the base.
+/// The regions of the flows' buffers that belong to one layer or to the base.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
-    pub params: (&'a wgpu::Buffer, Region),
-    pub grads: (&'a wgpu::Buffer, Region),
+    pub params: Span<'a>,
+    pub grads: Span<'a>,
 }
 
 /// A layer with its kernel path chosen: sizes and the translation of its parameters.

@@ -178,10 +178,14 @@ impl TiledCouplingPlan {
 
 /// The coordinates of A, then of B, of layer `l`.
 pub(crate) fn index_buffer(gpu: &Gpu, l: usize, index: &[u32]) -> Result<wgpu::Buffer, EngineError> {
-    let label = format!("flow/layer{l}/index");
+    u32_buffer(gpu, &format!("flow/layer{l}/index"), index)
+}
+
+/// A buffer of whole numbers that do not change.
+pub(crate) fn u32_buffer(gpu: &Gpu, label: &str, values: &[u32]) -> Result<wgpu::Buffer, EngineError> {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-    let buffer = gpu.buffer(&label, index.len(), usage)?;
-    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(index));
+    let buffer = gpu.buffer(label, values.len(), usage)?;
+    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
     Ok(buffer)
 }
 
