@@ -18,6 +18,7 @@ mod script;
 mod shape;
 mod spread;
 mod stamp;
+pub mod together;
 mod worker;
 
 pub use measure::{Options, run};

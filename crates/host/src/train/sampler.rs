@@ -9,6 +9,7 @@ use rand::RngExt;
 pub(super) const NEGLIGIBLE: f64 = 1e-12;
 
 /// Indices and derived arrays of one side of the split.
+#[derive(Clone)]
 pub(super) struct Part {
     pub(super) index: Vec<usize>,
     /// Weights, renormalised within the part.
@@ -18,14 +19,22 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(data: &TrainingData, index: Vec<usize>, control: bool) -> Self {
-        let total: f64 = index.iter().map(|&i| data.weights[i]).sum();
-        let n = index.len() as f64;
+    /// The points `index`, each of which counts so often, or once.
+    pub(super) fn new(
+        data: &TrainingData,
+        index: Vec<usize>,
+        control: bool,
+        counts: Option<&[f64]>,
+    ) -> Self {
+        let count = |i: usize| counts.map_or(1.0, |counts| counts[i]);
+        let weights: Vec<f64> = index.iter().map(|&i| data.weights[i] * count(i)).collect();
+        let total: f64 = weights.iter().sum();
+        let n: f64 = index.iter().map(|&i| count(i)).sum();
         let log_inv_proposal = match (&data.log_proposal, control) {
-            (Some(lr), true) => Some(index.iter().map(|&i| -lr[i] - n.ln()).collect()),
+            (Some(lr), true) => Some(index.iter().map(|&i| count(i).ln() - lr[i] - n.ln()).collect()),
             _ => None,
         };
-        Self { weight: index.iter().map(|&i| data.weights[i] / total).collect(), index, log_inv_proposal }
+        Self { weight: weights.into_iter().map(|w| w / total).collect(), index, log_inv_proposal }
     }
 
     pub(super) fn gather(&self, data: &TrainingData, dim: usize, picked: &[usize]) -> (Vec<f32>, Vec<f32>) {

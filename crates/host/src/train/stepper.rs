@@ -1,18 +1,20 @@
 //! Makes the steps of a training run, with the optimiser on the host or on the device.
 //! Invariant: both draw the same batches and step by the same formula; the host's Adam is its definition.
 
-use super::{TrainSettings, TrainingData};
+use super::run::Course;
+use super::{Member, TrainingData};
 use crate::HostError;
 use crate::adam::{Adam, AdamSettings, AdamState, StepOutcome};
 use lwflow_engine::{
-    EngineError, FlowExecutor, OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps,
+    EngineError, FlowGroup, Gradient, OptimiserPlace, OptimiserSettings, OptimiserState, TrainSteps,
+    WeightedBatch,
 };
 use lwflow_model::{FlowSpec, ParamLayout};
 
 /// Steps between two looks at the caller's wish to stop, with the optimiser on the device.
 const GROUP: usize = 64;
 
-/// Batches of consecutive steps.
+/// Batches of consecutive steps, of each flow of the group: `[steps, flows, batch]`.
 #[derive(Debug, Default)]
 pub(super) struct Draws {
     /// Rows of the data, batch after batch.
@@ -32,16 +34,18 @@ pub(super) struct Stepped {
     pub taken: bool,
 }
 
-/// Where the optimiser is.
+/// Where the optimisers are.
 #[derive(Debug)]
 enum Place {
-    Host(Box<OnHost>),
+    Host(Vec<OnHost>),
     Device,
 }
 
-/// The optimiser on the host.
+/// A flow's optimiser on the host.
 #[derive(Debug)]
 struct OnHost {
+    spec: FlowSpec,
+    layout: ParamLayout,
     adam: Adam,
     rate_scale: Vec<f32>,
     params: Vec<f32>,
@@ -70,56 +74,84 @@ impl Average {
     }
 }
 
-/// The steps of one run.
+impl OnHost {
+    /// Steps by a gradient at `rate`; whether it could.
+    fn step(&mut self, gradient: &Gradient, rate: f64) -> Result<bool, HostError> {
+        let Self { spec, layout, adam, rate_scale, params, decay, average } = self;
+        let taken = gradient.loss.is_finite()
+            && matches!(
+                adam.step(params, &gradient.grad, rate, Some(rate_scale))?,
+                StepOutcome::Taken { .. }
+            );
+        if taken {
+            if *decay > 0.0 {
+                let kept = (1.0 - rate * *decay).max(0.0) as f32;
+                params[..layout.base].iter_mut().for_each(|p| *p *= kept);
+            }
+            if let Some(average) = average {
+                average.add(params);
+            }
+            spec.project(layout, params);
+        }
+        Ok(taken)
+    }
+}
+
+/// The steps of one training, of all its flows.
 #[derive(Debug)]
 pub(super) struct Stepper<'a> {
-    spec: &'a FlowSpec,
-    layout: &'a ParamLayout,
     data: &'a TrainingData,
     batch: usize,
     place: Place,
 }
 
 impl<'a> Stepper<'a> {
-    /// Begins with `params`, which the executor has.
-    pub fn new(
-        executor: &mut FlowExecutor,
-        spec: &'a FlowSpec,
-        layout: &'a ParamLayout,
-        data: &'a TrainingData,
-        settings: &TrainSettings,
-        (batch, n_steps): (usize, usize),
-        params: &[f32],
-    ) -> Result<Self, HostError> {
-        let mut rate_scale = vec![1.0f32; layout.len];
-        rate_scale[layout.base..].fill(settings.base_learning_rate as f32);
+    /// Gives the members' parameters to the group and begins with them.
+    pub fn new(group: &mut FlowGroup, members: &[Member<'_>], course: Course<'a>) -> Result<Self, HostError> {
+        let Course { data, settings, batch, n_steps, .. } = course;
         let adam =
             AdamSettings { beta2: 0.99, clip_norm: Some(settings.clip_norm), ..AdamSettings::default() };
-        let checked = Adam::new(layout.len, adam)?;
-        let fits = executor.kernel_choice().is_some_and(|c| c.optimiser == OptimiserPlace::Device)
-            && batch <= executor.piece_samples()
+        let mut on_host = Vec::with_capacity(members.len());
+        for (flow, member) in members.iter().enumerate() {
+            group.set_params(flow, &member.params)?;
+            let layout = ParamLayout::new(member.spec);
+            let mut rate_scale = vec![1.0f32; layout.len];
+            rate_scale[layout.base..].fill(settings.base_learning_rate as f32);
+            let horizon = settings.averaging * n_steps as f64;
+            let params = member.params.clone();
+            on_host.push(OnHost {
+                spec: member.spec.clone(),
+                adam: Adam::new(layout.len, adam)?,
+                layout,
+                rate_scale,
+                decay: settings.weight_decay / (n_steps as f64).sqrt(),
+                average: (horizon > 1.0).then(|| Average { horizon, n: 0, params: params.clone() }),
+                params,
+            });
+        }
+        let fits = group.kernel_choice().is_some_and(|c| c.optimiser == OptimiserPlace::Device)
+            && group.flows_at_once(batch) == members.len()
             && settings.averaging == 0.0
             && settings.weight_decay == 0.0;
         let on_device = fits
-            && match executor.set_data(&data.x, &data.context) {
+            && match group.set_data(&data.x, &data.context) {
                 Ok(()) => true,
                 // More points than the device holds: they go over batch by batch.
                 Err(EngineError::Limit { .. }) => false,
                 Err(error) => return Err(error.into()),
             };
-        let place = if on_device {
-            let AdamState { m, v, step } = checked.state().clone();
-            let AdamSettings { beta1, beta2, eps, clip_norm } = adam;
-            let settings = OptimiserSettings { beta1, beta2, eps, clip_norm, rate_scale };
-            executor.set_optimiser(&settings, &OptimiserState { m, v, step })?;
-            Place::Device
-        } else {
-            let horizon = settings.averaging * n_steps as f64;
-            let average = (horizon > 1.0).then(|| Average { horizon, n: 0, params: params.to_vec() });
-            let (params, decay) = (params.to_vec(), settings.weight_decay / (n_steps as f64).sqrt());
-            Place::Host(Box::new(OnHost { adam: checked, rate_scale, params, decay, average }))
-        };
-        Ok(Self { spec, layout, data, batch, place })
+        if !on_device {
+            return Ok(Self { data, batch, place: Place::Host(on_host) });
+        }
+        let AdamSettings { beta1, beta2, eps, clip_norm } = adam;
+        let (mut all, mut states) = (Vec::new(), Vec::new());
+        for OnHost { adam, rate_scale, .. } in on_host {
+            let AdamState { m, v, step } = adam.state().clone();
+            all.push(OptimiserSettings { beta1, beta2, eps, clip_norm, rate_scale });
+            states.push(OptimiserState { m, v, step });
+        }
+        group.set_optimiser(&all, &states)?;
+        Ok(Self { data, batch, place: Place::Device })
     }
 
     /// Most steps of one call of [`Stepper::run`].
@@ -130,16 +162,17 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// Makes a step per batch and rate.
+    /// Makes a step per batch and rate, `[steps, flows]`.
     pub fn run(
         &mut self,
-        executor: &mut FlowExecutor,
+        group: &mut FlowGroup,
         draws: &Draws,
         rates: &[f64],
     ) -> Result<Vec<Stepped>, HostError> {
-        match &mut self.place {
+        let on_host = match &mut self.place {
+            Place::Host(on_host) => on_host,
             Place::Device => {
-                let report = executor.train_steps(&TrainSteps {
+                let report = group.train_steps(&TrainSteps {
                     batch_size: self.batch,
                     index: &draws.index,
                     weights: &draws.weights,
@@ -147,69 +180,68 @@ impl<'a> Stepper<'a> {
                     learning_rate: rates,
                 })?;
                 let rows = report.loss.into_iter().zip(report.taken);
-                Ok(rows.map(|(loss, taken)| Stepped { loss: f64::from(loss), taken }).collect())
+                return Ok(rows.map(|(loss, taken)| Stepped { loss: f64::from(loss), taken }).collect());
             }
-            Place::Host(on_host) => {
-                let OnHost { adam, rate_scale, params, decay, average } = &mut **on_host;
-                let mut stepped = Vec::with_capacity(rates.len());
-                for (k, &rate) in rates.iter().enumerate() {
-                    let samples = k * self.batch..(k + 1) * self.batch;
-                    let (x, context) = rows(self.data, self.spec, &draws.index[samples.clone()]);
-                    let weights = &draws.weights[samples.clone()];
-                    let lv = draws.log_inv_proposal.as_ref().map(|lv| &lv[samples]);
-                    let gradient = executor.gradient(&x, &context, weights, lv)?;
-                    let loss = gradient.loss;
-                    let taken = loss.is_finite()
-                        && matches!(
-                            adam.step(params, &gradient.grad, rate, Some(rate_scale))?,
-                            StepOutcome::Taken { .. }
-                        );
-                    if taken {
-                        if *decay > 0.0 {
-                            let kept = (1.0 - rate * *decay).max(0.0) as f32;
-                            params[..self.layout.base].iter_mut().for_each(|p| *p *= kept);
-                        }
-                        if let Some(average) = average {
-                            average.add(params);
-                        }
-                        self.spec.project(self.layout, params);
-                        executor.set_params(params)?;
-                    }
-                    stepped.push(Stepped { loss, taken });
+        };
+        let (n_flows, b) = (on_host.len(), self.batch);
+        let mut stepped = Vec::with_capacity(rates.len());
+        for (k, rates) in rates.chunks_exact(n_flows).enumerate() {
+            let own = |f: usize| (k * n_flows + f) * b..(k * n_flows + f + 1) * b;
+            let rows: Vec<_> = (0..n_flows)
+                .map(|f| rows(self.data, &on_host[f].spec, &draws.index[own(f)]))
+                .collect();
+            let batches: Vec<WeightedBatch<'_>> = rows
+                .iter()
+                .enumerate()
+                .map(|(f, (theta, context))| WeightedBatch {
+                    theta,
+                    context,
+                    weights: &draws.weights[own(f)],
+                    log_inv_proposal: draws.log_inv_proposal.as_ref().map(|lv| &lv[own(f)]),
+                })
+                .collect();
+            let gradients = group.gradients(&batches)?;
+            for (f, (flow, gradient)) in on_host.iter_mut().zip(&gradients).enumerate() {
+                let taken = flow.step(gradient, rates[f])?;
+                if taken {
+                    group.set_params(f, &flow.params)?;
                 }
-                Ok(stepped)
+                stepped.push(Stepped { loss: gradient.loss, taken });
             }
         }
+        Ok(stepped)
     }
 
-    /// Gives the executor the parameters that are judged: their average, where there is one.
-    pub fn judge(&self, executor: &mut FlowExecutor) -> Result<(), HostError> {
-        match self.average() {
-            Some(average) => Ok(executor.set_params(average)?),
+    /// Gives a flow of the group the parameters that are judged: their average, where there is one.
+    pub fn judge(&self, group: &mut FlowGroup, flow: usize) -> Result<(), HostError> {
+        match self.average(flow) {
+            Some(average) => Ok(group.set_params(flow, average)?),
             None => Ok(()),
         }
     }
 
-    /// The parameters that are judged, to be kept.
-    pub fn judged(&self, executor: &mut FlowExecutor) -> Result<Vec<f32>, HostError> {
-        match (&self.place, self.average()) {
+    /// The parameters of a flow that are judged, to be kept.
+    pub fn judged(&self, group: &mut FlowGroup, flow: usize) -> Result<Vec<f32>, HostError> {
+        match (&self.place, self.average(flow)) {
             (_, Some(average)) => Ok(average.to_vec()),
-            (Place::Host(on_host), None) => Ok(on_host.params.clone()),
-            (Place::Device, None) => Ok(executor.params()?),
+            (Place::Host(on_host), None) => Ok(on_host[flow].params.clone()),
+            (Place::Device, None) => Ok(group.params(flow)?),
         }
     }
 
-    fn average(&self) -> Option<&[f32]> {
+    fn average(&self, flow: usize) -> Option<&[f32]> {
         match &self.place {
-            Place::Host(on_host) => on_host.average.as_ref().map(|average| &average.params[..]),
+            Place::Host(on_host) => on_host[flow].average.as_ref().map(|average| &average.params[..]),
             Place::Device => None,
         }
     }
 
     /// Goes back from judging to training.
-    pub fn go_on(&self, executor: &mut FlowExecutor) -> Result<(), HostError> {
+    pub fn go_on(&self, group: &mut FlowGroup, flow: usize) -> Result<(), HostError> {
         match &self.place {
-            Place::Host(on_host) if on_host.average.is_some() => Ok(executor.set_params(&on_host.params)?),
+            Place::Host(on_host) if on_host[flow].average.is_some() => {
+                Ok(group.set_params(flow, &on_host[flow].params)?)
+            }
             Place::Host(_) | Place::Device => Ok(()),
         }
     }
@@ -229,6 +261,7 @@ fn rows(data: &TrainingData, spec: &FlowSpec, index: &[u32]) -> (Vec<f32>, Vec<f
 
 #[cfg(test)]
 mod tests {
+    use super::super::TrainSettings;
     use super::*;
     use lwflow_engine::{DeviceChoice, Engine, EngineSettings};
     use lwflow_model::{BaseSpec, Flow, FlowSettings};
@@ -246,12 +279,12 @@ mod tests {
         // Weights of zero: without a gradient decay alone moves parameters.
         let draws = Draws { index: vec![0; 12], weights: vec![0.0; 12], ..Draws::default() };
         for n_steps in [4_usize, 100] {
-            let mut executor = engine.flow(&spec).unwrap();
-            executor.set_params(&start).unwrap();
-            let mut stepper =
-                Stepper::new(&mut executor, &spec, &layout, &data, &settings, (4, n_steps), &start).unwrap();
-            assert!(stepper.run(&mut executor, &draws, &[0.1; 3]).unwrap().iter().all(|s| s.taken));
-            let params = stepper.judged(&mut executor).unwrap();
+            let mut group = engine.flow_group(std::slice::from_ref(&spec)).unwrap();
+            let course = Course { data: &data, settings: &settings, control: false, batch: 4, n_steps };
+            let member = Member { spec: &spec, params: start.clone(), counts: None, seed: 0 };
+            let mut stepper = Stepper::new(&mut group, &[member], course).unwrap();
+            assert!(stepper.run(&mut group, &draws, &[0.1; 3]).unwrap().iter().all(|s| s.taken));
+            let params = stepper.judged(&mut group, 0).unwrap();
             let kept = (1.0 - 0.1 * 2.0 / (n_steps as f64).sqrt()).powi(3) as f32;
             assert!(start[..layout.base].iter().any(|&p| p != 0.0));
             for (at, (&p, &s)) in params.iter().zip(&start).enumerate() {
