@@ -157,8 +157,18 @@ struct FitArgs {
     /// row (overrides the task file).
     #[arg(long, allow_hyphen_values = true, value_name = "VALUES|FILE")]
     observation: Option<String>,
+    /// Replicas of a fit of points, trained on bootstrap weights beside it: error bars of its answers (overrides the task file).
+    #[arg(long, value_name = "N", value_parser = replicas)]
+    replicas: Option<usize>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+fn replicas(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n != 1 && n <= crate::task::MAX_REPLICAS => Ok(n),
+        _ => Err(format!("expected 0, or 2 to {}, whose spread is the error", crate::task::MAX_REPLICAS)),
+    }
 }
 
 /// How a run goes and what it must reach.

@@ -74,6 +74,7 @@ struct RunPart {
     verdict: Verdict,
     figures: Vec<Figure>,
     modes: Table,
+    error_bars: Option<Table>,
     comparison: Option<Table>,
     truncated: Option<Table>,
     calibration: Option<Value>,
@@ -85,11 +86,13 @@ impl From<&RunPart> for Value {
     fn from(run: &RunPart) -> Self {
         let RunPart { number, name, folder, verdict, calibration, settings, .. } = run;
         let figures: Value = run.figures.iter().collect();
+        let error_bars = run.error_bars.as_ref().map(Value::from);
         let comparison = run.comparison.as_ref().map(Value::from);
         let truncated = run.truncated.as_ref().map(Value::from);
         let (modes, manifest) = (Value::from(&run.modes), Value::from(&run.manifest));
         context! {
-            number, name, folder, verdict, figures, modes, comparison, truncated, calibration, manifest, settings
+            number, name, folder, verdict, figures, modes, error_bars, comparison, truncated, calibration, manifest,
+            settings
         }
     }
 }
@@ -124,6 +127,7 @@ fn run_part(number: usize, folder: &ResultFolder) -> RunPart {
         verdict: words::verdict(folder),
         figures,
         modes: tables::modes(folder),
+        error_bars: tables::error_bars(folder),
         comparison: tables::comparison(folder),
         truncated: truncated::table(folder),
         calibration: calibration::of_run(folder, number),

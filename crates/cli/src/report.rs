@@ -8,7 +8,7 @@ mod summary;
 
 pub use manifest::{StageClock, Timings};
 pub use points::POINTS_FILE;
-pub use summary::fixed;
+pub use summary::{fixed, plus_minus};
 
 use crate::draws::{Draws, write_draws};
 use crate::exit::{CommandError, Status};
@@ -23,7 +23,7 @@ use lwflow_figures::{
 };
 use lwflow_host::HostError;
 use lwflow_host::amortise::AmortiseReport;
-use lwflow_host::diagnostics::{Evaluation, EvaluationSettings, evaluate};
+use lwflow_host::diagnostics::{ErrorBars, Evaluation, EvaluationSettings, error_bars, evaluate};
 use lwflow_host::files::SampleTable;
 use lwflow_host::fit::FitReport;
 use lwflow_host::model_file::{Precision, write_atomically, write_model};
@@ -41,7 +41,7 @@ use summary::summary;
 /// Name of the model file in the folder of results.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// All files that a fit may write there.
-pub const FILES: [&str; 12] = [
+pub const FILES: [&str; 13] = [
     MODEL_FILE,
     "history.csv",
     "metrics.json",
@@ -54,7 +54,12 @@ pub const FILES: [&str; 12] = [
     "corner.png",
     "density.png",
     PAGE_FILE,
+    REPLICAS,
 ];
+/// Folder with the models of the replicas.
+const REPLICAS: &str = "replicas";
+/// Draws of each flow behind error bars.
+const N_ERROR_BARS: usize = 20_000;
 /// Samples that figures show at most.
 const N_SHOWN: usize = 100_000;
 
@@ -68,6 +73,8 @@ pub struct Run<'a> {
     pub posterior: &'a Posterior,
     /// What the fit did.
     pub report: &'a FitReport,
+    /// Replicas on bootstrap weights, if they were asked for.
+    pub replicas: &'a [Posterior],
     /// What likelihood-weighted amortisation did, if that was asked for.
     pub amortised: Option<&'a AmortiseReport>,
     /// What rounds of simulations for one observation did, if these were asked for: draws and figures are of that observation.
@@ -184,8 +191,12 @@ pub fn write(
     }
     write_history(&out.join("history.csv"), &report.training.history)?;
     let histogram = WeightHistogram::new(&source.input.log_weights)?;
+    write_replicas(out, run.replicas, precision)?;
+    let error_bars = (run.replicas.len() > 1)
+        .then(|| error_bars(engine, posterior, run.replicas, N_ERROR_BARS, run.seed))
+        .transpose()?;
     let write_metrics = |evaluation: Option<&Evaluation>, modes: Option<&PointModes>| {
-        write_metrics(out, run, histogram.as_ref(), evaluation, modes)
+        write_metrics(out, run, histogram.as_ref(), error_bars.as_ref(), evaluation, modes)
     };
     write_metrics(None, None)?;
     let given = run.truncated.map(|rounds| posterior.given(&rounds.observation)).transpose()?;
@@ -206,7 +217,7 @@ pub fn write(
             }
         }
     }
-    print(&summary(run, evaluation.as_ref()))?;
+    print(&summary(run, error_bars.as_ref(), evaluation.as_ref()))?;
     let samples = write_fit_samples(out, run, shown, &mut executor, console)?;
     if task.output.figures {
         match figures(out, run, shown, samples.as_ref(), &mut executor) {
@@ -247,10 +258,26 @@ fn remove_others(out: &Path) -> Result<(), CommandError> {
     for name in FILES.into_iter().filter(|name| *name != MODEL_FILE) {
         let path = out.join(name);
         if path.exists() {
-            std::fs::remove_file(&path).map_err(|e| {
+            let removed =
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.map_err(|e| {
                 CommandError::new(Status::Other, format!("{}: cannot remove: {e}", path.display()))
             })?;
         }
+    }
+    Ok(())
+}
+
+/// The models of the replicas, each one a model file like any other.
+fn write_replicas(out: &Path, replicas: &[Posterior], precision: Precision) -> Result<(), CommandError> {
+    if replicas.is_empty() {
+        return Ok(());
+    }
+    let folder = out.join(REPLICAS);
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| CommandError::new(Status::Other, format!("{}: cannot make: {e}", folder.display())))?;
+    for (k, replica) in replicas.iter().enumerate() {
+        write_model(&folder.join(format!("{}.safetensors", k + 1)), replica, precision)?;
     }
     Ok(())
 }
@@ -260,6 +287,7 @@ fn write_metrics(
     out: &Path,
     run: &Run<'_>,
     histogram: Option<&WeightHistogram>,
+    error_bars: Option<&ErrorBars>,
     evaluation: Option<&Evaluation>,
     modes: Option<&PointModes>,
 ) -> Result<(), CommandError> {
@@ -281,6 +309,7 @@ fn write_metrics(
     metrics.insert("timings".into(), json!(run.timings));
     metrics.insert("pairs".into(), pairs);
     metrics.insert("fit".into(), json!(run.report));
+    metrics.insert("error_bars".into(), json!(error_bars));
     metrics.insert("amortised".into(), json!(run.amortised));
     metrics.insert("truncated".into(), json!(run.truncated));
     metrics.insert("target".into(), json!(evaluation));

@@ -39,6 +39,7 @@ pub use error::{Place, TaskError};
 pub use likelihood::{ChainFormat, Likelihood};
 pub use needs::{likelihood_of, prior_of};
 pub use parameters::{Edge, ParameterSection};
+pub(crate) use sections::MAX_REPLICAS;
 pub use simulator::{MAX_SIMULATIONS, Objective, SimulatorSection, SimulatorSource};
 
 use lwflow_host::rounds::RoundsSettings;
@@ -87,6 +88,7 @@ const TRAINING_KEYS: &[&str] = &[
     "control_variate",
     "averaging",
     "weight_decay",
+    "replicas",
 ];
 const OUTPUT_KEYS: &[&str] = &["n_samples", "precision", "figures"];
 const KEYS: &[(&str, &[&str])] = &[
@@ -279,6 +281,11 @@ pub enum Components {
         /// Largest number that is tried.
         max: usize,
     },
+    /// Chosen by short trainings of flows with each number, at most so many.
+    Trained {
+        /// Largest number that is tried.
+        max: usize,
+    },
 }
 
 /// Base distribution.
@@ -328,6 +335,13 @@ pub struct TrainingSection {
     pub averaging: f64,
     /// Decay of the layers' parameters, relative to the learning rate and to one over the root of the number of steps.
     pub weight_decay: f64,
+    /// Replicas on bootstrap weights that are trained beside the fit, for its error bars.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replicas: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 impl Default for TrainingSection {
@@ -343,6 +357,7 @@ impl Default for TrainingSection {
             control_variate: ControlVariate::Auto,
             averaging: 0.0,
             weight_decay: 0.0,
+            replicas: 0,
         }
     }
 }

@@ -254,12 +254,7 @@ impl FlowGroup {
     ///
     /// # Errors
     /// As [`FlowExecutor::log_prob`](crate::FlowExecutor::log_prob).
-    pub fn log_prob(
-        &mut self,
-        flow: usize,
-        theta: &[f32],
-        context: &[f32],
-    ) -> Result<Vec<f32>, EngineError> {
+    pub fn log_prob(&mut self, flow: usize, theta: &[f32], context: &[f32]) -> Result<Vec<f32>, EngineError> {
         pollster::block_on(self.run_log_prob(flow, theta, context, Wait::Block))
     }
 

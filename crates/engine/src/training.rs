@@ -136,7 +136,10 @@ impl OptimiserSettings {
             Some(other) => Err(EngineError::Choice {
                 field: "optimiser",
                 got: format!("{:?}", shared(other)),
-                expected: format!("{:?} (decays, eps and clip_norm), as the first flow has", shared(&settings[0])),
+                expected: format!(
+                    "{:?} (decays, eps and clip_norm), as the first flow has",
+                    shared(&settings[0])
+                ),
             }),
         }
     }

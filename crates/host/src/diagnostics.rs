@@ -4,11 +4,13 @@
 
 pub mod calibration;
 mod distance;
+mod error_bars;
 mod evaluate;
 #[cfg(test)]
 mod tests;
 
 pub use distance::{ks_distance, ks_two_sample, sliced_wasserstein2};
+pub use error_bars::{ErrorBars, ParameterErrors, WithError, error_bars};
 pub use evaluate::{
     Evaluation, EvaluationSettings, LogProbFn, LogZComparison, ModeMasses, SampleFn, SlicedWasserstein,
     evaluate,

@@ -1,7 +1,9 @@
 //! From weighted pairs to a trained posterior: weights, outer bijections, mixture initialisation, training.
 //! Everything that is not a file or a picture happens here, so that a program that embeds lwflow gets the same fit.
 
+mod components;
 mod refit;
+mod replicas;
 mod standardise;
 mod start;
 
@@ -12,16 +14,20 @@ use crate::mixture::{GaussianMixture, SelectionRow};
 use crate::novelty::Novelty;
 use crate::outer::{Support, fit_outer};
 use crate::posterior::Posterior;
-use crate::train::{TrainProgress, TrainReport, TrainSettings, TrainingData, train};
+use crate::train::{Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_group};
 use crate::{HostError, weights};
+use components::components_by_training;
 use lwflow_engine::Engine;
 use lwflow_model::{
     Activation, ContextNetworkSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform,
     ParamLayout,
 };
+use replicas::{Replicas, Start};
 use serde::{Deserialize, Serialize};
 use standardise::standardisation;
 use start::{Effort, N_BROAD, choose_activation, compete, initial_base, mixture_params};
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 /// Weighted pairs in the user's coordinates.
@@ -60,6 +66,12 @@ pub enum Components {
     Fixed(usize),
     /// The number of least weighted BIC up to so many.
     Auto {
+        /// Largest number tried.
+        max: usize,
+    },
+    /// The smallest number up to so many whose flow, after a short training, does as well on held-out points as the best.
+    /// [`fit`] alone trains for it; elsewhere this is [`Components::Auto`].
+    Trained {
         /// Largest number tried.
         max: usize,
     },
@@ -150,6 +162,8 @@ pub struct FitReport {
     pub components: Vec<SelectionRow>,
     /// Number of components of the base (0: standard normal).
     pub n_components: usize,
+    /// Validation loss of every number of components that a flow was trained with to choose among them, in nats.
+    pub component_trials: Vec<(usize, f64)>,
     /// Validation loss of every activation tried, in nats; empty if none was.
     pub activations: Vec<(Activation, f64)>,
     /// Parameters of the flow.
@@ -303,8 +317,27 @@ pub fn fit(
     input: &FitInput,
     settings: &FitSettings,
     seed: u64,
-    mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
+    progress: impl FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(Posterior, FitReport), HostError> {
+    fit_with_replicas(engine, input, settings, 0, seed, progress)
+        .map(|(posterior, _, report)| (posterior, report))
+}
+
+/// [`fit`], and so many replicas beside it: the same training on bootstrap weights of the points (Rubin 1981; of whole blocks
+/// where points depend on each other), with layers and batches of other seeds. All train at once. The fit is what it is
+/// without them, and how much their answers differ is the error that the number of points and the training leave in its own.
+/// A replica whose steps do not stay finite is left out.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_with_replicas(
+    engine: &Engine,
+    input: &FitInput,
+    settings: &FitSettings,
+    n_replicas: usize,
+    seed: u64,
+    mut progress: impl FnMut(FitProgress) -> ControlFlow<()>,
+) -> Result<(Posterior, Vec<Posterior>, FitReport), HostError> {
     let mut prepared = prepare(input, None, settings.flow.context_network.as_ref())?;
     prepared.check_effective(input)?;
     let d = input.names.len();
@@ -316,11 +349,29 @@ pub fn fit(
         stopped = stopped || progress(FitProgress { stage, done, total, validation_loss }).is_break();
         if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
+    let c = prepared.context.0.len();
+    let mut settings = Cow::Borrowed(settings);
+    let mut component_trials = Vec::new();
+    if let BaseSettings::Mixture { components: Components::Trained { max }, covariance, trainable } =
+        settings.base
+    {
+        let progress = RefCell::new(&mut progress);
+        let mut em = |done, total| (*progress.borrow_mut())(Stage::Mixture, done, total, None);
+        let mut training =
+            |p: TrainProgress| (*progress.borrow_mut())(Stage::Starts, p.visits, p.max_visits, p.loss());
+        let shape = (d, c);
+        let by_training =
+            components_by_training(engine, shape, data, &settings, max, seed, &mut em, &mut training)?;
+        let components = Components::Fixed(by_training.mixture.n_components);
+        settings.to_mut().base = BaseSettings::Mixture { components, covariance, trainable };
+        component_trials = by_training.losses;
+        prepared.notes.push(words_of_trials(by_training.mixture.n_components, &component_trials));
+    }
+    let settings = &*settings;
     let (base, mixture, components) =
         initial_base(data, d, &settings.base, Effort::Full, seed, |done, total| {
             progress(Stage::Mixture, done, total, None)
         })?;
-    let c = prepared.context.0.len();
     let (activation, activations) =
         choose_activation(engine, (d, c), &base, data, settings, seed, &mut progress)?;
     if activations.len() > 1 {
@@ -345,12 +396,10 @@ pub fn fit(
         let k = mixture.n_components;
         prepared.notes.push(format!("K = {k} components have the least BIC of 1 to {max} and were taken"));
     }
-    let mut executor = engine.flow(&spec)?;
     let mut start = mixture.as_ref().map_or_else(|| flow.params().to_vec(), &with_base);
     let mut starts = Vec::new();
     if let Some(mixture) = mixture.as_ref().filter(|m| m.n_components > 1 && !spec.layers.is_empty()) {
-        (start, starts) =
-            compete(&mut executor, &spec, mixture, data, settings, seed, &with_base, &mut progress)?;
+        (start, starts) = compete(engine, &spec, mixture, data, settings, seed, &with_base, &mut progress)?;
         if let Some(best) =
             (1..starts.len()).find(|&k| starts[k] <= starts.iter().copied().fold(f64::INFINITY, f64::min))
         {
@@ -359,10 +408,24 @@ pub fn fit(
             prepared.notes.push(words);
         }
     }
+    // The EM mixture stands first among the starts.
+    let least = starts.iter().copied().fold(f64::INFINITY, f64::min);
+    let replicas_from = match &mixture {
+        None => Start::Gaussian,
+        Some(mixture) if starts.first().is_none_or(|&of_em| of_em <= least) => Start::Mixture(mixture),
+        Some(_) => Start::Params(&start),
+    };
+    let replicas = Replicas::new(n_replicas, &spec, replicas_from, data, seed)?;
+    let mut members = vec![Member { spec: &spec, params: start.clone(), counts: None, seed }];
+    members.extend(replicas.members());
+    let mut group = engine.flow_group(&vec![spec.clone(); members.len()])?;
+    let trained = train_group(&mut group, members, data, &settings.training, |p: TrainProgress| {
+        progress(Stage::Training, p.visits, p.max_visits, p.loss())
+    })?;
+    drop(group);
+    let mut trained = trained.into_iter();
     let (params, mut training) =
-        train(&mut executor, &spec, start, data, &settings.training, seed, |p: TrainProgress| {
-            progress(Stage::Training, p.visits, p.max_visits, p.loss())
-        })?;
+        trained.next().unwrap_or_else(|| Err(HostError::invalid("flows", 0, "at least one")))?;
     training.starts = starts;
     if !training.held_out {
         let words =
@@ -374,6 +437,7 @@ pub fn fit(
         n_weighted,
         ess: weights::kish_ess(&input.log_weights),
         components,
+        component_trials,
         n_components: mixture.as_ref().map_or(0, |m| m.n_components),
         activations,
         n_params: ParamLayout::new(&spec).len,
@@ -381,9 +445,28 @@ pub fn fit(
         notes: std::mem::take(&mut prepared.notes),
     };
     let contexts = if prepared.novelty.is_none() { weighted_context(data, c) } else { Vec::new() };
-    let mut posterior = assemble(input, prepared, Flow::from_params(spec, params)?, seed);
-    posterior.learn_novelty(&mut executor, &contexts)?;
-    Ok((posterior, report))
+    let mut posterior = assemble(input, prepared, Flow::from_params(spec.clone(), params)?, seed);
+    let mut others = Vec::with_capacity(n_replicas);
+    for (params, _) in trained.flatten() {
+        others.push(Posterior { flow: Flow::from_params(spec.clone(), params)?, ..posterior.clone() });
+    }
+    if !contexts.is_empty() {
+        let mut executor = engine.flow(&spec)?;
+        for posterior in others.iter_mut().chain([&mut posterior]) {
+            posterior.learn_novelty(&mut executor, &contexts)?;
+        }
+    }
+    Ok((posterior, others, report))
+}
+
+/// What the trials of numbers of components said, for people.
+fn words_of_trials(taken: usize, losses: &[(usize, f64)]) -> String {
+    let each: Vec<String> = losses.iter().map(|(k, loss)| format!("{k}: {loss:.3}")).collect();
+    format!(
+        "K = {taken} components were taken, the least number whose flow does as well as the best after a short training, up to \
+         one standard error; validation losses in nats by K: {}",
+        each.join(", ")
+    )
 }
 
 /// A posterior that is the weighted EM mixture alone, without layers and without training. Where `progress` breaks, it is

@@ -7,6 +7,7 @@ mod kmeans;
 mod points;
 mod select;
 
+pub(crate) use em::refit_mixture;
 pub use em::{MAX_COMPONENTS, MixtureFit, MixtureFitSettings, fit_mixture};
 pub use select::{MixtureSelection, SelectionRow, select_mixture};
 

@@ -9,7 +9,7 @@ mod settings;
 mod split;
 mod stepper;
 
-pub use report::{HistoryRow, StopReason, TrainProgress, TrainReport};
+pub use report::{HistoryRow, Judged, StopReason, TrainProgress, TrainReport};
 pub use settings::{ControlVariate, RateCourse, TrainSettings, VISITS_PER_EFFECTIVE_POINT};
 
 use crate::HostError;

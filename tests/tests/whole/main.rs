@@ -11,4 +11,5 @@ mod passes;
 mod periodic;
 mod rounds;
 mod splines;
+mod together;
 mod training;

@@ -14,7 +14,7 @@ use crate::task::{self, Objective, Task};
 use lwflow_engine::Engine;
 use lwflow_host::amortise::{AmortiseReport, AmortiseSettings, check_reads, fit_likelihood_weighted};
 use lwflow_host::files::LogZ;
-use lwflow_host::fit::{BaseSettings, Components, FitProgress, FitReport, FitSettings, fit};
+use lwflow_host::fit::{BaseSettings, Components, FitProgress, FitReport, FitSettings, fit_with_replicas};
 use lwflow_host::model_file::Precision;
 use lwflow_host::posterior::Posterior;
 use lwflow_host::rounds::RoundsSettings;
@@ -28,10 +28,13 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     let console = args.run.console();
     let mut task = Task::read(&args.task)?;
     let objective = objective(&mut task, args)?;
+    task.training.replicas = args.replicas.unwrap_or(task.training.replicas);
     check_counts(&task)?;
     let replace = args.run.force || args.run.resume;
     refuse_results(&args.run.out, replace)?;
     let rounds = rounds_settings(&task, &args.run)?;
+    let of_points = objective.is_none() && rounds.is_none();
+    check_replicas(&task, of_points)?;
     if objective == Some(Objective::Truncated) {
         return run_truncated(args, task, start);
     }
@@ -60,6 +63,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     source.notes.iter().for_each(|note| console.remark(note));
     if !source.input.context.is_empty() {
         task.use_context();
+        check_replicas(&task, false)?;
     }
     let settings = fit_settings(&task);
     let bar = console.bar("", "points");
@@ -69,18 +73,25 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         bar.update_fit(progress)
     };
     let amortised = objective == Some(Objective::Likelihood);
-    let (mut posterior, report, amortised) = if amortised {
+    let (mut posterior, mut replicas, report, amortised) = if amortised {
         let (posterior, report, amortised) =
             amortise(&task, &source, &engine, &settings, args.run.seed, watch)?;
-        (posterior, report, Some(amortised))
+        (posterior, Vec::new(), report, Some(amortised))
     } else {
-        let fitted = fit(&engine, &source.input, &settings, args.run.seed, watch);
-        let (posterior, report) = fitted.map_err(|error| of_task(&task, error.into()))?;
-        (posterior, report, None)
+        let n_replicas = task.training.replicas;
+        let fitted = fit_with_replicas(&engine, &source.input, &settings, n_replicas, args.run.seed, watch);
+        let (posterior, replicas, report) = fitted.map_err(|error| of_task(&task, error.into()))?;
+        (posterior, replicas, report, None)
     };
     drop(bar);
     let PairsEvidence { log_z, log_z_sd, .. } = source.evidence;
-    posterior.evidence = log_z.zip(log_z_sd).map(|(log_z, sd)| LogZ { log_z, sd });
+    for posterior in replicas.iter_mut().chain([&mut posterior]) {
+        posterior.evidence = log_z.zip(log_z_sd).map(|(log_z, sd)| LogZ { log_z, sd });
+    }
+    let n_lost = task.training.replicas - replicas.len();
+    if n_lost > 0 {
+        console.remark(format!("{n_lost} of the replicas did not stay finite and were left out"));
+    }
     report.notes.iter().for_each(|note| console.remark(note));
     let stopped = report.training.stop == StopReason::Interrupted;
     if stopped {
@@ -92,6 +103,7 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         posterior: &posterior,
         report: &report,
         amortised: amortised.as_ref(),
+        replicas: &replicas,
         truncated: None,
         seed: args.run.seed,
         device: engine.info().to_string(),
@@ -101,6 +113,19 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
     };
     report::write(&args.run.out, &run, &engine, precision(&task), console)?;
     Ok(if stopped || interrupted() { Status::Interrupted } else { Status::Success })
+}
+
+/// Replicas are for weighted points of one posterior.
+fn check_replicas(task: &Task, of_points: bool) -> Result<(), CommandError> {
+    if task.training.replicas == 0 || of_points {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: replicas are for weighted points without context (pairs, chain, target); rounds have errors from fresh draws, and \
+         `lwflow calibrate` tests a posterior with context",
+        task.file.display()
+    );
+    Err(CommandError::new(Status::Input, message))
 }
 
 /// Likelihood-weighted amortisation on simulated pairs.
@@ -262,6 +287,7 @@ pub fn fit_settings(task: &Task) -> FitSettings {
                 components: match base.components {
                     task::Components::Fixed(k) => Components::Fixed(k),
                     task::Components::Auto { max } => Components::Auto { max },
+                    task::Components::Trained { max } => Components::Trained { max },
                 },
                 covariance: match base.covariance {
                     task::Covariance::Full => Covariance::Full,

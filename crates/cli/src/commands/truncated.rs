@@ -75,6 +75,7 @@ pub(super) fn run_truncated(args: &FitArgs, mut task: Task, start: Instant) -> R
         posterior: &posterior,
         report: &fit,
         amortised: None,
+        replicas: &[],
         truncated: Some(&report),
         seed: args.run.seed,
         device: engine.info().to_string(),

@@ -1,11 +1,15 @@
 //! What a fit says on stdout: the pairs, the evidence, the training and, where it is known, the distance from the truth.
 
 use super::Run;
-use lwflow_host::diagnostics::Evaluation;
+use lwflow_host::diagnostics::{ErrorBars, Evaluation, WithError};
 use lwflow_host::truncated::TruncatedReport;
 use std::fmt::Write;
 
-pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String {
+pub(super) fn summary(
+    run: &Run<'_>,
+    error_bars: Option<&ErrorBars>,
+    evaluation: Option<&Evaluation>,
+) -> String {
     let Run { source, report, .. } = run;
     let mut text = String::new();
     let _ = writeln!(
@@ -90,10 +94,40 @@ pub(super) fn summary(run: &Run<'_>, evaluation: Option<&Evaluation>) -> String 
         let _ =
             writeln!(text, "mass of the flow seen by the {n} draws: {mass:.4} (noise {noise:.3}){warning}");
     }
+    if let Some(bars) = error_bars {
+        text.push_str(&spread(bars));
+    }
     if let Some(e) = evaluation {
         text.push_str(&comparison(e));
     }
     text
+}
+
+/// What the replicas say of the errors, a line for each parameter.
+fn spread(bars: &ErrorBars) -> String {
+    let mut text = format!(
+        "error bars from {} replicas on bootstrap weights: log q differs by {} nats at the median draw, by less than {} at 95 %\n",
+        bars.n_replicas,
+        fixed(bars.log_prob_sd_median, 3),
+        fixed(bars.log_prob_sd_q95, 3)
+    );
+    for p in &bars.parameters {
+        let _ = writeln!(text, "  {}: mean {}, sd {}", p.name, plus_minus(p.mean), plus_minus(p.sd));
+    }
+    text
+}
+
+/// Value and error, both to two digits of the error.
+pub fn plus_minus(WithError { value, error }: WithError) -> String {
+    if !(error > 0.0 && error.is_finite() && value.is_finite()) {
+        return format!("{value} +- {error}");
+    }
+    let decimals = 1 - error.log10().floor() as i32;
+    if (0..=12).contains(&decimals) {
+        let decimals = decimals as usize;
+        return format!("{} +- {error:.decimals$}", fixed(value, decimals));
+    }
+    format!("{value:.6e} +- {error:.1e}")
 }
 
 /// What rounds of simulations for one observation did, a line each.

@@ -53,6 +53,11 @@ pub(super) fn flow(section: &Section<'_>, default: FlowSection) -> Result<FlowSe
     }
 }
 
+/// Most components that flows are trained with to choose among them, if the task does not say.
+const TRAINED_COMPONENTS: usize = 8;
+/// Most replicas: their parameters and moments lie in memory together.
+pub(crate) const MAX_REPLICAS: usize = 256;
+
 pub(super) fn base(section: &Section<'_>, default: BaseSection) -> Result<BaseSection, TaskError> {
     // A key that only a mixture has asks for one.
     let implied = if section.entries().is_empty() { default.kind } else { BaseKind::Mixture };
@@ -63,10 +68,17 @@ pub(super) fn base(section: &Section<'_>, default: BaseSection) -> Result<BaseSe
         return Err(section.conflict(key, "kind = \"gaussian\"", "only a mixture has it"));
     }
     let max = section.count("max_components", 1)?;
+    let mut trained = false;
     let fixed = match section.get("n_components").map(|v| v.get_ref()) {
         Some(DeValue::String(word)) if word == "auto" => None,
+        Some(DeValue::String(word)) if word == "trained" => {
+            trained = true;
+            None
+        }
         Some(DeValue::Integer(_) | DeValue::Float(_)) => section.count("n_components", 1)?,
-        Some(_) => return Err(section.refuse_type("n_components", "a whole number or \"auto\"")),
+        Some(_) => {
+            return Err(section.refuse_type("n_components", "a whole number, \"auto\" or \"trained\""));
+        }
         None => None,
     };
     for (key, n) in [("n_components", fixed), ("max_components", max)] {
@@ -76,10 +88,11 @@ pub(super) fn base(section: &Section<'_>, default: BaseSection) -> Result<BaseSe
     }
     let components = match (fixed, max) {
         (Some(_), Some(_)) => {
-            let reason = "it limits n_components = \"auto\" alone";
+            let reason = "it limits n_components = \"auto\" and \"trained\" alone";
             return Err(section.conflict("max_components", "a given number of components", reason));
         }
         (Some(n), None) => Components::Fixed(n),
+        (None, max) if trained => Components::Trained { max: max.unwrap_or(TRAINED_COMPONENTS) },
         (None, Some(max)) => Components::Auto { max },
         (None, None) => default.components,
     };
@@ -105,6 +118,12 @@ pub(super) fn training(
     };
     const DECAY: Bounds =
         Bounds { accept: |x| (0.0..=1000.0).contains(&x), expected: "a number from 0 to 1000" };
+    let replicas = section.count("replicas", 0)?.unwrap_or(default.replicas);
+    if replicas == 1 || replicas > MAX_REPLICAS {
+        return Err(
+            section.refuse("replicas", format!("0, or 2 to {MAX_REPLICAS}, whose spread is the error"))
+        );
+    }
     const RATE: Bounds = Bounds { accept: |x| x > 0.0 && x <= 1.0, expected: "a number above 0, at most 1" };
     Ok(TrainingSection {
         batch_size: section.count("batch_size", 1)?.unwrap_or(default.batch_size),
@@ -117,6 +136,7 @@ pub(super) fn training(
         control_variate: control_variate.unwrap_or(default.control_variate),
         averaging: section.number("averaging", SHARE)?.unwrap_or(default.averaging),
         weight_decay: section.number("weight_decay", DECAY)?.unwrap_or(default.weight_decay),
+        replicas,
     })
 }
 

@@ -130,6 +130,7 @@ fn every_key_reaches_its_field() {
         control_variate: ControlVariate::Off,
         averaging: 0.1,
         weight_decay: 0.5,
+        replicas: 4,
     };
     assert_eq!(task.training, training);
     assert_eq!(task.output, OutputSection { n_samples: 0, precision: Precision::F16, figures: false });
@@ -144,17 +145,35 @@ fn auto_and_its_limit() {
     assert_eq!(components("n_components = \"auto\"\nmax_components = 5"), Ok(Components::Auto { max: 5 }));
     assert_eq!(components("max_components = 5"), Ok(Components::Auto { max: 5 }));
     assert_eq!(components("n_components = \"auto\""), Ok(BaseSection::default().components));
+    assert_eq!(components("n_components = \"trained\""), Ok(Components::Trained { max: 8 }));
+    assert_eq!(
+        components("n_components = \"trained\"\nmax_components = 5"),
+        Ok(Components::Trained { max: 5 })
+    );
     assert_eq!(
         components("n_components = 3\nmax_components = 5"),
         Err("runs/TASK.toml:5: `base.max_components` cannot stand beside a given number of components: \
-             it limits n_components = \"auto\" alone"
+             it limits n_components = \"auto\" and \"trained\" alone"
             .into())
     );
     assert_eq!(
         components("n_components = \"many\""),
-        Err("runs/TASK.toml:4: `base.n_components` is the string \"many\", expected a whole number or \"auto\""
+        Err("runs/TASK.toml:4: `base.n_components` is the string \"many\", expected a whole number, \"auto\" or \
+         \"trained\""
             .into())
     );
+}
+
+#[test]
+fn replicas_have_a_spread() {
+    let replicas = |n: i64| {
+        let text = format!("[likelihood]\ntarget = \"gauss1\"\n[training]\nreplicas = {n}\n");
+        parse(&text).map(|task| task.training.replicas).map_err(|error| error.to_string())
+    };
+    assert_eq!((replicas(0), replicas(2), replicas(256)), (Ok(0), Ok(2), Ok(256)));
+    for n in [-1, 1, 257] {
+        assert!(replicas(n).unwrap_err().contains("training.replicas"), "{n}");
+    }
 }
 
 #[test]
@@ -178,7 +197,7 @@ fn unknown_keys_name_the_nearest() {
         with("training", "batch_size = 3\nbatchsize = 3"),
         "runs/TASK.toml:5: unknown key `training.batchsize`, did you mean `training.batch_size`?; valid here: \
          batch_size, max_visits, learning_rate, schedule, clip_norm, validation_share, patience, control_variate, \
-         averaging, weight_decay"
+         averaging, weight_decay, replicas"
     );
     assert_eq!(
         with("trainning", ""),

@@ -45,7 +45,13 @@ impl BatchDims {
     };
 
     /// A piece of `n` samples of each of `flows`, whose gradients are summed over at most `max_chunks` chunks.
-    pub fn new(n: usize, flows: Range<usize>, max_chunks: usize, use_control: bool, accumulate: bool) -> Self {
+    pub fn new(
+        n: usize,
+        flows: Range<usize>,
+        max_chunks: usize,
+        use_control: bool,
+        accumulate: bool,
+    ) -> Self {
         let flow_vec4 = (n.next_multiple_of(SAMPLE_PAD) / 4) as u32;
         let chunk_vec4 = flow_vec4.div_ceil(max_chunks as u32).next_multiple_of(SAMPLE_PAD as u32 / 2);
         Self {

@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn fields_are_checked_by_name_and_type() {
         let kernel = render("reduce_partials", &Constants::new().with("workgroup", 8)).unwrap();
-        let bytes = fill(&kernel, "shape", &[("n4", 7.into()), ("flow4", 5.into()), ("stride4", 9.into())]).unwrap();
+        let bytes =
+            fill(&kernel, "shape", &[("n4", 7.into()), ("flow4", 5.into()), ("stride4", 9.into())]).unwrap();
         assert_eq!(bytes, [9, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0]);
         for wrong in [
             vec![("n4", Value::U32(7)), ("flow4", 5.into())],

@@ -1,6 +1,8 @@
 //! Flows that share their dispatches against the same flows alone, to the bit: every set of kernels, bases with different
 //! numbers of components, batches that do not fit at once, training steps that one of the flows refuses.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use lwflow_engine::{
     DeviceChoice, Engine, EngineError, EngineSettings, FlowGroup, OptimiserSettings, OptimiserState,
     TrainSteps, WeightedBatch,
@@ -54,7 +56,12 @@ impl Batches {
         let batch = |(f, (spec, &n)): (usize, (&FlowSpec, &usize))| {
             let phase = 10.0 * f as f32;
             let weights = wave(n, phase).iter().map(|w| w.abs() / n as f32).collect();
-            [wave(n * spec.dim, phase), wave(n * spec.context_dim, phase + 1.0), weights, wave(n, phase - 1.0)]
+            [
+                wave(n * spec.dim, phase),
+                wave(n * spec.context_dim, phase + 1.0),
+                weights,
+                wave(n, phase - 1.0),
+            ]
         };
         Self(specs.iter().zip(sizes).enumerate().map(batch).collect())
     }
@@ -232,9 +239,10 @@ fn what_is_no_group_is_refused() {
             continue;
         }
         group.set_data(&wave(30, 0.0), &[]).unwrap();
-        let (mut all, states) = (specs.each_ref().map(settings), specs.each_ref().map(|s| {
-            OptimiserState::new(ParamLayout::new(s).len)
-        }));
+        let (mut all, states) = (
+            specs.each_ref().map(settings),
+            specs.each_ref().map(|s| OptimiserState::new(ParamLayout::new(s).len)),
+        );
         assert!(matches!(group.set_optimiser(&all[..1], &states[..1]), Err(EngineError::Length { .. })));
         group.set_optimiser(&all, &states).unwrap();
         all[1].beta1 = 0.8;

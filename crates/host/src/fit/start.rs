@@ -1,11 +1,14 @@
 //! Where training starts: the weighted EM mixture as base, and the broad mixtures that compete with it.
 //! Invariant: every start is a flow whose layers are the identity, so that its density is that of its mixture.
 
+use super::components::visits_of_trials;
 use super::{BaseSettings, Components, FitSettings, Stage};
 use crate::mixture::{GaussianMixture, MixtureFitSettings, SelectionRow, fit_mixture, select_mixture};
-use crate::train::{ControlVariate, StopReason, TrainProgress, TrainSettings, TrainingData, train};
+use crate::train::{
+    ControlVariate, Member, StopReason, TrainProgress, TrainSettings, TrainingData, train, train_group,
+};
 use crate::{HostError, rng};
-use lwflow_engine::{Engine, FlowExecutor};
+use lwflow_engine::Engine;
 use lwflow_model::{Activation, BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec};
 use std::ops::ControlFlow;
 
@@ -29,7 +32,7 @@ pub(super) enum Effort {
 }
 
 impl Effort {
-    fn em(self) -> MixtureFitSettings {
+    pub(super) fn em(self) -> MixtureFitSettings {
         match self {
             Self::Full => MixtureFitSettings { n_restarts: 16, ..MixtureFitSettings::default() },
             Self::Quick => MixtureFitSettings {
@@ -46,10 +49,16 @@ impl Effort {
 /// Points that the short trainings of [`super::fit`] visit, all together, before the one that is kept. Starts compete only
 /// for several components under layers.
 pub fn visits_of_starts(settings: &FitSettings, n_components: usize) -> usize {
+    let counted = match settings.base {
+        BaseSettings::Mixture { components: Components::Trained { max }, .. } => {
+            visits_of_trials(&settings.training, settings.training.max_visits, max)
+        }
+        _ => 0,
+    };
     let compete = n_components > 1 && settings.flow.n_layers > 0;
     let starts = if compete { (N_BROAD + 1) * visits_of_start(&settings.training) } else { 0 };
     let tried = if is_tried(settings) { settings.activations.len() } else { 0 };
-    starts + tried * visits_of_trial(&settings.training, settings.training.max_visits)
+    counted + starts + tried * visits_of_trial(&settings.training, settings.training.max_visits)
 }
 
 fn is_tried(settings: &FitSettings) -> bool {
@@ -117,11 +126,11 @@ fn visits_of_start(training: &TrainSettings) -> usize {
     training.batch_size * (training.max_visits / training.batch_size / (N_BROAD + 1)).clamp(fewest, most)
 }
 
-/// Trains the EM mixture and a few broad mixtures for a short while each and returns the parameters that did best on the
-/// validation points, with all their losses (the EM mixture's first). EM can settle on components that straddle what a
+/// Trains the EM mixture and a few broad mixtures for a short while, all at once, and returns the parameters that did best on
+/// the validation points, with all their losses (the EM mixture's first). EM can settle on components that straddle what a
 /// flow must keep apart (two rings cut into quarters), and no later step leaves that topology.
 pub(super) fn compete(
-    executor: &mut FlowExecutor,
+    engine: &Engine,
     spec: &FlowSpec,
     mixture: &GaussianMixture,
     data: &TrainingData,
@@ -135,21 +144,25 @@ pub(super) fn compete(
         control_variate: ControlVariate::Off,
         ..settings.training.clone()
     };
+    let broad = (1..=N_BROAD).map(|k| with_base(&broad(mixture, data, seed, k as u64)));
+    let starts = std::iter::once(with_base(mixture)).chain(broad);
+    let members: Vec<Member<'_>> = starts.map(|params| Member { spec, params, counts: None, seed }).collect();
+    let mut group = engine.flow_group(&vec![spec.clone(); members.len()])?;
+    let trained = train_group(&mut group, members, data, &pilot, |p: TrainProgress| {
+        progress(Stage::Starts, p.visits, p.max_visits, p.loss())
+    })?;
     let mut best: Option<(f64, Vec<f32>)> = None;
     let mut losses = Vec::new();
-    for k in 0..=N_BROAD {
-        let start =
-            if k == 0 { with_base(mixture) } else { with_base(&broad(mixture, data, seed, k as u64)) };
-        let (params, report) = train(executor, spec, start, data, &pilot, seed, |p: TrainProgress| {
-            progress(Stage::Starts, k * p.max_visits + p.visits, (N_BROAD + 1) * p.max_visits, p.loss())
-        })?;
-        let loss = report.best_validation_loss;
+    for trained in trained {
+        // Another start may do; if none does, the training itself says so.
+        let (loss, params) = match trained {
+            Ok((params, report)) => (report.best_validation_loss, Some(params)),
+            Err(HostError::NonFinite { .. }) => (f64::INFINITY, None),
+            Err(error) => return Err(error),
+        };
         losses.push(loss);
-        if best.as_ref().is_none_or(|(b, _)| loss < *b) {
+        if let Some(params) = params.filter(|_| best.as_ref().is_none_or(|(b, _)| loss < *b)) {
             best = Some((loss, params));
-        }
-        if report.stop == StopReason::Interrupted {
-            break;
         }
     }
     let params = best.map_or_else(|| with_base(mixture), |(_, params)| params);
@@ -241,6 +254,15 @@ pub(super) fn initial_base(
             let patience = if effort == Effort::Quick { 2 } else { all.len() };
             let selection = select_mixture(&x, &data.weights, dim, &all, patience, &em, seed, progress)?;
             (selection.fit.mixture, selection.table)
+        }
+        // Where flows are trained for it: see components.rs. Elsewhere the criterion has to do.
+        Components::Trained { max } => {
+            let settings = BaseSettings::Mixture {
+                components: Components::Auto { max },
+                covariance: *covariance,
+                trainable: *trainable,
+            };
+            return initial_base(data, dim, &settings, effort, seed, progress);
         }
     };
     let spec = MixtureSpec {

@@ -97,6 +97,27 @@ pub fn fit_mixture(
     fit(&data, n_components, settings, seed, &mut |done| progress(done, n_steps))
 }
 
+/// At most `n_steps` EM steps on all points from a mixture that fitted others like them.
+///
+/// # Errors
+/// As [`fit_mixture`].
+pub(crate) fn refit_mixture(
+    points: &[f64],
+    weights: &[f64],
+    start: &GaussianMixture,
+    settings: &MixtureFitSettings,
+    n_steps: usize,
+) -> Result<GaussianMixture, HostError> {
+    check_settings(settings, start.n_components)?;
+    let data = WeightedPoints::new(points, weights, start.dim)?;
+    let em = Em::new(&data, start.n_components, settings);
+    let mut run = em.begin(start.clone());
+    while !run.converged && run.steps < n_steps {
+        em.step(&mut run);
+    }
+    Ok(run.mixture)
+}
+
 impl MixtureFitSettings {
     /// Most EM steps of one fit: those of the starts, which go in step, and those on all points.
     pub(super) fn n_steps(&self) -> usize {

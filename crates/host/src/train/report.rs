@@ -31,6 +31,36 @@ pub enum StopReason {
     Interrupted,
 }
 
+/// How the parameters that were kept do on the points that they were judged by.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Judged {
+    /// Weights of the points, `[n]`.
+    pub weights: Vec<f64>,
+    /// Their log densities, `[n]`.
+    pub log_prob: Vec<f32>,
+}
+
+impl Judged {
+    /// Whether these log densities are better than `other`'s, of the same points, by more than `n_se` standard errors of the
+    /// difference.
+    #[must_use]
+    pub fn clearly_better(&self, other: &Self, n_se: f64) -> bool {
+        clearly_better(&self.weights, &self.log_prob, &other.log_prob, n_se)
+    }
+}
+
+/// [`Judged::clearly_better`] of the first log densities over the second.
+pub(super) fn clearly_better(weights: &[f64], first: &[f32], second: &[f32], n_se: f64) -> bool {
+    let gains = first.iter().zip(second).map(|(&a, &b)| f64::from(a) - f64::from(b));
+    let weighted = || weights.iter().zip(gains.clone());
+    let mean: f64 = weighted().map(|(w, gain)| w * gain).sum();
+    if !mean.is_finite() {
+        return true;
+    }
+    let variance: f64 = weighted().map(|(w, gain)| (w * (gain - mean)).powi(2)).sum();
+    mean > n_se * variance.sqrt()
+}
+
 /// What a training run did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainReport {
@@ -61,6 +91,9 @@ pub struct TrainReport {
     pub n_flow_mass: usize,
     /// Validation losses of the starts that competed, the first from EM; empty without a competition.
     pub starts: Vec<f64>,
+    /// The points behind the validation losses.
+    #[serde(skip)]
+    pub judged: Judged,
 }
 
 /// What a progress callback gets.

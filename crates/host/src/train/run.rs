@@ -1,6 +1,7 @@
 //! One flow's side of a training: the points that it draws and is judged by, and what is kept of it.
 //! Invariant: a run depends on its own points, parameters and seed alone, whatever other flows step beside it.
 
+use super::report::{Judged, clearly_better};
 use super::sampler::{NEGLIGIBLE, Part, Sampler};
 use super::split::split;
 use super::stepper::{Draws, Stepped, Stepper};
@@ -112,6 +113,7 @@ impl<'a> Run<'a> {
                 flow_mass: None,
                 n_flow_mass: 0,
                 starts: Vec::new(),
+                judged: Judged::default(),
             },
             picked,
             live: true,
@@ -231,24 +233,25 @@ impl<'a> Run<'a> {
         if let Some(error) = self.failed {
             return Ok(Err(error));
         }
+        let weights: Vec<f64> = self.picked.iter().map(|&p| self.judged.weight[p]).collect();
         // The validation loss has noise of its own; the annealed end of a complete run is kept unless it is clearly worse. Of
         // averages the best is taken as it is: they have no such noise, and a run on few points ends learning them by heart.
         let complete = self.report.stop == StopReason::MaxVisits
             && self.waited > 0
             && self.course.settings.averaging == 0.0;
-        if complete && !self.clearly_better(&self.best.log_prob, &self.last_log_prob, 2.0) {
+        if complete && !clearly_better(&weights, &self.best.log_prob, &self.last_log_prob, 2.0) {
             let (params, log_prob) = (stepper.judged(group, self.flow)?, self.last_log_prob.clone());
             self.best = Kept { params, log_prob, loss: self.validation_loss };
             self.report.best_step = self.report.steps;
         }
         // Nor is a start that was right already (EM on a Gaussian mixture) given up for steps that gained nothing.
-        if self.start.loss.is_finite()
-            && !self.clearly_better(&self.best.log_prob, &self.start.log_prob, 1.0)
-        {
+        let start = &self.start;
+        if start.loss.is_finite() && !clearly_better(&weights, &self.best.log_prob, &start.log_prob, 1.0) {
             self.best = self.start;
             self.report.best_step = 0;
         }
         self.report.best_validation_loss = self.best.loss;
+        self.report.judged = Judged { weights, log_prob: self.best.log_prob };
         group.set_params(self.flow, &self.best.params)?;
         let data = self.course.data;
         if data.log_proposal.is_some() {
@@ -257,24 +260,11 @@ impl<'a> Run<'a> {
             self.report.n_flow_mass = data.n;
             let (x, context) = all.gather(data, self.dim, &picked);
             let log_prob = group.log_prob(self.flow, &x, &context)?;
-            self.report.flow_mass = all.log_inv_proposal.map(|lv| {
-                lv.iter().zip(&log_prob).map(|(lv, &q)| (f64::from(q) + lv).exp()).sum::<f64>()
-            });
+            self.report.flow_mass = all
+                .log_inv_proposal
+                .map(|lv| lv.iter().zip(&log_prob).map(|(lv, &q)| (f64::from(q) + lv).exp()).sum::<f64>());
         }
         Ok(Ok((self.best.params, self.report)))
-    }
-
-    /// Whether the first log densities are better than the second on the weighted points by more than `n_se` standard errors
-    /// of the difference.
-    fn clearly_better(&self, first: &[f32], second: &[f32], n_se: f64) -> bool {
-        let gain = |k: usize| f64::from(first[k]) - f64::from(second[k]);
-        let weighted = || self.picked.iter().enumerate().map(|(k, &p)| (self.judged.weight[p], gain(k)));
-        let mean: f64 = weighted().map(|(w, gain)| w * gain).sum();
-        if !mean.is_finite() {
-            return true;
-        }
-        let variance: f64 = weighted().map(|(w, gain)| (w * (gain - mean)).powi(2)).sum();
-        mean > n_se * variance.sqrt()
     }
 }
 

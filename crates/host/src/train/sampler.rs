@@ -20,12 +20,7 @@ pub(super) struct Part {
 
 impl Part {
     /// The points `index`, each of which counts so often, or once.
-    pub(super) fn new(
-        data: &TrainingData,
-        index: Vec<usize>,
-        control: bool,
-        counts: Option<&[f64]>,
-    ) -> Self {
+    pub(super) fn new(data: &TrainingData, index: Vec<usize>, control: bool, counts: Option<&[f64]>) -> Self {
         let count = |i: usize| counts.map_or(1.0, |counts| counts[i]);
         let weights: Vec<f64> = index.iter().map(|&i| data.weights[i] * count(i)).collect();
         let total: f64 = weights.iter().sum();

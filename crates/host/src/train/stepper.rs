@@ -187,9 +187,8 @@ impl<'a> Stepper<'a> {
         let mut stepped = Vec::with_capacity(rates.len());
         for (k, rates) in rates.chunks_exact(n_flows).enumerate() {
             let own = |f: usize| (k * n_flows + f) * b..(k * n_flows + f + 1) * b;
-            let rows: Vec<_> = (0..n_flows)
-                .map(|f| rows(self.data, &on_host[f].spec, &draws.index[own(f)]))
-                .collect();
+            let rows: Vec<_> =
+                (0..n_flows).map(|f| rows(self.data, &on_host[f].spec, &draws.index[own(f)])).collect();
             let batches: Vec<WeightedBatch<'_>> = rows
                 .iter()
                 .enumerate()

@@ -63,7 +63,9 @@ pub fn time_training(
         BaseSettings::Mixture { components, covariance, trainable } => {
             let (n_components, is_assumed) = match components {
                 Components::Fixed(k) => (k, false),
-                Components::Auto { max } => (max.min(ASSUMED_COMPONENTS), max > 1),
+                Components::Auto { max } | Components::Trained { max } => {
+                    (max.min(ASSUMED_COMPONENTS), max > 1)
+                }
             };
             let mixture = MixtureSpec { n_components, covariance, trainable, ..MixtureSpec::default() };
             (BaseSpec::Mixture(mixture), n_components, is_assumed)
@@ -86,6 +88,8 @@ pub fn time_training(
     let timed = if last > first { last - first } else { last };
     let visits_per_second = timed as f64 / clock.elapsed().as_secs_f64().max(1e-6);
     let start_visits = input.map_or(0, |_| visits_of_starts(&settings, n_components));
+    // Replicas visit what the fit does.
+    let visits = visits * (1 + task.training.replicas);
     Ok(TrainingTime {
         n_params,
         n_components,
@@ -106,7 +110,7 @@ fn time_mixture(input: &FitInput, settings: &FitSettings, seed: u64) -> Result<f
     // The steps of K components cost in proportion to K.
     let (largest, share) = match components {
         Components::Fixed(k) => (k, 1.0),
-        Components::Auto { max } => (max, 0.5 * (max as f64 + 1.0)),
+        Components::Auto { max } | Components::Trained { max } => (max, 0.5 * (max as f64 + 1.0)),
     };
     let base = BaseSettings::Mixture { components: Components::Fixed(largest), covariance, trainable };
     let (clock, mut last, mut left) = (Instant::now(), Duration::ZERO, Duration::ZERO);

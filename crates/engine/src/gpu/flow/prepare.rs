@@ -4,8 +4,8 @@
 use super::super::Wait;
 use super::run::{begin_pass, bound};
 use super::{GpuFlow, ProfiledCall};
-use crate::{EngineError, WeightedBatch};
 use crate::gpu::recording::{Recorder, Step};
+use crate::{EngineError, WeightedBatch};
 
 impl GpuFlow {
     /// See [`FlowExecutor::prepare`](crate::FlowExecutor::prepare).

@@ -133,9 +133,9 @@ impl GpuFlow {
     ) -> Result<Vec<Gradient>, EngineError> {
         let n = batches.first().map_or(0, |batch| batch.weights.len());
         let controlled = |batch: &WeightedBatch<'_>| batch.log_inv_proposal.is_some();
-        let alike = batches.iter().all(|b| {
-            b.weights.len() == n && controlled(b) == batches.first().is_some_and(controlled)
-        });
+        let alike = batches
+            .iter()
+            .all(|b| b.weights.len() == n && controlled(b) == batches.first().is_some_and(controlled));
         let at_once = self.flows_at_once(n);
         let mut out = Vec::with_capacity(batches.len());
         if !alike || at_once < 2 || n == 0 {

@@ -151,7 +151,8 @@ fn training_steps_never_read_stale_memory() {
                 std::slice::from_ref(&settings),
                 std::slice::from_ref(&state),
                 Wait::Block,
-            )).unwrap();
+            ))
+            .unwrap();
             if stale {
                 fill(&executor, f32::NAN);
             }
@@ -371,10 +372,11 @@ fn profiling_counts_every_dispatch_and_changes_nothing() {
         };
         let state = OptimiserState { m: wave(n), v: vec![0.5; n], step: 3 };
         pollster::block_on(executor.run_set_optimiser(
-                std::slice::from_ref(&settings),
-                std::slice::from_ref(&state),
-                Wait::Block,
-            )).unwrap();
+            std::slice::from_ref(&settings),
+            std::slice::from_ref(&state),
+            Wait::Block,
+        ))
+        .unwrap();
         let times = executor.profile(ProfiledCall::TrainSteps, &x, &context).unwrap();
         for kernel in ["gather_batch", "weighted_loss", "adam_commit", "mixture_parameter_grad"] {
             assert!(times.iter().any(|t| t.kernel == kernel && t.dispatches == 1), "{kernel}: {times:?}");

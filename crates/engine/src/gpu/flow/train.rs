@@ -331,8 +331,7 @@ impl GpuFlow {
         let batch = &bound(&mut self.bound)?.batch;
         let mut builder = StepBuilder::new(&self.gpu, batch);
         let workgroup = self.choice.workgroup;
-        let shape =
-            [("dim", (self.dim as u32).into()), ("context_dim", (self.context_dim as u32).into())];
+        let shape = [("dim", (self.dim as u32).into()), ("context_dim", (self.context_dim as u32).into())];
         let buffers = [
             ("progress", Binding::Read(&optimiser.progress)),
             ("draws", Binding::Read(&group.draws)),
@@ -347,13 +346,8 @@ impl GpuFlow {
         let constants = Constants::new().with("workgroup", workgroup);
         let gather = builder.step("gather_batch", &constants, grid, &shape, &buffers)?;
         let place = super::place(&self.buffers, &self.param_regions, &self.grad_regions, self.layers.len());
-        let base = self.base.bind_training(
-            &mut builder,
-            place,
-            base_at,
-            optimiser.state(),
-            optimiser.gradient(),
-        )?;
+        let base =
+            self.base.bind_training(&mut builder, place, base_at, optimiser.state(), optimiser.gradient())?;
         let optimiser = optimiser.bind(&mut builder, &self.buffers, &group.schedule, &group.report)?;
         self.training.pass = Some(TrainPass { generation: self.generation, gather, base, optimiser });
         Ok(())

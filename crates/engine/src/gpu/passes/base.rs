@@ -13,8 +13,9 @@ use crate::gpu::uniform::Value;
 use crate::gpu::{Need, Span, round_up};
 use crate::{EngineError, KernelChoice};
 
-/// Log weight of a component that only another flow has: nothing of it is left in any sum, and it gets no gradient.
-const ABSENT: f32 = -1e30;
+/// Log weight of a component that only another flow has: nothing of it is left in any sum, and it gets no gradient. It is below
+/// what mixture_log_prob takes for the least term.
+const ABSENT: f32 = f32::MIN;
 
 /// Sizes of the bases of flows that differ in nothing but the number of components.
 #[derive(Debug)]
