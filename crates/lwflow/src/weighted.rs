@@ -3,7 +3,7 @@
 use crate::options::{Options, option_methods};
 use crate::{Error, Posterior};
 use lwflow_host::HostError;
-use lwflow_host::fit::{FitInput, FitProgress, FitReport, FitSettings, fit};
+use lwflow_host::fit::{FitInput, FitProgress, FitReport, FitSettings, fit_with_replicas};
 use lwflow_host::outer::Support;
 use lwflow_host::train::StopReason;
 use lwflow_host::weights::logs;
@@ -24,6 +24,7 @@ pub struct WeightedFit<'a> {
     context: Option<Vec<f64>>,
     supports: Option<Vec<Support>>,
     effective: Option<f64>,
+    replicas: usize,
     watch: Option<Box<dyn FnMut(FitProgress) -> ControlFlow<()> + 'a>>,
     options: Options,
 }
@@ -47,7 +48,8 @@ impl<'a> WeightedFit<'a> {
 
     fn of(theta: Vec<f64>, weights: Weights) -> Self {
         let options = Options::default();
-        Self { theta, weights, context: None, supports: None, effective: None, watch: None, options }
+        let (context, supports, effective, watch) = (None, None, None, None);
+        Self { theta, weights, context, supports, effective, replicas: 0, watch, options }
     }
 
     /// An observation for every point, `[n, C]`: the fit gives a conditional posterior, which is a density for any observation. Of
@@ -74,6 +76,14 @@ impl<'a> WeightedFit<'a> {
         self
     }
 
+    /// Trains so many replicas beside the fit, on bootstrap weights and with other seeds: the spread of what they answer is the
+    /// error of the fit ([`WeightedOutcome::replicas`], [`error_bars`](lwflow_host::diagnostics::error_bars)).
+    #[must_use]
+    pub fn replicas(mut self, n: usize) -> Self {
+        self.replicas = n;
+        self
+    }
+
     /// Calls `watch` several times a second; once it breaks, the fit ends at its next step.
     #[must_use]
     pub fn on_progress(mut self, watch: impl FnMut(FitProgress) -> ControlFlow<()> + 'a) -> Self {
@@ -89,7 +99,7 @@ impl<'a> WeightedFit<'a> {
     /// [`Error::Host`] for arrays that do not fit or hold what is not legal, naming the row; for fewer than ten effective
     /// points; for an engine that fails.
     pub fn run(self) -> Result<WeightedOutcome, Error> {
-        let Self { theta, weights, context, supports, effective, watch, options } = self;
+        let Self { theta, weights, context, supports, effective, replicas, watch, options } = self;
         let log_weights = match weights {
             Weights::Plain(weights) => logs(&weights)?,
             Weights::Log(log_weights) => log_weights,
@@ -139,10 +149,13 @@ impl<'a> WeightedFit<'a> {
             ..FitInput::default()
         };
         let mut watch = watch.unwrap_or_else(|| Box::new(|_: FitProgress| ControlFlow::Continue(())));
-        let (posterior, report) = fit(&engine, &input, &options.fit, options.seed, |progress| {
+        let fitted = fit_with_replicas(&engine, &input, &options.fit, replicas, options.seed, |progress| {
             options.unless_cancelled(watch(progress))
-        })?;
-        Ok(WeightedOutcome { posterior: Posterior::new(&engine, posterior)?, report })
+        });
+        let (posterior, replicas, report) = fitted?;
+        let replicas =
+            replicas.into_iter().map(|replica| Posterior::new(&engine, replica)).collect::<Result<_, _>>()?;
+        Ok(WeightedOutcome { posterior: Posterior::new(&engine, posterior)?, replicas, report })
     }
 }
 
@@ -162,6 +175,8 @@ fn all_finite(what: &'static str, values: &[f64], width: usize) -> Result<(), Er
 pub struct WeightedOutcome {
     /// The density.
     pub posterior: Posterior,
+    /// As many densities as were asked for, less those whose training did not stay finite.
+    pub replicas: Vec<Posterior>,
     /// What the fit did.
     pub report: FitReport,
 }

@@ -33,6 +33,9 @@ where
     Ok(())
 }
 
+/// Most components that flows are trained with to choose among them.
+const TRAINED_COMPONENTS: usize = 8;
+
 /// Options that both kinds of fit have, on top of `fit`.
 fn fit_settings(options: &Bound<'_, PyDict>, mut fit: FitSettings) -> PyResult<FitSettings> {
     set(options, "n_layers", &mut fit.flow.n_layers)?;
@@ -40,12 +43,28 @@ fn fit_settings(options: &Bound<'_, PyDict>, mut fit: FitSettings) -> PyResult<F
     set(options, "batch_size", &mut fit.training.batch_size)?;
     set(options, "max_visits", &mut fit.training.max_visits)?;
     set(options, "learning_rate", &mut fit.training.learning_rate)?;
-    let mut n_components: Option<usize> = None;
-    set(options, "n_components", &mut n_components)?;
-    if let Some(k) = n_components {
+    let mut given: Option<Py<PyAny>> = None;
+    set(options, "n_components", &mut given)?;
+    if let Some(given) = given {
+        let given = given.into_bound(options.py());
+        let number = match given.extract::<String>().as_deref() {
+            Ok("auto") => None,
+            Ok("trained") => Some(Components::Trained { max: TRAINED_COMPONENTS }),
+            Ok(other) => {
+                let text = format!("n_components is {other:?}, expected a number, \"auto\" or \"trained\"");
+                return Err(input(options.py(), text));
+            }
+            Err(_) => {
+                let k = given.extract::<usize>().map_err(|error| {
+                    let what = error.value(options.py());
+                    PyTypeError::new_err(format!("n_components is {given}: {what}"))
+                })?;
+                Some(Components::Fixed(k))
+            }
+        };
         fit.base = FitSettings::default().base;
-        if let BaseSettings::Mixture { components, .. } = &mut fit.base {
-            *components = Components::Fixed(k);
+        if let (Some(number), BaseSettings::Mixture { components, .. }) = (number, &mut fit.base) {
+            *components = number;
         }
     }
     let mut coupling: Option<String> = None;
@@ -91,6 +110,9 @@ pub fn fit(
     let (prior, names) = read(prior)?;
     let device = device_of(py, device)?;
     let settings = fit_settings(options, FitSettings::default())?;
+    if let BaseSettings::Mixture { components: Components::Trained { .. }, .. } = settings.base {
+        return Err(input(py, "n_components is \"trained\", which is for fit_weighted".into()));
+    }
     let mut rounds = RoundsSettings::default();
     set(options, "target_ess", &mut rounds.target_ess)?;
     set(options, "max_evaluations", &mut rounds.max_evaluations)?;
@@ -144,12 +166,19 @@ pub fn fit(
     let Outcome { posterior, derived_names, result } = ended(py, &shared, outcome)?;
     let report = serde_json::to_string(&result.report).map_err(|e| input(py, e.to_string()))?;
     let interrupted = shared.is_stopped();
-    Ok(Posterior { inner: posterior, result: Some(result), derived_names, report: Some(report), interrupted })
+    Ok(Posterior {
+        inner: posterior,
+        result: Some(result),
+        derived_names,
+        report: Some(report),
+        interrupted,
+        replicas: Vec::new(),
+    })
 }
 
 /// See `lwflow.fit_weighted`.
 #[pyfunction]
-#[pyo3(signature = (theta, weights, log_weights, context, names, labels, bounds, effective_size, seed, device, options, progress))]
+#[pyo3(signature = (theta, weights, log_weights, context, names, labels, bounds, effective_size, replicas, seed, device, options, progress))]
 pub fn fit_weighted(
     py: Python<'_>,
     theta: &Bound<'_, PyAny>,
@@ -160,6 +189,7 @@ pub fn fit_weighted(
     labels: Option<Vec<String>>,
     bounds: Option<Vec<(Option<f64>, Option<f64>)>>,
     effective_size: Option<f64>,
+    replicas: usize,
     seed: u64,
     device: &str,
     options: &Bound<'_, PyDict>,
@@ -217,11 +247,12 @@ pub fn fit_weighted(
         }
         fit.seed(seed)
             .device(device)
+            .replicas(replicas)
             .fit(|fit| *fit = settings)
             .on_progress(|progress| watch.points(progress))
             .run()
     });
-    let WeightedOutcome { posterior, report } = ended(py, &shared, outcome)?;
+    let WeightedOutcome { posterior, replicas, report } = ended(py, &shared, outcome)?;
     let report = serde_json::to_string(&report).map_err(|e| input(py, e.to_string()))?;
     let interrupted = shared.is_stopped();
     Ok(Posterior {
@@ -230,6 +261,10 @@ pub fn fit_weighted(
         derived_names: Vec::new(),
         report: Some(report),
         interrupted,
+        replicas: replicas
+            .into_iter()
+            .map(|replica| Py::new(py, Posterior::of(replica)))
+            .collect::<PyResult<_>>()?,
     })
 }
 

@@ -19,12 +19,15 @@ pub struct Posterior {
     /// What the fit did, as JSON.
     pub report: Option<String>,
     pub interrupted: bool,
+    /// Those of a fit of points that was asked for them.
+    pub replicas: Vec<Py<Posterior>>,
 }
 
 impl Posterior {
     /// One that comes of no fit.
-    fn of(inner: lwflow::Posterior) -> Self {
-        Self { inner, result: None, derived_names: Vec::new(), report: None, interrupted: false }
+    pub fn of(inner: lwflow::Posterior) -> Self {
+        let (derived_names, replicas) = (Vec::new(), Vec::new());
+        Self { inner, result: None, derived_names, report: None, interrupted: false, replicas }
     }
 }
 
@@ -70,6 +73,13 @@ impl Posterior {
     #[getter]
     fn interrupted(&self) -> bool {
         self.interrupted
+    }
+
+    /// Replicas of a fit by `fit_weighted(..., replicas=n)`, list of Posterior: the spread of what they answer is the error that
+    /// the number of points and the training leave in this one's answers. Empty otherwise.
+    #[getter]
+    fn replicas(&self, py: Python<'_>) -> Vec<Py<Self>> {
+        self.replicas.iter().map(|replica| replica.clone_ref(py)).collect()
     }
 
     /// Whether the contract of `fit` is met: dict with `met` (bool), `reasons` why not, and `limits`, what the verdict does not

@@ -31,9 +31,29 @@ def test_weights_become_a_density(chain):
     np.testing.assert_allclose(logs.log_prob(theta[:100]), made.log_prob(theta[:100]), atol=0.05)
 
 
+def test_replicas_leave_the_fit_alone_and_spread_as_their_points_do():
+    theta = np.random.default_rng(2).normal(3.0, 2.0, (1000, 1))
+    options = {**TRAINING, "n_components": 1}
+    alone = lwflow.fit_weighted(theta, **options)
+    made = lwflow.fit_weighted(theta, replicas=12, **options)
+    np.testing.assert_array_equal(alone.log_prob(theta), made.log_prob(theta))
+    assert alone.replicas == [] and len(made.replicas) == 12 and made.replicas[0].replicas == []
+    means = [replica.sample(20_000, 1).mean() for replica in made.replicas]
+    # The error of the mean of a thousand points is 2 / sqrt(1000) = 0.063; of twelve values the spread errs by a fifth.
+    assert 0.03 < np.std(means, ddof=1) < 0.13
+
+
+def test_components_are_counted_by_training(chain):
+    theta, weights = chain
+    made = lwflow.fit_weighted(theta, weights, n_components="trained", **TRAINING)
+    assert made.report["n_components"] == 2 and len(made.report["component_trials"]) == 8
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
+        ({"replicas": -1}, "replicas is -1"),
+        ({"n_components": "many"}, "n_components is \"many\""),
         ({"weights": [1.0, -1.0, 1.0]}, "weights: value -1 at row 1"),
         ({"weights": [1.0, 1.0]}, "weights: 2 values, expected 3, the rows of theta"),
         ({"weights": np.ones((3, 1))}, r"weights: shape \(3, 1\), expected \(n,\)"),

@@ -149,14 +149,13 @@ fn normal_input(n: usize) -> FitInput {
 
 #[test]
 fn replicas_leave_the_fit_alone_and_tell_its_error() {
-    let mut settings = FitSettings::default();
-    settings.base = BaseSettings::Mixture {
-        components: Components::Fixed(1),
-        covariance: Covariance::Full,
-        trainable: true,
+    let components = Components::Fixed(1);
+    let settings = FitSettings {
+        base: BaseSettings::Mixture { components, covariance: Covariance::Full, trainable: true },
+        flow: FlowSettings { n_layers: 0, hidden: vec![], ..FlowSettings::default() },
+        training: TrainSettings { batch_size: 200, max_visits: 60_000, ..TrainSettings::default() },
+        ..FitSettings::default()
     };
-    (settings.flow.n_layers, settings.flow.hidden) = (0, vec![]);
-    settings.training = TrainSettings { batch_size: 200, max_visits: 60_000, ..settings.training };
     let n = 2000;
     let input = normal_input(n);
     for engine in engines() {

@@ -39,6 +39,13 @@ pub(super) fn run_fit(args: &FitArgs) -> Result<Status, CommandError> {
         return run_truncated(args, task, start);
     }
     if let (Some(settings), None | Some(Objective::Rounds)) = (rounds, objective) {
+        if let task::Components::Trained { .. } = task.base.components {
+            let file = task.file.display();
+            let message = format!(
+                "{file}: n_components = \"trained\" is for fits of points; every round of [rounds] chooses its own by \"auto\""
+            );
+            return Err(CommandError::new(Status::Input, message));
+        }
         let _folder = OutFolder::claim(&args.run.out, replace)?;
         let engine = open_engine(&args.run.device, console)?;
         let inference = inference(&task, settings, &engine)?;

@@ -77,7 +77,7 @@ def fit(
     n_round: Optional[int] = None,
     n_layers: Optional[int] = None,
     hidden: Optional[Sequence[int]] = None,
-    n_components: Optional[int] = None,
+    n_components: Union[None, int, str] = None,
     batch_size: Optional[int] = None,
     max_visits: Optional[int] = None,
     learning_rate: Optional[float] = None,
@@ -113,7 +113,8 @@ def fit(
     n_scan, n_round : int, optional
         Draws of the scan of the prior, and of the first rounds.
     n_layers, hidden, n_components : optional
-        Coupling layers (8), hidden widths of each (32, 32), components of the base (by BIC, up to 12).
+        Coupling layers (8), hidden widths of each (32, 32), components of the base: a number, or "auto" (by BIC, up to 12);
+        of `fit_weighted` also "trained" (the least number up to 8 whose flow, trained for a while, does as well as the best).
     batch_size, max_visits, learning_rate : optional
         Training: points per step (512), points visited (1,000,000), largest rate (0.005).
     coupling : str, optional
@@ -206,9 +207,10 @@ def fit_weighted(
     labels: Optional[Sequence[str]] = None,
     bounds: Union[None, Mapping[str, Bound], Sequence[Bound]] = None,
     effective_size: Optional[float] = None,
+    replicas: int = 0,
     n_layers: Optional[int] = None,
     hidden: Optional[Sequence[int]] = None,
-    n_components: Optional[int] = None,
+    n_components: Union[None, int, str] = None,
     batch_size: Optional[int] = None,
     max_visits: Optional[int] = None,
     learning_rate: Optional[float] = None,
@@ -236,6 +238,9 @@ def fit_weighted(
         (lower, upper), None for an open side. No draw lies on or outside a bound.
     effective_size : float, optional
         What the points are worth where it is less than the weights show: a Markov chain with its autocorrelation.
+    replicas : int
+        So many replicas are trained beside the fit, all at once, on bootstrap weights and with other seeds. They are the
+        `replicas` of the posterior, and the spread of what they answer is its error.
     n_layers, hidden, n_components, batch_size, max_visits, learning_rate, coupling, seed, device, progress
         As of `fit`.
 
@@ -256,6 +261,8 @@ def fit_weighted(
     """
     if weights is not None and log_weights is not None:
         raise InputError("weights and log_weights are both given, expected one of them")
+    if replicas < 0:
+        raise InputError(f"replicas is {replicas}, expected a number from 0 on")
     names = None if names is None else list(names)
     if isinstance(bounds, Mapping):
         if names is None:
@@ -286,6 +293,7 @@ def fit_weighted(
             labels,
             pairs,
             effective_size,
+            replicas,
             seed,
             device,
             options,

@@ -25,6 +25,8 @@ class Posterior:
     @property
     def interrupted(self) -> bool: ...
     @property
+    def replicas(self) -> list[Posterior]: ...
+    @property
     def verdict(self) -> Optional[dict[str, Any]]: ...
     @property
     def report(self) -> Optional[dict[str, Any]]: ...
@@ -83,6 +85,7 @@ def fit_weighted(
     labels: Optional[list[str]],
     bounds: Optional[list[tuple[Optional[float], Optional[float]]]],
     effective_size: Optional[float],
+    replicas: int,
     seed: int,
     device: str,
     options: dict[str, Any],
