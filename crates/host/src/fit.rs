@@ -416,7 +416,8 @@ pub fn fit_with_replicas(
         Some(_) => Start::Params(&start),
     };
     let replicas = Replicas::new(n_replicas, &spec, replicas_from, data, seed)?;
-    let mut members = vec![Member { spec: &spec, params: start.clone(), counts: None, seed }];
+    let mut members =
+        vec![Member { spec: &spec, params: start.clone(), counts: None, seed, keeps_start: true }];
     members.extend(replicas.members());
     let mut group = engine.flow_group(&vec![spec.clone(); members.len()])?;
     let trained = train_group(&mut group, members, data, &settings.training, |p: TrainProgress| {

@@ -77,6 +77,9 @@ pub struct Member<'a> {
     pub counts: Option<&'a [f64]>,
     /// Seed of its batches and of its validation points.
     pub seed: u64,
+    /// Whether the start is kept where the training gains nothing clear over it: not of a start that knows nothing of the
+    /// points as this member counts them.
+    pub keeps_start: bool,
 }
 
 /// Parameters that were best on the validation points, and what happened, or why there are none.
@@ -99,7 +102,7 @@ pub fn train(
     seed: u64,
     progress: impl FnMut(TrainProgress) -> ControlFlow<()>,
 ) -> Trained {
-    let member = Member { spec, params, counts: None, seed };
+    let member = Member { spec, params, counts: None, seed, keeps_start: true };
     let mut trained = train_group(executor.as_group(), vec![member], data, settings, progress)?;
     trained.pop().unwrap_or_else(|| Err(HostError::invalid("flows", 0, "at least one")))
 }

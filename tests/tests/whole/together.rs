@@ -83,6 +83,7 @@ fn flows_that_train_together_end_as_they_do_alone() {
             params: start(f),
             counts: (f == 1).then_some(&counts),
             seed: 7 + f as u64,
+            keeps_start: true,
         };
         let mut group = engine.flow_group(&specs).unwrap();
         let together =
@@ -123,7 +124,8 @@ fn counts_weigh_points_as_repeating_them_does() {
     let spec = spec(2);
     let params = Flow::<f32>::init(spec.clone(), 1).unwrap().params().to_vec();
     let counts: Vec<f64> = (0..data.n).map(|i| if i % 2 == 0 { 1.6 } else { 0.4 }).collect();
-    let member = Member { spec: &spec, params: params.clone(), counts: Some(&counts), seed: 2 };
+    let member =
+        Member { spec: &spec, params: params.clone(), counts: Some(&counts), seed: 2, keeps_start: true };
     let mut group = engine.flow_group(std::slice::from_ref(&spec)).unwrap();
     let counted = train_group(&mut group, vec![member], &data, &settings, go_on).unwrap().remove(0).unwrap();
     let mut weighted = data.clone();

@@ -74,6 +74,7 @@ fn every_key_reaches_its_field() {
         patience = 7
         averaging = 0.1
         weight_decay = 0.5
+        replicas = 4
         control_variate = false
         [output]
         n_samples = 0

@@ -39,6 +39,23 @@ fn wrong_task_is_status_3_and_named() {
 }
 
 #[test]
+fn replicas_and_trained_components_are_for_points() {
+    let folder = workplace();
+    for (more, word) in [
+        ("[training]\nreplicas = 4\n", "replicas are for weighted points"),
+        ("[base]\nn_components = \"trained\"\n", "for fits of points"),
+    ] {
+        let text = format!("[likelihood]\ntarget = \"gauss1\"\n[rounds]\ntarget_ess = 100\n{more}");
+        fs::write(folder.path().join("rounds.toml"), text).unwrap();
+        lwflow(folder.path(), "fit rounds.toml --out run").expect(3, &["rounds.toml", word]);
+    }
+    let text = "[likelihood]\ntarget = \"gauss1\"\n[training]\nreplicas = 1\n";
+    fs::write(folder.path().join("one.toml"), text).unwrap();
+    lwflow(folder.path(), "fit one.toml --out run")
+        .expect(3, &["one.toml:4", "training.replicas", "2 to 256"]);
+}
+
+#[test]
 fn wrong_row_is_status_3_and_named() {
     let folder = workplace();
     let good = points("log_likelihood", 60);

@@ -81,6 +81,61 @@ fn fit_writes_all_it_promises() {
 }
 
 #[test]
+fn replicas_give_error_bars_and_leave_the_fit_as_it_is() {
+    if !has_device() {
+        return;
+    }
+    let (alone, _) = fitted();
+    let folder = workplace();
+    let command = "fit TASK.toml --out run --seed 7 --quiet --replicas 3";
+    let run = lwflow(folder.path(), command).expect(0, &["error bars from 3 replicas", "  a: mean ", " +- "]);
+    assert!(run.err.is_empty(), "{}", run.err);
+    let out = folder.path().join("run");
+    let model = |path: &Path| fs::read(path.join("model.safetensors")).unwrap();
+    assert!(model(&out) == model(&alone.join("run")), "the fit is another one");
+    let bars = &metrics(&out)["error_bars"];
+    assert_eq!((&bars["n_replicas"], bars["parameters"].as_array().unwrap().len()), (&Value::from(3), 2));
+    for key in ["mean", "sd", "q05", "median", "q95"] {
+        let error = bars["parameters"][0][key]["error"].as_f64().unwrap();
+        assert!(error > 0.0 && error < 1.0, "{key}: {error}");
+    }
+    assert!(metrics(&alone.join("run"))["error_bars"].is_null());
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("Error bars") && page.contains("3 replicas"));
+    // Every replica is a model like any other, and no two are the same.
+    let draw = |k: usize| {
+        lwflow(folder.path(), &format!("sample run/replicas/{k}.safetensors -n 50 --out {k}.npz"))
+            .expect(0, &[]);
+        table(&folder.path().join(format!("{k}.npz"))).theta
+    };
+    assert!(draw(1) != draw(2) && draw(2) != draw(3));
+    lwflow(folder.path(), "fit TASK.toml --out run --seed 7 --quiet").expect(3, &["replicas", "--force"]);
+    lwflow(folder.path(), "fit TASK.toml --out run --seed 7 --quiet --force").expect(0, &[]);
+    assert!(!out.join("replicas").exists(), "replicas of an earlier fit");
+    lwflow(folder.path(), "fit TASK.toml --out other --replicas 1").expect(2, &["--replicas", "2 to 256"]);
+}
+
+#[test]
+fn the_number_of_components_by_training_is_told() {
+    if !has_device() {
+        return;
+    }
+    let folder = workplace();
+    let text = fs::read_to_string(folder.path().join("TASK.toml")).unwrap();
+    let base = "kind = \"gaussian\"";
+    assert!(text.contains(base), "{text}");
+    let trained = text.replace(base, "n_components = \"trained\"\nmax_components = 3");
+    fs::write(folder.path().join("TASK.toml"), trained).unwrap();
+    let run = lwflow(folder.path(), "fit TASK.toml --out run --seed 7").expect(0, &["fit: base mixture of"]);
+    assert!(run.err.contains("components were taken, the least number whose flow"), "{}", run.err);
+    let fit = &metrics(&folder.path().join("run"))["fit"];
+    assert_eq!(
+        (fit["component_trials"].as_array().unwrap().len(), &fit["components"]),
+        (3, &Value::from(Vec::<u8>::new()))
+    );
+}
+
+#[test]
 fn samples_and_log_prob_go_round_through_every_format() {
     if !has_device() {
         return;

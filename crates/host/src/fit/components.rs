@@ -72,7 +72,7 @@ pub(super) fn components_by_training(
         let flow = Flow::<f32>::init(spec.clone(), seed)?;
         let mut params = flow.params().to_vec();
         params[flow.layout().base..].copy_from_slice(&mixture_params(mixture));
-        members.push(Member { spec, params, counts: None, seed });
+        members.push(Member { spec, params, counts: None, seed, keeps_start: true });
     }
     let trial = TrainSettings {
         max_visits: visits_of_one(&settings.training, settings.training.visits(data)),

@@ -48,6 +48,8 @@ pub(super) struct Replicas<'a> {
     counts: Vec<Vec<f64>>,
     seeds: Vec<u64>,
     params: Vec<Vec<f32>>,
+    /// Whether they start from their own points.
+    knows_points: bool,
 }
 
 impl<'a> Replicas<'a> {
@@ -62,7 +64,9 @@ impl<'a> Replicas<'a> {
         data: &TrainingData,
         seed: u64,
     ) -> Result<Self, HostError> {
-        let mut replicas = Self { spec, counts: Vec::new(), seeds: Vec::new(), params: Vec::new() };
+        let knows_points = matches!(start, Start::Mixture(_));
+        let (counts_of, seeds, params) = (Vec::new(), Vec::new(), Vec::new());
+        let mut replicas = Self { spec, counts: counts_of, seeds, params, knows_points };
         let x: Vec<f64> = match start {
             Start::Mixture(_) if n > 0 => data.x.iter().map(|&v| f64::from(v)).collect(),
             _ => Vec::new(),
@@ -96,6 +100,7 @@ impl<'a> Replicas<'a> {
             params: params.clone(),
             counts: Some(counts),
             seed,
+            keeps_start: self.knows_points,
         })
     }
 }

@@ -146,7 +146,8 @@ pub(super) fn compete(
     };
     let broad = (1..=N_BROAD).map(|k| with_base(&broad(mixture, data, seed, k as u64)));
     let starts = std::iter::once(with_base(mixture)).chain(broad);
-    let members: Vec<Member<'_>> = starts.map(|params| Member { spec, params, counts: None, seed }).collect();
+    let members: Vec<Member<'_>> =
+        starts.map(|params| Member { spec, params, counts: None, seed, keeps_start: true }).collect();
     let mut group = engine.flow_group(&vec![spec.clone(); members.len()])?;
     let trained = train_group(&mut group, members, data, &pilot, |p: TrainProgress| {
         progress(Stage::Starts, p.visits, p.max_visits, p.loss())

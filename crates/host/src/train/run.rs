@@ -54,6 +54,7 @@ pub(super) struct Run<'a> {
     report: TrainReport,
     /// Whether it still steps; the others of its training may go on without it.
     live: bool,
+    keeps_start: bool,
     failed: Option<HostError>,
 }
 
@@ -117,6 +118,7 @@ impl<'a> Run<'a> {
             },
             picked,
             live: true,
+            keeps_start: member.keeps_start,
             failed: None,
         })
     }
@@ -246,7 +248,8 @@ impl<'a> Run<'a> {
         }
         // Nor is a start that was right already (EM on a Gaussian mixture) given up for steps that gained nothing.
         let start = &self.start;
-        if start.loss.is_finite() && !clearly_better(&weights, &self.best.log_prob, &start.log_prob, 1.0) {
+        let as_good = |start: &Kept| !clearly_better(&weights, &self.best.log_prob, &start.log_prob, 1.0);
+        if self.keeps_start && start.loss.is_finite() && as_good(start) {
             self.best = self.start;
             self.report.best_step = 0;
         }

@@ -280,7 +280,8 @@ mod tests {
         for n_steps in [4_usize, 100] {
             let mut group = engine.flow_group(std::slice::from_ref(&spec)).unwrap();
             let course = Course { data: &data, settings: &settings, control: false, batch: 4, n_steps };
-            let member = Member { spec: &spec, params: start.clone(), counts: None, seed: 0 };
+            let member =
+                Member { spec: &spec, params: start.clone(), counts: None, seed: 0, keeps_start: true };
             let mut stepper = Stepper::new(&mut group, &[member], course).unwrap();
             assert!(stepper.run(&mut group, &draws, &[0.1; 3]).unwrap().iter().all(|s| s.taken));
             let params = stepper.judged(&mut group, 0).unwrap();
