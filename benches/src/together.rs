@@ -106,11 +106,11 @@ impl Side<'_> {
             return Ok(GROUP);
         };
         let batch = WeightedBatch { theta: self.x, weights: &self.weights, ..WeightedBatch::default() };
-        for (f, gradient) in group.gradients(&vec![batch; n_flows])?.iter().enumerate() {
-            let OnHost { adam, params } = &mut on_host[first + f];
-            adam.step(params, &gradient.grad, RATE, None)?;
-            group.set_params(f, params)?;
-        }
+        let on_host = &mut on_host[first..first + n_flows];
+        group.step(&vec![batch; n_flows], on_host, |_, flow: &mut OnHost, gradient| {
+            flow.adam.step(&mut flow.params, &gradient.grad, RATE, None)?;
+            Ok::<_, anyhow::Error>(Some(&flow.params[..]))
+        })?;
         Ok(1)
     }
 

@@ -103,7 +103,10 @@ impl Runner {
     ) -> Result<Vec<Gradient>, EngineError> {
         match self {
             Self::Gpu(flows) => flows.run_gradients(batches, wait).await,
-            Self::Cpu(cpu, flows) => cpu.gradients(flows, batches),
+            Self::Cpu(cpu, flows) => {
+                let flows = flows.iter_mut().zip(batches).collect();
+                cpu.each(flows, |(flow, batch): (&mut CpuFlow, _)| flow.gradient(batch)).into_iter().collect()
+            }
         }
     }
 }
@@ -275,15 +278,53 @@ impl FlowGroup {
     /// # Errors
     /// As there; [`EngineError::Length`] unless there is a batch for each flow.
     pub fn gradients(&mut self, batches: &[WeightedBatch<'_>]) -> Result<Vec<Gradient>, EngineError> {
-        if batches.len() != self.n_flows() {
-            let expected = format!("{} (one per flow)", self.n_flows());
-            return Err(EngineError::Length { what: "batches", got: batches.len(), expected });
-        }
+        self.check_one_each("batches", batches.len())?;
         if self.networks.is_empty() {
             return pollster::block_on(self.runner.run_gradients(batches, Wait::Block));
         }
         let each = batches.iter().enumerate();
         each.map(|(f, batch)| pollster::block_on(self.run_gradient(f, batch, Wait::Block))).collect()
+    }
+
+    fn check_one_each(&self, what: &'static str, got: usize) -> Result<(), EngineError> {
+        match self.n_flows() {
+            n if n == got => Ok(()),
+            n => Err(EngineError::Length { what, got, expected: format!("{n} (one per flow)") }),
+        }
+    }
+
+    /// A training step of every flow with optimisers of the caller's: `step` gets the number of a flow, its state and its
+    /// gradient, and gives the parameters that follow, or none if they stay. On the cores flows step beside each other.
+    /// Returns the losses before the step.
+    ///
+    /// # Errors
+    /// As [`FlowGroup::gradients`], and what `step` gives.
+    pub fn step<S: Send, E: From<EngineError> + Send>(
+        &mut self,
+        batches: &[WeightedBatch<'_>],
+        states: &mut [S],
+        step: impl for<'a> Fn(usize, &'a mut S, &Gradient) -> Result<Option<&'a [f32]>, E> + Sync,
+    ) -> Result<Vec<f64>, E> {
+        self.check_one_each("batches", batches.len())?;
+        self.check_one_each("states", states.len())?;
+        if let (Runner::Cpu(cpu, flows), true) = (&mut self.runner, self.networks.is_empty()) {
+            let all = flows.iter_mut().zip(batches.iter().zip(states)).enumerate().collect();
+            let one = |(f, (flow, (batch, state))): (usize, (&mut CpuFlow, (&WeightedBatch<'_>, &mut S)))| {
+                let gradient = flow.gradient(batch)?;
+                if let Some(params) = step(f, state, &gradient)? {
+                    flow.set_params(params)?;
+                }
+                Ok(gradient.loss)
+            };
+            return cpu.each(all, one).into_iter().collect();
+        }
+        let gradients = self.gradients(batches)?;
+        for (f, (gradient, state)) in gradients.iter().zip(states).enumerate() {
+            if let Some(params) = step(f, state, gradient)? {
+                self.set_params(f, params)?;
+            }
+        }
+        Ok(gradients.iter().map(|gradient| gradient.loss).collect())
     }
 
     pub(crate) async fn run_gradient(

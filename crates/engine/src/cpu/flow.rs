@@ -462,25 +462,20 @@ impl CpuFlow {
 }
 
 impl Cpu {
-    /// The gradients of several flows, each on a batch of its own: a flow per thread while there are enough of them, which
-    /// then waits for no other, and the rest one after another on all threads.
-    pub fn gradients(
-        &self,
-        flows: &mut [CpuFlow],
-        batches: &[WeightedBatch<'_>],
-    ) -> Result<Vec<Gradient>, EngineError> {
+    /// Works on several flows, results in their order: a flow per thread while there are enough of them, which then waits for
+    /// no other, and the rest one after another on all threads.
+    pub fn each<T: Send, R: Send>(&self, flows: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
         let n_threads = self.n_threads();
         let apart = flows.len() / n_threads * n_threads;
-        let mut gradients: Vec<Option<Result<Gradient, EngineError>>> = Vec::new();
-        gradients.resize_with(apart, || None);
-        let (own, rest) = flows.split_at_mut(apart);
-        let tasks = own.iter_mut().zip(batches).zip(&mut gradients).collect();
+        let mut results: Vec<Option<R>> = Vec::new();
+        results.resize_with(apart, || None);
+        let mut flows = flows.into_iter();
+        let tasks = flows.by_ref().take(apart).zip(&mut results).collect();
         // A call of the pool within a task runs on the thread that makes it.
-        self.pool.run(tasks, &mut vec![(); n_threads], |(), ((flow, batch), out)| {
-            *out = Some(flow.gradient(batch));
+        self.pool.run(tasks, &mut vec![(); n_threads], |(), (flow, result): (T, &mut Option<R>)| {
+            *result = Some(work(flow));
         });
-        let rest = rest.iter_mut().zip(&batches[apart..]).map(|(flow, batch)| flow.gradient(batch));
-        gradients.into_iter().flatten().chain(rest).collect()
+        results.into_iter().flatten().chain(flows.map(&work)).collect()
     }
 }
 

@@ -52,6 +52,8 @@ struct OnHost {
     /// Decay of the layers' parameters per step, relative to the learning rate.
     decay: f64,
     average: Option<Average>,
+    /// Whether the latest step was taken.
+    taken: bool,
 }
 
 /// Exponential average of the parameters over the last steps.
@@ -77,7 +79,7 @@ impl Average {
 impl OnHost {
     /// Steps by a gradient at `rate`; whether it could.
     fn step(&mut self, gradient: &Gradient, rate: f64) -> Result<bool, HostError> {
-        let Self { spec, layout, adam, rate_scale, params, decay, average } = self;
+        let Self { spec, layout, adam, rate_scale, params, decay, average, .. } = self;
         let taken = gradient.loss.is_finite()
             && matches!(
                 adam.step(params, &gradient.grad, rate, Some(rate_scale))?,
@@ -127,6 +129,7 @@ impl<'a> Stepper<'a> {
                 decay: settings.weight_decay / (n_steps as f64).sqrt(),
                 average: (horizon > 1.0).then(|| Average { horizon, n: 0, params: params.clone() }),
                 params,
+                taken: false,
             });
         }
         let fits = group.kernel_choice().is_some_and(|c| c.optimiser == OptimiserPlace::Device)
@@ -199,14 +202,12 @@ impl<'a> Stepper<'a> {
                     log_inv_proposal: draws.log_inv_proposal.as_ref().map(|lv| &lv[own(f)]),
                 })
                 .collect();
-            let gradients = group.gradients(&batches)?;
-            for (f, (flow, gradient)) in on_host.iter_mut().zip(&gradients).enumerate() {
-                let taken = flow.step(gradient, rates[f])?;
-                if taken {
-                    group.set_params(f, &flow.params)?;
-                }
-                stepped.push(Stepped { loss: gradient.loss, taken });
-            }
+            let losses = group.step(&batches, on_host, |f, flow: &mut OnHost, gradient| {
+                flow.taken = flow.step(gradient, rates[f])?;
+                Ok::<_, HostError>(flow.taken.then_some(&flow.params[..]))
+            })?;
+            let taken = on_host.iter().map(|flow| flow.taken);
+            stepped.extend(losses.into_iter().zip(taken).map(|(loss, taken)| Stepped { loss, taken }));
         }
         Ok(stepped)
     }
