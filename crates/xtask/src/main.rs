@@ -59,7 +59,8 @@ enum Task {
     /// runs are killed a hundred times, and the report is opened in a browser (Chromium). What these need is installed on the
     /// same terms as the driver, and missing it is a failure, as is a missing network.
     Test(TestArgs),
-    /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow;
+    /// Samples per second of every kernel and pass; --peers: beside other frameworks; --scaling: how time and memory grow, and what
+    /// flows gain that are trained together;
     /// --examples and --sbibm: what posteriors reach
     Bench(BenchArgs),
     /// Only installs the software driver
@@ -123,7 +124,7 @@ struct BenchArgs {
     /// PyPI, 5 GB on disk). All take turns on the same cores; a result that differs from the definition's is a failure.
     #[arg(long)]
     peers: bool,
-    /// Measure how time and memory grow with samples, layers and weights instead
+    /// Measure how time and memory grow with samples, layers, weights and flows instead
     #[arg(long, conflicts_with = "peers")]
     scaling: bool,
     /// Run the examples that go in rounds with seeds 0 to 4 instead, and hold them against their truths
