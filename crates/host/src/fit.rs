@@ -14,7 +14,7 @@ use crate::mixture::{GaussianMixture, SelectionRow};
 use crate::novelty::Novelty;
 use crate::outer::{Support, fit_outer};
 use crate::posterior::Posterior;
-use crate::train::{Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_group};
+use crate::train::{Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_all};
 use crate::{HostError, weights};
 use components::components_by_training;
 use lwflow_engine::Engine;
@@ -419,11 +419,9 @@ pub fn fit_with_replicas(
     let mut members =
         vec![Member { spec: &spec, params: start.clone(), counts: None, seed, keeps_start: true }];
     members.extend(replicas.members());
-    let mut group = engine.flow_group(&vec![spec.clone(); members.len()])?;
-    let trained = train_group(&mut group, members, data, &settings.training, |p: TrainProgress| {
+    let trained = train_all(engine, members, data, &settings.training, &mut |p: TrainProgress| {
         progress(Stage::Training, p.visits, p.max_visits, p.loss())
     })?;
-    drop(group);
     let mut trained = trained.into_iter();
     let (params, mut training) =
         trained.next().unwrap_or_else(|| Err(HostError::invalid("flows", 0, "at least one")))?;
@@ -465,7 +463,7 @@ fn words_of_trials(taken: usize, losses: &[(usize, f64)]) -> String {
     let each: Vec<String> = losses.iter().map(|(k, loss)| format!("{k}: {loss:.3}")).collect();
     format!(
         "K = {taken} components were taken, the least number whose flow does as well as the best after a short training, up to \
-         one standard error; validation losses in nats by K: {}",
+         two standard errors; validation losses in nats by K: {}",
         each.join(", ")
     )
 }

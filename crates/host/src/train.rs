@@ -13,7 +13,7 @@ pub use report::{HistoryRow, Judged, StopReason, TrainProgress, TrainReport};
 pub use settings::{ControlVariate, RateCourse, TrainSettings, VISITS_PER_EFFECTIVE_POINT};
 
 use crate::HostError;
-use lwflow_engine::{FlowExecutor, FlowGroup};
+use lwflow_engine::{Engine, EngineError, FlowExecutor, FlowGroup};
 use lwflow_model::FlowSpec;
 use run::{Course, Run};
 use std::ops::ControlFlow;
@@ -105,6 +105,43 @@ pub fn train(
     let member = Member { spec, params, counts: None, seed, keeps_start: true };
     let mut trained = train_group(executor.as_group(), vec![member], data, settings, progress)?;
     trained.pop().unwrap_or_else(|| Err(HostError::invalid("flows", 0, "at least one")))
+}
+
+/// Trains flows on a device, as many at once as it holds: all of them, or half and then the rest. See [`train_group`].
+///
+/// # Errors
+/// As [`train_group`], and those of the device for a flow that it does not hold alone.
+pub fn train_all(
+    engine: &Engine,
+    mut members: Vec<Member<'_>>,
+    data: &TrainingData,
+    settings: &TrainSettings,
+    progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
+) -> Result<Vec<Trained>, HostError> {
+    let n = members.len();
+    let specs: Vec<FlowSpec> = members.iter().map(|member| member.spec.clone()).collect();
+    let mut group = match engine.flow_group(&specs) {
+        Err(EngineError::Limit { .. }) if n > 1 => {
+            let rest = members.split_off(n / 2);
+            // Each part counts the visits of its own flows.
+            let shares = [members.len(), rest.len()];
+            let mut trained = Vec::with_capacity(n);
+            for (part, members) in [members, rest].into_iter().enumerate() {
+                let before = part * shares[0];
+                trained.extend(train_all(engine, members, data, settings, &mut |p: TrainProgress| {
+                    let of_one = p.max_visits / shares[part];
+                    progress(TrainProgress {
+                        visits: before * of_one + p.visits,
+                        max_visits: n * of_one,
+                        validation_loss: p.validation_loss,
+                    })
+                })?);
+            }
+            return Ok(trained);
+        }
+        group => group?,
+    };
+    train_group(&mut group, members, data, settings, progress)
 }
 
 /// Trains the flows of a group at once, each as [`train`] would alone; `progress` counts the points that all of them visit, and

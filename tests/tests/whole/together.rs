@@ -9,7 +9,7 @@ use lwflow_host::fit::{BaseSettings, Components, FitInput, FitSettings, fit, fit
 use lwflow_host::outer::Support;
 use lwflow_host::rng::CounterField;
 use lwflow_host::targets::Target;
-use lwflow_host::train::{Member, TrainProgress, TrainSettings, TrainingData, train, train_group};
+use lwflow_host::train::{Member, TrainProgress, TrainSettings, TrainingData, train, train_all, train_group};
 use lwflow_model::{BaseSpec, Covariance, Flow, FlowSettings, FlowSpec, MixtureSpec, ParamLayout};
 use lwflow_tests::{engine, small_fit, target_input};
 use std::ops::ControlFlow;
@@ -200,4 +200,29 @@ fn the_number_of_components_is_that_of_the_modes() {
         let BaseSpec::Mixture(base) = &posterior.spec().base else { panic!("{target:?}") };
         assert_eq!(base.n_components, expected);
     }
+}
+
+#[test]
+fn flows_that_do_not_fit_together_train_in_parts() {
+    // An adapter binds 128 MiB at a time, and a flow of this width takes more than a third of it.
+    let Some(engine) = engine() else { return };
+    let settings = FlowSettings { n_layers: 6, hidden: vec![1024, 1024], ..FlowSettings::default() };
+    let spec = FlowSpec::build(2, 0, &settings, BaseSpec::Gaussian, 5).unwrap();
+    let specs = [spec.clone(), spec.clone(), spec.clone()];
+    let Err(error) = engine.flow_group(&specs) else { return println!("this adapter holds them all") };
+    println!("{error}");
+    let data = TrainingData { blocks: None, log_proposal: None, ..points(40) };
+    let settings = TrainSettings { batch_size: 20, max_visits: 20, ..TrainSettings::default() };
+    let start = Flow::<f32>::init(spec.clone(), 1).unwrap().params().to_vec();
+    let member = |seed| Member { spec: &spec, params: start.clone(), counts: None, seed, keeps_start: false };
+    let mut seen = Vec::new();
+    let mut watch = |p: TrainProgress| {
+        seen.push((p.visits, p.max_visits));
+        ControlFlow::Continue(())
+    };
+    let trained = train_all(&engine, (0..3).map(member).collect(), &data, &settings, &mut watch).unwrap();
+    // One, and then the other two.
+    assert_eq!(seen, [(20, 60), (60, 60)]);
+    let params: Vec<Vec<f32>> = trained.into_iter().map(|trained| trained.unwrap().0).collect();
+    assert!(params.len() == 3 && params[0] != start && params[0] != params[1] && params[1] != params[2]);
 }

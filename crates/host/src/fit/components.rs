@@ -6,7 +6,7 @@ use super::{BaseSettings, FitSettings};
 use crate::HostError;
 use crate::mixture::{GaussianMixture, MixtureFitSettings, fit_mixture};
 use crate::train::{
-    ControlVariate, Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_group,
+    ControlVariate, Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_all,
 };
 use lwflow_engine::Engine;
 use lwflow_model::{BaseSpec, Flow, FlowSpec, MixtureSpec};
@@ -14,6 +14,10 @@ use std::ops::ControlFlow;
 
 /// Most and fewest steps of each flow.
 const STEPS: (usize, usize) = (800, 50);
+
+/// Standard errors of the paired difference by which the best has to lead over a smaller number: the best of several leads by one
+/// often enough by luck.
+const SURE: f64 = 2.0;
 
 /// Points that the flows of 1 to `max` components visit, all together, in a fit whose training visits so many.
 pub(super) fn visits_of_trials(training: &TrainSettings, visits: usize, max: usize) -> usize {
@@ -79,13 +83,13 @@ pub(super) fn components_by_training(
         control_variate: ControlVariate::Off,
         ..settings.training.clone()
     };
-    let trained = train_group(&mut engine.flow_group(&specs)?, members, data, &trial, progress)?;
+    let trained = train_all(engine, members, data, &trial, progress)?;
     let reports: Vec<Option<TrainReport>> =
         trained.into_iter().map(|trained| trained.ok().map(|(_, report)| report)).collect();
     let loss = |at: usize| reports[at].as_ref().map_or(f64::INFINITY, |r| r.best_validation_loss);
     let best = (0..mixtures.len()).min_by(|&a, &b| loss(a).total_cmp(&loss(b))).unwrap_or_default();
     let as_good = |at: usize| match (&reports[at], &reports[best]) {
-        (Some(report), Some(best)) => !best.judged.clearly_better(&report.judged, 1.0),
+        (Some(report), Some(best)) => !best.judged.clearly_better(&report.judged, SURE),
         _ => false,
     };
     let taken = (0..best).find(|&at| as_good(at)).unwrap_or(best);

@@ -5,7 +5,7 @@ use super::components::visits_of_trials;
 use super::{BaseSettings, Components, FitSettings, Stage};
 use crate::mixture::{GaussianMixture, MixtureFitSettings, SelectionRow, fit_mixture, select_mixture};
 use crate::train::{
-    ControlVariate, Member, StopReason, TrainProgress, TrainSettings, TrainingData, train, train_group,
+    ControlVariate, Member, StopReason, TrainProgress, TrainSettings, TrainingData, train, train_all,
 };
 use crate::{HostError, rng};
 use lwflow_engine::Engine;
@@ -148,8 +148,7 @@ pub(super) fn compete(
     let starts = std::iter::once(with_base(mixture)).chain(broad);
     let members: Vec<Member<'_>> =
         starts.map(|params| Member { spec, params, counts: None, seed, keeps_start: true }).collect();
-    let mut group = engine.flow_group(&vec![spec.clone(); members.len()])?;
-    let trained = train_group(&mut group, members, data, &pilot, |p: TrainProgress| {
+    let trained = train_all(engine, members, data, &pilot, &mut |p: TrainProgress| {
         progress(Stage::Starts, p.visits, p.max_visits, p.loss())
     })?;
     let mut best: Option<(f64, Vec<f32>)> = None;

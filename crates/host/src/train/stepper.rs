@@ -136,25 +136,16 @@ impl<'a> Stepper<'a> {
             && group.flows_at_once(batch) == members.len()
             && settings.averaging == 0.0
             && settings.weight_decay == 0.0;
-        let on_device = fits
-            && match group.set_data(&data.x, &data.context) {
-                Ok(()) => true,
-                // More points than the device holds: they go over batch by batch.
-                Err(EngineError::Limit { .. }) => false,
+        let place = match fits {
+            true => match move_to_device(group, data, &on_host, adam) {
+                Ok(()) => Place::Device,
+                // More than the device holds: points go over batch by batch, and gradients come back.
+                Err(EngineError::Limit { .. }) => Place::Host(on_host),
                 Err(error) => return Err(error.into()),
-            };
-        if !on_device {
-            return Ok(Self { data, batch, place: Place::Host(on_host) });
-        }
-        let AdamSettings { beta1, beta2, eps, clip_norm } = adam;
-        let (mut all, mut states) = (Vec::new(), Vec::new());
-        for OnHost { adam, rate_scale, .. } in on_host {
-            let AdamState { m, v, step } = adam.state().clone();
-            all.push(OptimiserSettings { beta1, beta2, eps, clip_norm, rate_scale });
-            states.push(OptimiserState { m, v, step });
-        }
-        group.set_optimiser(&all, &states)?;
-        Ok(Self { data, batch, place: Place::Device })
+            },
+            false => Place::Host(on_host),
+        };
+        Ok(Self { data, batch, place })
     }
 
     /// Most steps of one call of [`Stepper::run`].
@@ -245,6 +236,24 @@ impl<'a> Stepper<'a> {
             Place::Host(_) | Place::Device => Ok(()),
         }
     }
+}
+
+/// Gives the device the points and the optimisers of all flows.
+fn move_to_device(
+    group: &mut FlowGroup,
+    data: &TrainingData,
+    on_host: &[OnHost],
+    adam: AdamSettings,
+) -> Result<(), EngineError> {
+    group.set_data(&data.x, &data.context)?;
+    let AdamSettings { beta1, beta2, eps, clip_norm } = adam;
+    let (mut all, mut states) = (Vec::new(), Vec::new());
+    for OnHost { adam, rate_scale, .. } in on_host {
+        let AdamState { m, v, step } = adam.state().clone();
+        all.push(OptimiserSettings { beta1, beta2, eps, clip_norm, rate_scale: rate_scale.clone() });
+        states.push(OptimiserState { m, v, step });
+    }
+    group.set_optimiser(&all, &states)
 }
 
 /// Coordinates and context of the points `index`.
