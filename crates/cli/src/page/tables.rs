@@ -118,13 +118,9 @@ fn mode_table(folder: &ResultFolder, found: Option<&Value>, columns: &[(&str, &s
         let note = "No modes are known: the folder does not hold them, or no point carries weight.";
         return Table { notes: vec![note.into()], ..Table::default() };
     };
-    let posterior = &folder.posterior;
     let mut head = vec![plain("mode")];
     head.extend(columns.iter().map(|(name, _)| plain(*name)));
-    for (name, label) in posterior.names.iter().zip(&posterior.labels) {
-        let label = if label.is_empty() { Label::plain(name) } else { Label::latex(label) };
-        head.push([plain("mean of "), latex(&label)].concat());
-    }
+    head.extend(labels(folder).into_iter().map(|label| [plain("mean of "), label].concat()));
     let cells = |(k, row): (usize, &Value)| {
         let mut cells = vec![plain((k + 1).to_string())];
         cells.extend(columns.iter().map(|(_, key)| {
@@ -181,23 +177,33 @@ pub(super) fn comparison(folder: &ResultFolder) -> Option<Table> {
     Some(Table { head, rows: rows.into_iter().flatten().collect(), notes })
 }
 
+/// Labels of the parameters, or their names.
+fn labels(folder: &ResultFolder) -> Vec<Cell> {
+    let posterior = &folder.posterior;
+    let each = posterior.names.iter().zip(&posterior.labels);
+    each.map(|(name, label)| match label.is_empty() {
+        true => latex(&Label::plain(name)),
+        false => latex(&Label::latex(label)),
+    })
+    .collect()
+}
+
 /// What the replicas of a fit say of its errors.
 pub(super) fn error_bars(folder: &ResultFolder) -> Option<Table> {
     let bars = folder.metrics.get("error_bars").filter(|bars| bars.is_object())?;
     let one = |parameter: &Value, key: &str| {
         let of = |what: &str| number(parameter, &format!("/{key}/{what}"));
         match of("value").zip(of("error")) {
-            Some((value, error)) => plain(plus_minus(WithError { value, error })),
+            Some((value, error)) => plain(plus_minus(WithError { value, error }).replace("+-", "±")),
             None => plain("–"),
         }
     };
     let columns = ["mean", "sd", "q05", "median", "q95"];
-    let row = |parameter: &Value| {
-        let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
-        let values = columns.iter().map(|key| one(parameter, key));
-        std::iter::once(plain(name)).chain(values).collect()
+    let row = |(label, parameter): (Cell, &Value)| {
+        std::iter::once(label).chain(columns.iter().map(|key| one(parameter, key))).collect()
     };
-    let rows = bars.get("parameters").and_then(Value::as_array)?.iter().map(row).collect();
+    let parameters = bars.get("parameters").and_then(Value::as_array)?;
+    let rows = labels(folder).into_iter().zip(parameters).map(row).collect();
     let of = |key: &str| number(bars, &format!("/{key}"));
     let notes = vec![format!(
         "Standard deviations over {} replicas: the same training on bootstrap weights of the points, with layers and batches of \
