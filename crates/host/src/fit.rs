@@ -16,7 +16,7 @@ use crate::outer::{Support, fit_outer};
 use crate::posterior::Posterior;
 use crate::train::{Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_all};
 use crate::{HostError, weights};
-use components::components_by_training;
+use components::{ByTraining, components_by_training};
 use lwflow_engine::Engine;
 use lwflow_model::{
     Activation, ContextNetworkSpec, Coupling, Covariance, Flow, FlowSettings, FlowSpec, OuterTransform,
@@ -25,8 +25,9 @@ use lwflow_model::{
 use replicas::{Replicas, Start};
 use serde::{Deserialize, Serialize};
 use standardise::standardisation;
-use start::{Effort, N_BROAD, choose_activation, compete, initial_base, mixture_params};
-use std::borrow::Cow;
+use start::{
+    Effort, N_BROAD, base_of, choose_activation, compete, initial_base, mixture_params, params_with,
+};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 
@@ -350,28 +351,23 @@ pub fn fit_with_replicas(
         if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let c = prepared.context.0.len();
-    let mut settings = Cow::Borrowed(settings);
     let mut component_trials = Vec::new();
-    if let BaseSettings::Mixture { components: Components::Trained { max }, covariance, trainable } =
-        settings.base
-    {
-        let progress = RefCell::new(&mut progress);
-        let mut em = |done, total| (*progress.borrow_mut())(Stage::Mixture, done, total, None);
-        let mut training =
-            |p: TrainProgress| (*progress.borrow_mut())(Stage::Starts, p.visits, p.max_visits, p.loss());
-        let shape = (d, c);
-        let by_training =
-            components_by_training(engine, shape, data, &settings, max, seed, &mut em, &mut training)?;
-        let components = Components::Fixed(by_training.mixture.n_components);
-        settings.to_mut().base = BaseSettings::Mixture { components, covariance, trainable };
-        component_trials = by_training.losses;
-        prepared.notes.push(words_of_trials(by_training.mixture.n_components, &component_trials));
-    }
-    let settings = &*settings;
-    let (base, mixture, components) =
-        initial_base(data, d, &settings.base, Effort::Full, seed, |done, total| {
+    let (base, mixture, components) = match settings.base {
+        BaseSettings::Mixture { components: Components::Trained { max }, trainable, .. } => {
+            let progress = RefCell::new(&mut progress);
+            let mut em = |done, total| (*progress.borrow_mut())(Stage::Mixture, done, total, None);
+            let mut training =
+                |p: TrainProgress| (*progress.borrow_mut())(Stage::Starts, p.visits, p.max_visits, p.loss());
+            let ByTraining { mixture, losses } =
+                components_by_training(engine, (d, c), data, settings, max, seed, &mut em, &mut training)?;
+            prepared.notes.push(words_of_trials(mixture.n_components, &losses));
+            component_trials = losses;
+            (base_of(&mixture, trainable), Some(mixture), Vec::new())
+        }
+        _ => initial_base(data, d, &settings.base, Effort::Full, seed, |done, total| {
             progress(Stage::Mixture, done, total, None)
-        })?;
+        })?,
+    };
     let (activation, activations) =
         choose_activation(engine, (d, c), &base, data, settings, seed, &mut progress)?;
     if activations.len() > 1 {
@@ -384,12 +380,7 @@ pub fn fit_with_replicas(
     }
     let spec = FlowSpec::build(d, c, &FlowSettings { activation, ..settings.flow.clone() }, base, seed)?;
     let flow = Flow::<f32>::init(spec.clone(), seed)?;
-    let base_at = flow.layout().base;
-    let with_base = |mixture: &GaussianMixture| {
-        let mut params = flow.params().to_vec();
-        params[base_at..].copy_from_slice(&mixture_params(mixture));
-        params
-    };
+    let with_base = |mixture: &GaussianMixture| params_with(&flow, mixture);
     if let (BaseSettings::Mixture { components: Components::Auto { max }, .. }, Some(mixture)) =
         (&settings.base, &mixture)
     {

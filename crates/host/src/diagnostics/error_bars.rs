@@ -1,6 +1,7 @@
 //! Error bars of a fit from its replicas ([`crate::fit::fit_with_replicas`]): the spread of what they answer.
 //! Invariant: fit and replicas are asked with the same random numbers, so that the spread is theirs and not the draws'.
 
+use super::calibration::quantile;
 use crate::HostError;
 use crate::posterior::Posterior;
 use lwflow_engine::Engine;
@@ -45,14 +46,6 @@ pub struct ErrorBars {
     pub log_prob_sd_median: f64,
     /// and what 95 % of the draws stay below.
     pub log_prob_sd_q95: f64,
-}
-
-/// Quantile of values in ascending order, by linear interpolation.
-fn quantile(sorted: &[f64], p: f64) -> f64 {
-    let at = p * (sorted.len() - 1) as f64;
-    let (low, share) = (at.floor() as usize, at.fract());
-    let high = (low + 1).min(sorted.len() - 1);
-    sorted[low] + share * (sorted[high] - sorted[low])
 }
 
 fn sd(values: &[f64]) -> f64 {

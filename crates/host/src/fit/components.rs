@@ -1,7 +1,7 @@
 //! The number of components by what the flow makes of it: flows with 1 to so many components train for a short while, all at
 //! once, and the smallest number is taken whose density of held-out points is as good as the best one's, up to its noise.
 
-use super::start::{Effort, mixture_params};
+use super::start::{Effort, base_of, params_with};
 use super::{BaseSettings, FitSettings};
 use crate::HostError;
 use crate::mixture::{GaussianMixture, MixtureFitSettings, fit_mixture};
@@ -9,7 +9,7 @@ use crate::train::{
     ControlVariate, Member, TrainProgress, TrainReport, TrainSettings, TrainingData, train_all,
 };
 use lwflow_engine::Engine;
-use lwflow_model::{BaseSpec, Flow, FlowSpec, MixtureSpec};
+use lwflow_model::{Flow, FlowSpec};
 use std::ops::ControlFlow;
 
 /// Most and fewest steps of each flow.
@@ -66,16 +66,12 @@ pub(super) fn components_by_training(
         }
     }
     let spec = |mixture: &GaussianMixture| {
-        let n_components = mixture.n_components;
-        let base = MixtureSpec { n_components, covariance, trainable, ..MixtureSpec::default() };
-        FlowSpec::build(dim, context_dim, &settings.flow, BaseSpec::Mixture(base), seed)
+        FlowSpec::build(dim, context_dim, &settings.flow, base_of(mixture, trainable), seed)
     };
     let specs: Vec<FlowSpec> = mixtures.iter().map(spec).collect::<Result<_, _>>()?;
     let mut members = Vec::with_capacity(specs.len());
     for (spec, mixture) in specs.iter().zip(&mixtures) {
-        let flow = Flow::<f32>::init(spec.clone(), seed)?;
-        let mut params = flow.params().to_vec();
-        params[flow.layout().base..].copy_from_slice(&mixture_params(mixture));
+        let params = params_with(&Flow::init(spec.clone(), seed)?, mixture);
         members.push(Member { spec, params, counts: None, seed, keeps_start: true });
     }
     let trial = TrainSettings {

@@ -2,12 +2,12 @@
 //! How much their answers differ is the error that the number of points and the training leave in the fit's.
 //! Invariant: the fit is what it is without them.
 
-use super::start::{Effort, mixture_params};
+use super::start::{Effort, params_with};
 use crate::HostError;
 use crate::mixture::{GaussianMixture, MixtureFitSettings, refit_mixture};
 use crate::rng::{open_uniform, stream};
 use crate::train::{Member, TrainingData};
-use lwflow_model::{Flow, FlowSpec, ParamLayout};
+use lwflow_model::{Flow, FlowSpec};
 use rand::RngExt;
 
 /// EM steps on a replica's weights, from the mixture of the fit, which is near; training does the rest.
@@ -74,17 +74,16 @@ impl<'a> Replicas<'a> {
         for k in 0..n {
             let counts = counts(data, seed, k);
             let seed = stream(seed, "replica", k as u64).random();
-            let mut params = match start {
+            let flow = Flow::<f32>::init(spec.clone(), seed)?;
+            let params = match start {
                 Start::Params(params) => params.to_vec(),
-                _ => Flow::<f32>::init(spec.clone(), seed)?.params().to_vec(),
+                Start::Gaussian => flow.params().to_vec(),
+                Start::Mixture(mixture) => {
+                    let weights: Vec<f64> = data.weights.iter().zip(&counts).map(|(w, c)| w * c).collect();
+                    let em = MixtureFitSettings { covariance: mixture.covariance, ..Effort::Full.em() };
+                    params_with(&flow, &refit_mixture(&x, &weights, mixture, &em, EM_STEPS)?)
+                }
             };
-            if let Start::Mixture(mixture) = start {
-                let weights: Vec<f64> = data.weights.iter().zip(&counts).map(|(w, c)| w * c).collect();
-                let em = MixtureFitSettings { covariance: mixture.covariance, ..Effort::Full.em() };
-                let own = refit_mixture(&x, &weights, mixture, &em, EM_STEPS)?;
-                let base = ParamLayout::new(spec).base;
-                params[base..].copy_from_slice(&mixture_params(&own));
-            }
             replicas.counts.push(counts);
             replicas.seeds.push(seed);
             replicas.params.push(params);

@@ -246,7 +246,8 @@ pub(super) fn initial_base(
         Components::Fixed(k) => {
             (fit_mixture(&x, &data.weights, dim, k, &em, seed, progress)?.mixture, Vec::new())
         }
-        Components::Auto { max } => {
+        // `fit` trains flows for the latter, see components.rs; elsewhere the criterion has to do.
+        Components::Auto { max } | Components::Trained { max } => {
             let all: Vec<usize> = match effort {
                 Effort::Full => (1..=max).collect(),
                 Effort::Quick => LADDER.into_iter().filter(|&k| k <= max).collect(),
@@ -255,23 +256,25 @@ pub(super) fn initial_base(
             let selection = select_mixture(&x, &data.weights, dim, &all, patience, &em, seed, progress)?;
             (selection.fit.mixture, selection.table)
         }
-        // Where flows are trained for it: see components.rs. Elsewhere the criterion has to do.
-        Components::Trained { max } => {
-            let settings = BaseSettings::Mixture {
-                components: Components::Auto { max },
-                covariance: *covariance,
-                trainable: *trainable,
-            };
-            return initial_base(data, dim, &settings, effort, seed, progress);
-        }
     };
-    let spec = MixtureSpec {
+    Ok((base_of(&mixture, *trainable), Some(mixture), table))
+}
+
+/// The base that begins as a mixture.
+pub(super) fn base_of(mixture: &GaussianMixture, trainable: bool) -> BaseSpec {
+    BaseSpec::Mixture(MixtureSpec {
         n_components: mixture.n_components,
-        covariance: *covariance,
-        trainable: *trainable,
+        covariance: mixture.covariance,
+        trainable,
         ..MixtureSpec::default()
-    };
-    Ok((BaseSpec::Mixture(spec), Some(mixture), table))
+    })
+}
+
+/// The parameters of a flow with a mixture for its base.
+pub(super) fn params_with(flow: &Flow<f32>, mixture: &GaussianMixture) -> Vec<f32> {
+    let mut params = flow.params().to_vec();
+    params[flow.layout().base..].copy_from_slice(&mixture_params(mixture));
+    params
 }
 
 /// The base's slice of the flow's parameter vector: logits, means, then log scales or Cholesky factors with the log of

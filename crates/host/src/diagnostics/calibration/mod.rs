@@ -16,6 +16,7 @@ mod tests;
 mod uniformity;
 
 pub use predicted::PredictedHistogram;
+pub(super) use predicted::quantile;
 pub use predictive::{PredictiveCheck, predictive_check};
 pub use ranks::{RankCollector, posterior_ranks, quantities};
 pub use uniformity::{RankBin, UniformRanks, holm};

@@ -43,7 +43,7 @@ pub(super) fn histogram_of_distances(observed: f64, mut predicted: Vec<f64>) -> 
 }
 
 /// The quantile of ascending values.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(in crate::diagnostics) fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[((share * sorted.len() as f64) as usize).min(sorted.len() - 1)]
 }
 
